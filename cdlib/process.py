@@ -1,0 +1,210 @@
+"""The one place that starts a program.
+
+Argument lists only, never a shell. A child gets a session of its own, so that Ctrl-C reaches us alone and we
+decide how it ends; and on Linux it dies with us, by the kernel's hand, even when we are killed.
+"""
+
+from __future__ import annotations
+
+import codecs
+import ctypes
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from cdlib.deadline import Deadline
+from cdlib.errors import CdError, OutOfTime, UsageProblem
+
+KEPT_STDOUT = 32 * 2**20  # bytes; more than this is no answer that we ever ask for
+KEPT_LINES = 2000
+GRACE = 3.0  # seconds between SIGTERM and SIGKILL
+_CHUNK = 64 * 1024
+_LONGEST_LINE = 16 * 1024
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program that has ended: its exit status, all of stdout, the last lines of stderr, and its seconds."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: tuple[str, ...]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether it exited with 0."""
+        return self.returncode == 0
+
+
+@dataclass
+class _Stream:
+    """One pipe of a child, split into lines as they come."""
+
+    on_line: Callable[[str], None] | None
+    keep: bool
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    whole: list[bytes] = field(default_factory=list)
+    size: int = 0
+    partial: str = ""
+
+    def __post_init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    def feed(self, data: bytes) -> None:
+        self.size += len(data)
+        if self.keep and self.size <= KEPT_STDOUT:
+            self.whole.append(data)
+        self.partial += self._decode(data, final=not data)
+        *lines, self.partial = self.partial.replace("\r\n", "\n").split("\n")
+        if not data or len(self.partial) > _LONGEST_LINE:
+            lines, self.partial = [*lines, *filter(None, [self.partial])], ""
+        for line in lines:
+            self.lines.append(line)
+            if self.on_line:
+                self.on_line(line)
+
+
+def find(program: str, *, hint: str = "") -> str:
+    """The program's path. Raises UsageProblem, with `hint`, where PATH has none."""
+    path = shutil.which(program)
+    if path is None:
+        raise UsageProblem(f"{program} is not installed, or not on PATH", hint=hint or f"install {program}")
+    return path
+
+
+def run(
+    argv: Sequence[str | Path],
+    deadline: Deadline,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | IO[bytes] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    stop: threading.Event | None = None,
+    hint: str = "",
+) -> Finished:
+    """Run a program to its end, or to the deadline's.
+
+    `on_line` is given each line of stdout and stderr as it comes; stdout is kept whole (32 MiB at most), of
+    stderr the last 2000 lines. `env` is added to ours. `stop`, once set, ends the program as a signal would.
+    Raises UsageProblem where the program is missing, OutOfTime where the deadline passes first; an exit
+    status other than 0 raises nothing. Whatever is raised here or in `on_line`, the child is gone by then.
+    """
+    words = tuple(str(word) for word in argv)
+    started = time.monotonic()
+    deadline.require(f"starting {words[0]}")
+    child = subprocess.Popen(
+        (find(words[0], hint=hint), *words[1:]),
+        cwd=cwd,
+        env={**os.environ, **env} if env else None,
+        stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=_die_with(os.getpid()) if _libc else None,
+    )
+    out, err = _Stream(on_line, keep=True), _Stream(on_line, keep=False)
+    try:
+        if isinstance(stdin, bytes):
+            threading.Thread(target=_feed, args=(child, stdin), daemon=True).start()
+        _pump(child, {child.stdout: out, child.stderr: err}, deadline, stop)
+    except BaseException:
+        _end(child)
+        raise
+    finally:
+        for pipe in (child.stdout, child.stderr):
+            if pipe:
+                pipe.close()
+    if out.size > KEPT_STDOUT:
+        raise CdError(f"{words[0]} printed more than {KEPT_STDOUT} bytes")
+    text = b"".join(out.whole).decode("utf-8", "replace")
+    return Finished(words, child.returncode, text, tuple(err.lines), time.monotonic() - started)
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    """What the child does between fork and exec: asks the kernel to be killed when its parent dies."""
+
+    def ask() -> None:
+        assert _libc is not None
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # the parent died before we could ask
+            os._exit(127)
+
+    return ask
+
+
+def _feed(child: subprocess.Popen[bytes], data: bytes) -> None:
+    assert child.stdin is not None
+    try:
+        child.stdin.write(data)
+        child.stdin.close()
+    except (BrokenPipeError, OSError):
+        pass  # it ended without reading; its exit status tells
+
+
+def _pump(
+    child: subprocess.Popen[bytes],
+    streams: Mapping[IO[bytes] | None, _Stream],
+    deadline: Deadline,
+    stop: threading.Event | None,
+) -> None:
+    """Move the child's output until it has ended and its pipes are drained."""
+    ended_at: float | None = None
+    with selectors.DefaultSelector() as selector:
+        for pipe, stream in streams.items():
+            if pipe is not None:
+                selector.register(pipe, selectors.EVENT_READ, stream)
+        while selector.get_map():
+            if deadline.over:
+                raise OutOfTime(
+                    f"{child.args[0]} did not end within {deadline.seconds:g} s ({deadline.what})",  # type: ignore[index]
+                    hint="raise --timeout, or look at its last lines above",
+                )
+            if stop is not None and stop.is_set():
+                raise CdError(f"{child.args[0]} was stopped")  # type: ignore[index]
+            for key, _ in selector.select(min(deadline.left, 0.2)):
+                data = os.read(key.fd, _CHUNK)
+                key.data.feed(data)
+                if not data:
+                    selector.unregister(key.fileobj)
+            # A grandchild may hold the pipes open for ever: the child's own end counts.
+            if child.poll() is not None:
+                ended_at = ended_at or time.monotonic()
+                if time.monotonic() - ended_at > 1.0:
+                    break
+    while child.poll() is None and not deadline.over:
+        try:
+            child.wait(min(deadline.left, 0.2))
+        except subprocess.TimeoutExpired:
+            continue
+    if child.poll() is None:
+        raise OutOfTime(f"{child.args[0]} did not end within {deadline.seconds:g} s ({deadline.what})")  # type: ignore[index]
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End the child and all that it started: SIGTERM, and SIGKILL after a grace."""
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, signum)
+        except ProcessLookupError:
+            break
+        try:
+            child.wait(GRACE)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    child.wait()

@@ -1,0 +1,58 @@
+"""Secrets out of everything that is shown or written.
+
+Two ways at once: values that this process was given (environment variables whose name says so, and what
+`Redactor.hide` is told), and shapes that are secret wherever they turn up.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+HIDDEN = "[hidden]"
+_SECRET_NAME = re.compile(r"(TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|PRIVATE_KEY|API_KEY|AUTH)", re.IGNORECASE)
+_NOT_SECRET = re.compile(r"(SOCK|FILE|PATH|DIR|URL|HOST|CONFIG)\Z", re.IGNORECASE)
+_SHAPES = (
+    (re.compile(r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*(?:basic|bearer)?\s*)[^\s\"',;]+"), r"\1" + HIDDEN),
+    (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{16,}"), r"\1" + HIDDEN),
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@:]*:[^/\s@]+@"), r"\1" + HIDDEN + "@"),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), HIDDEN),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
+    (
+        re.compile(r"(?i)\b([\w-]*(?:password|passwd|secret|api[_-]?key|token)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{4,}"),
+        r"\1" + HIDDEN,
+    ),
+)
+_SHORTEST = 6  # shorter values occur by chance, and hiding them would garble ordinary text
+
+
+class Redactor:
+    """Replaces known secrets and secret shapes in text."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        environment = os.environ if environment is None else environment
+        self._values: set[str] = set()
+        self.hide(v for k, v in environment.items() if _SECRET_NAME.search(k) and not _NOT_SECRET.search(k))
+
+    def hide(self, values: Iterable[str]) -> None:
+        """Add values that must never be shown."""
+        self._values.update(v for v in values if len(v) >= _SHORTEST)
+
+    def text(self, text: str) -> str:
+        """`text` without secrets."""
+        for value in sorted(self._values, key=len, reverse=True):
+            text = text.replace(value, HIDDEN)
+        for shape, replacement in _SHAPES:
+            text = shape.sub(replacement, text)
+        return text
+
+    def value(self, value: object) -> object:
+        """The same JSON-like value, with every string in it redacted."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {key: self.value(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.value(item) for item in value]
+        return value

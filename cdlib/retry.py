@@ -1,0 +1,40 @@
+"""The one retry policy: what is worth another try, how often, and how long between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from cdlib.deadline import Deadline
+from cdlib.errors import Unavailable
+
+T = TypeVar("T")
+ATTEMPTS = 5
+LONGEST_WAIT = 5.0  # seconds; a server that asks for more by Retry-After gets at most RETRY_AFTER_CAP
+RETRY_AFTER_CAP = 20.0
+
+
+def retrying(call: Callable[[], T], deadline: Deadline, *, attempts: int = ATTEMPTS) -> T:
+    """What `call` returns, tried again while it raises a retryable Unavailable.
+
+    Waits 0.2 s, doubling with jitter, or what the server asks for. The last error is raised as it is, once
+    the attempts are used up or `deadline` leaves no room for the next.
+    """
+    import tenacity
+
+    backoff = tenacity.wait_exponential_jitter(initial=0.2, max=LONGEST_WAIT, jitter=0.2)
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        problem = state.outcome.exception() if state.outcome else None
+        asked = problem.retry_after if isinstance(problem, Unavailable) else 0.0
+        return min(max(backoff(state), min(asked, RETRY_AFTER_CAP)), max(deadline.left, 0.0))
+
+    def worth_it(problem: BaseException) -> bool:
+        return isinstance(problem, Unavailable) and problem.retryable and not deadline.over
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(worth_it),
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=wait,
+        reraise=True,
+    )(call)

@@ -1,0 +1,66 @@
+"""What every step of a run is handed: the time left, where to report, and whether it may write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdlib.deadline import Deadline
+from cdlib.errors import CdError, Interrupted
+from cdlib.redact import Redactor
+from cdlib.report.events import Events
+
+
+@dataclass
+class Run:
+    """One run of one command."""
+
+    command: str
+    deadline: Deadline
+    redactor: Redactor = field(default_factory=Redactor)
+    events: Events = field(default=None)  # type: ignore[assignment]
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if self.events is None:
+            self.events = Events(self.command, self.redactor)
+
+    @contextmanager
+    def stage(self, name: str, about: str = "") -> Iterator[dict[str, Any]]:
+        """A named part of the run: its start, its end, its seconds and how it ended are events.
+
+        Yields a dict; what the caller puts there is added to the end event.
+        """
+        self.events.emit("stage_start", stage=name, about=about)
+        started, found, outcome = time.monotonic(), dict[str, Any](), "defect"
+        try:
+            yield found
+            outcome = "ok"
+        except (CdError, Interrupted) as problem:
+            outcome = problem.outcome
+            raise
+        finally:
+            seconds = round(time.monotonic() - started, 3)
+            end = {"stage": name, "about": about, "outcome": outcome, "seconds": seconds, **found}
+            self.events.emit("stage_end", **end)
+
+    def note(self, text: str) -> None:
+        """A line that a person wants to read."""
+        self.events.emit("note", text=text)
+
+    def warn(self, text: str) -> None:
+        """Something that is not as it should be, and does not end the run."""
+        self.events.emit("warning", text=text)
+
+    def output(self, line: str) -> None:
+        """A line of a program's output, as it comes."""
+        self.events.emit("output", line=line)
+
+    def would(self, action: str) -> bool:
+        """In a dry run, says what would be done, and returns True: the caller then leaves it undone."""
+        if self.dry_run:
+            self.events.emit("would", action=action)
+        return self.dry_run

@@ -1,0 +1,186 @@
+"""The service's source as git has it: which commit, which tree, and its files.
+
+Everything is read from a commit's tree, never from what happens to lie in the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cdlib import process
+from cdlib.deadline import Deadline
+from cdlib.errors import UsageProblem
+
+_QUICK = 60.0  # seconds for a git command that only reads
+_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One state of a service's files.
+
+    `tree` is git's object id of the service's folder, `commit` the commit that it belongs to, `committed_at`
+    that commit's committer time in UTC. `dirty` is true where the tree holds uncommitted changes.
+    """
+
+    folder: Path
+    commit: str
+    tree: str
+    committed_at: datetime
+    dirty: bool
+    uncommitted: bool
+    url: str
+
+    @property
+    def short(self) -> str:
+        """The commit's first 12 characters."""
+        return self.commit[:12]
+
+    @property
+    def default_tag(self) -> str:
+        """`YYYY-MM-DD-HHMMSS-<short sha>`: from the commit alone, so a rerun finds its own."""
+        return f"{self.committed_at:%Y-%m-%d-%H%M%S}-{self.short}"
+
+    def read_text(self, path: str, what: str) -> str:
+        """The text of one file of the tree. Raises UsageProblem where it has no such file."""
+        clean = inside(path, what)
+        mode = _git(self.folder, "ls-tree", self.tree, "--", clean).split(" ", 1)[0]
+        if mode not in ("100644", "100755"):
+            why = "is a symbolic link" if mode == "120000" else "is not in the commit"
+            raise UsageProblem(f"{what}: {clean} {why} ({self.short} in {self.folder})", hint=f"add {clean} and commit it")
+        found = process.run(["git", "-C", self.folder, "cat-file", "blob", f"{self.tree}:{clean}"], _limit(), env=_ENV)
+        return found.stdout
+
+    def contains(self, ancestor: str) -> bool | None:
+        """Whether `ancestor` is this commit or one before it; None where git does not know it."""
+        asked = process.run(
+            ["git", "-C", self.folder, "merge-base", "--is-ancestor", ancestor, self.commit], _limit(), env=_ENV
+        )
+        return {0: True, 1: False}.get(asked.returncode)
+
+    def is_before(self, other: str) -> bool | None:
+        """Whether this commit is an ancestor of `other`; None where git does not know `other`."""
+        asked = process.run(
+            ["git", "-C", self.folder, "merge-base", "--is-ancestor", self.commit, other], _limit(), env=_ENV
+        )
+        return {0: True, 1: False}.get(asked.returncode)
+
+    @contextmanager
+    def files(self) -> Iterator[Path]:
+        """The tree's files in a temporary folder, which is gone afterwards."""
+        with tempfile.TemporaryDirectory(prefix="cd-source-") as temporary:
+            self.export(Path(temporary) / "tree")
+            yield Path(temporary) / "tree"
+
+    def export(self, destination: Path, tree: str = "") -> None:
+        """Write the tree's files below `destination`, as a checkout would."""
+        destination.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="cd-index-") as scratch:
+            env = {"GIT_INDEX_FILE": os.path.join(scratch, "index")}
+            _git(self.folder, "read-tree", tree or self.tree, env=env)
+            # A work tree of its own: git would otherwise place files relative to the folder's prefix.
+            work = ["--work-tree", str(destination)]
+            top = _git(self.folder, "rev-parse", "--absolute-git-dir")
+            _git(destination, "--git-dir", top, *work, "checkout-index", "--all", "--force", env=env)
+
+
+def open_source(folder: Path, *, revision: str = "HEAD", with_changes: bool = False) -> Source:
+    """The source of the service in `folder`, at `revision`.
+
+    `with_changes` takes uncommitted changes along, by a snapshot that leaves index and folder untouched; the
+    result is then `dirty` wherever there are any. Raises UsageProblem where there is no commit to read.
+    """
+    if not folder.is_dir():
+        raise UsageProblem(f"{folder} is no folder", hint="name the service's work tree by -C DIR")
+    inside_git = process.run(["git", "-C", folder, "rev-parse", "--show-prefix"], _limit(), env=_ENV)
+    if not inside_git.ok:
+        said = " ".join(inside_git.stderr)
+        if "dubious ownership" in said:
+            raise UsageProblem(
+                f"git refuses {folder}, because somebody else owns it",
+                hint=f"git config --global --add safe.directory {folder}",
+            )
+        raise UsageProblem(f"{folder} is in no git repository", hint="name the service's work tree by -C DIR, or git init it")
+    prefix = inside_git.stdout.strip("\n").rstrip("/")
+    if revision.startswith("-"):
+        raise UsageProblem(f"{revision!r} is no commit", hint="name a commit, a tag or a branch")
+    known = process.run(
+        ["git", "-C", folder, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], _limit(), env=_ENV
+    )
+    if not known.ok:
+        what = "has no commit yet" if revision == "HEAD" else f"does not have {revision!r}"
+        raise UsageProblem(f"the repository of {folder} {what}", hint="commit the service first, or fetch the commit")
+    commit = known.stdout.strip()
+    status = _git(folder, "status", "--porcelain", "--untracked-files=normal", "--", ".") if revision == "HEAD" else ""
+    dirty = bool(status) and with_changes
+    return Source(
+        folder=folder,
+        commit=commit,
+        tree=_snapshot(folder, prefix) if dirty else _subtree(folder, commit, prefix),
+        committed_at=datetime.fromtimestamp(int(_git(folder, "show", "-s", "--format=%ct", commit)), UTC),
+        dirty=dirty,
+        uncommitted=bool(status),
+        url=_CREDENTIALS.sub("", _git(folder, "config", "--get", "remote.origin.url", check=False)),
+    )
+
+
+def inside(path: str, what: str) -> str:
+    """`path` made plain, or UsageProblem where it is absolute or leaves the tree."""
+    clean = posixpath.normpath(path)
+    if not path or posixpath.isabs(clean) or clean.split("/")[0] == ".." or "\0" in path:
+        raise UsageProblem(f"{what}: {path!r} is outside the service's folder", hint="name a file of the service")
+    return clean
+
+
+def contained(root: Path, path: str, what: str) -> Path:
+    """The file or folder `path` below `root`, symbolic links followed, or UsageProblem where it leads outside."""
+    real_root = root.resolve()
+    found = (real_root / inside(path, what)).resolve()
+    if not found.is_relative_to(real_root):
+        raise UsageProblem(f"{what}: {path!r} leads outside the service's folder", hint="replace the symbolic link by a file")
+    if not found.exists():
+        raise UsageProblem(f"{what}: {path!r} is not in the commit", hint=f"add {path} and commit it")
+    return found
+
+
+# Nothing that git reads here may start a program of the repository's choosing, or ask for a password.
+_ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
+_SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+
+
+def _limit() -> Deadline:
+    return Deadline(_QUICK, "git")
+
+
+def _git(folder: Path, *args: str, env: Mapping[str, str] | None = None, check: bool = True) -> str:
+    done = process.run(["git", *_SAFE, "-C", folder, *args], _limit(), env={**_ENV, **(env or {})})
+    if check and not done.ok:
+        raise UsageProblem(f"git {args[0]} failed in {folder}", details=done.stderr[-5:], hint="see git fsck")
+    return done.stdout.strip("\n")
+
+
+def _subtree(folder: Path, commit: str, prefix: str) -> str:
+    found = process.run(
+        ["git", "-C", folder, "rev-parse", "--verify", "--quiet", f"{commit}:{prefix}"], _limit(), env=_ENV
+    )
+    if not found.ok:
+        raise UsageProblem(f"{folder} is not in the commit {commit[:12]}", hint="add it and commit it")
+    return found.stdout.strip()
+
+
+def _snapshot(folder: Path, prefix: str) -> str:
+    """The tree of the folder as it lies there, ignored files left out, through an index of its own."""
+    with tempfile.TemporaryDirectory(prefix="cd-index-") as scratch:
+        env = {"GIT_INDEX_FILE": os.path.join(scratch, "index")}
+        _git(folder, "read-tree", "HEAD", env=env)
+        _git(folder, "add", "--all", "--", ".", env=env)
+        root = _git(folder, "write-tree", env=env)
+    return _git(folder, "rev-parse", f"{root}:{prefix}")
