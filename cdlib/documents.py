@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
@@ -39,6 +40,26 @@ def read_yaml(text: str, name: str, schema: str) -> dict[str, Any]:
     return document
 
 
+def read_all(*readers: Callable[[], Any]) -> list[Any]:
+    """What each reader returns; where several raise UsageProblem, one that tells of them all."""
+    found: list[Any] = []
+    problems: list[UsageProblem] = []
+    for reader in readers:
+        try:
+            found.append(reader())
+        except UsageProblem as problem:
+            problems.append(problem)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise UsageProblem(
+            "; ".join(problem.message for problem in problems),
+            details=[detail for problem in problems for detail in problem.details],
+            hint="; ".join(dict.fromkeys(problem.hint for problem in problems)),
+        )
+    return found
+
+
 def schema_mistakes(document: object, schema: str) -> list[str]:
     """One line for each way in which `document` breaks the schema, led by its path, in the document's order."""
     import jsonschema
@@ -60,11 +81,11 @@ def _said(error: Any) -> str:
         unknown = sorted(set(error.instance) - set(error.schema.get("properties", {})))
         known = sorted(error.schema.get("properties", {}))
         return f"unknown key {', '.join(map(repr, unknown))}; known are {', '.join(known)}"
-    described = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
-    message = str(error.message)
-    if len(message) > 200:
-        message = message[:200] + "…"
-    return f"{message} ({described})" if error.validator == "pattern" and described else message
+    explained = error.schema.get("$comment", "") if isinstance(error.schema, dict) else ""
+    if explained and error.validator != "type":
+        shown = f"{error.instance!r}: " if isinstance(error.instance, str) else ""
+        return f"{shown[:200]}{explained}"
+    return str(error.message)[:300]
 
 
 def _path(parts: Any) -> str:
@@ -80,7 +101,7 @@ def _strict_loader() -> Any:
     class Loader(yaml.SafeLoader):
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):
-                event = self.peek_event()
+                event = self.peek_event()  # type: ignore[no-untyped-call]
                 raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not allowed", event.start_mark)
             return super().compose_node(parent, index)
 
@@ -89,7 +110,9 @@ def _strict_loader() -> Any:
             for key_node, _ in node.value:
                 key = key_node.value
                 if not isinstance(key, str) or key in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key!r} stands twice", key_node.start_mark
+                    )
                 seen.add(key)
             return super().construct_mapping(node, deep)
 

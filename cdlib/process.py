@@ -163,6 +163,7 @@ def _pump(
     stop: threading.Event | None,
 ) -> None:
     """Move the child's output until it has ended and its pipes are drained."""
+    name = Path(child.args[0]).name  # type: ignore[index,arg-type]
     ended_at: float | None = None
     with selectors.DefaultSelector() as selector:
         for pipe, stream in streams.items():
@@ -171,11 +172,11 @@ def _pump(
         while selector.get_map():
             if deadline.over:
                 raise OutOfTime(
-                    f"{child.args[0]} did not end within {deadline.seconds:g} s ({deadline.what})",  # type: ignore[index]
+                    f"{name} did not end within {deadline.seconds:g} s ({deadline.what})",
                     hint="raise --timeout, or look at its last lines above",
                 )
             if stop is not None and stop.is_set():
-                raise CdError(f"{child.args[0]} was stopped")  # type: ignore[index]
+                raise CdError(f"{name} was stopped")
             for key, _ in selector.select(min(deadline.left, 0.2)):
                 data = os.read(key.fd, _CHUNK)
                 key.data.feed(data)
@@ -192,7 +193,7 @@ def _pump(
         except subprocess.TimeoutExpired:
             continue
     if child.poll() is None:
-        raise OutOfTime(f"{child.args[0]} did not end within {deadline.seconds:g} s ({deadline.what})")  # type: ignore[index]
+        raise OutOfTime(f"{name} did not end within {deadline.seconds:g} s ({deadline.what})")
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -14,13 +14,21 @@ HIDDEN = "[hidden]"
 _SECRET_NAME = re.compile(r"(TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|PRIVATE_KEY|API_KEY|AUTH)", re.IGNORECASE)
 _NOT_SECRET = re.compile(r"(SOCK|FILE|PATH|DIR|URL|HOST|CONFIG)\Z", re.IGNORECASE)
 _SHAPES = (
-    (re.compile(r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*(?:basic|bearer)?\s*)[^\s\"',;]+"), r"\1" + HIDDEN),
+    (
+        re.compile(r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*(?:basic|bearer)?\s*)[^\s\"',;]+"),
+        r"\1" + HIDDEN,
+    ),
     (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{16,}"), r"\1" + HIDDEN),
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@:]*:[^/\s@]+@"), r"\1" + HIDDEN + "@"),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), HIDDEN),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
     (
-        re.compile(r"(?i)\b([\w-]*(?:password|passwd|secret|api[_-]?key|token)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{4,}"),
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+        HIDDEN,
+    ),
+    (
+        re.compile(
+            r"(?i)\b([\w-]*(?:password|passwd|secret|api[_-]?key|token)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{4,}"
+        ),
         r"\1" + HIDDEN,
     ),
 )

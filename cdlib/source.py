@@ -55,14 +55,18 @@ class Source:
         mode = _git(self.folder, "ls-tree", self.tree, "--", clean).split(" ", 1)[0]
         if mode not in ("100644", "100755"):
             why = "is a symbolic link" if mode == "120000" else "is not in the commit"
-            raise UsageProblem(f"{what}: {clean} {why} ({self.short} in {self.folder})", hint=f"add {clean} and commit it")
+            raise UsageProblem(
+                f"{what}: {clean} {why} ({self.short} in {self.folder})", hint=f"add {clean} and commit it"
+            )
         found = process.run(["git", "-C", self.folder, "cat-file", "blob", f"{self.tree}:{clean}"], _limit(), env=_ENV)
         return found.stdout
 
     def contains(self, ancestor: str) -> bool | None:
         """Whether `ancestor` is this commit or one before it; None where git does not know it."""
         asked = process.run(
-            ["git", "-C", self.folder, "merge-base", "--is-ancestor", ancestor, self.commit], _limit(), env=_ENV
+            ["git", "-C", self.folder, "merge-base", "--is-ancestor", ancestor, self.commit],
+            _limit(),
+            env=_ENV,
         )
         return {0: True, 1: False}.get(asked.returncode)
 
@@ -108,12 +112,16 @@ def open_source(folder: Path, *, revision: str = "HEAD", with_changes: bool = Fa
                 f"git refuses {folder}, because somebody else owns it",
                 hint=f"git config --global --add safe.directory {folder}",
             )
-        raise UsageProblem(f"{folder} is in no git repository", hint="name the service's work tree by -C DIR, or git init it")
+        raise UsageProblem(
+            f"{folder} is in no git repository", hint="name the service's work tree by -C DIR, or git init it"
+        )
     prefix = inside_git.stdout.strip("\n").rstrip("/")
     if revision.startswith("-"):
         raise UsageProblem(f"{revision!r} is no commit", hint="name a commit, a tag or a branch")
     known = process.run(
-        ["git", "-C", folder, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], _limit(), env=_ENV
+        ["git", "-C", folder, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"],
+        _limit(),
+        env=_ENV,
     )
     if not known.ok:
         what = "has no commit yet" if revision == "HEAD" else f"does not have {revision!r}"
@@ -145,7 +153,9 @@ def contained(root: Path, path: str, what: str) -> Path:
     real_root = root.resolve()
     found = (real_root / inside(path, what)).resolve()
     if not found.is_relative_to(real_root):
-        raise UsageProblem(f"{what}: {path!r} leads outside the service's folder", hint="replace the symbolic link by a file")
+        raise UsageProblem(
+            f"{what}: {path!r} leads outside the service's folder", hint="replace the symbolic link by a file"
+        )
     if not found.exists():
         raise UsageProblem(f"{what}: {path!r} is not in the commit", hint=f"add {path} and commit it")
     return found

@@ -1,0 +1,1 @@
+"""The commands: each reads options, calls `cdlib`, prints, and exits."""
