@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class CdError(Exception):
     """A run that cannot go on.
 
     `message` says what is wrong in one sentence, `hint` what to do next, and `details` are lines that prove
-    it: the failing step, the tests that failed, each mistake in a file.
+    it: the failing step, the tests that failed, each mistake in a file. `made` is what the run had achieved by
+    then; it becomes part of the result.
     """
 
     exit_code: ClassVar[int] = 1
@@ -26,6 +27,7 @@ class CdError(Exception):
         self.message = message
         self.hint = hint
         self.details = tuple(details)
+        self.made: dict[str, Any] = {}
 
 
 class UsageProblem(CdError):

@@ -135,6 +135,30 @@ def run(
     return Finished(words, child.returncode, text, tuple(err.lines), time.monotonic() - started)
 
 
+def start(
+    argv: Sequence[str | Path],
+    log: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    """Start a server that outlives this call, its output added to `log`, in a session of its own.
+
+    `env` is added to ours. Unlike `run`'s children it does not die with us: who calls this ends it. Raises
+    UsageProblem where the program is missing.
+    """
+    words = tuple(str(word) for word in argv)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            (find(words[0]), *words[1:]),
+            env={**os.environ, **env} if env else None,
+            stdin=stdin,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
 def _die_with(parent: int) -> Callable[[], None]:
     """What the child does between fork and exec: asks the kernel to be killed when its parent dies."""
 

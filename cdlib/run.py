@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cdlib.deadline import Deadline
@@ -16,13 +17,14 @@ from cdlib.report.events import Events
 
 @dataclass
 class Run:
-    """One run of one command."""
+    """One run of one command. `out` is the folder for what it leaves behind: events, result, reports."""
 
     command: str
     deadline: Deadline
     redactor: Redactor = field(default_factory=Redactor)
     events: Events = field(default=None)  # type: ignore[assignment]
     dry_run: bool = False
+    out: Path = Path(".cd")
 
     def __post_init__(self) -> None:
         if self.events is None:

@@ -86,14 +86,8 @@ class Source:
 
     def export(self, destination: Path, tree: str = "") -> None:
         """Write the tree's files below `destination`, as a checkout would."""
-        destination.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="cd-index-") as scratch:
-            env = {"GIT_INDEX_FILE": os.path.join(scratch, "index")}
-            _git(self.folder, "read-tree", tree or self.tree, env=env)
-            # A work tree of its own: git would otherwise place files relative to the folder's prefix.
-            work = ["--work-tree", str(destination)]
-            top = _git(self.folder, "rev-parse", "--absolute-git-dir")
-            _git(destination, "--git-dir", top, *work, "checkout-index", "--all", "--force", env=env)
+        git_dir = Path(_git(self.folder, "rev-parse", "--absolute-git-dir"))
+        _checkout(self.folder, git_dir, tree or self.tree, destination)
 
 
 def open_source(folder: Path, *, revision: str = "HEAD", with_changes: bool = False) -> Source:
@@ -140,6 +134,35 @@ def open_source(folder: Path, *, revision: str = "HEAD", with_changes: bool = Fa
     )
 
 
+def fetch_tree(repository: str, commit: str, path: str, destination: Path, deadline: Deadline) -> None:
+    """Write the folder `path` of another repository at `commit` below `destination`.
+
+    Only protocols that cannot start a program are spoken. Raises UsageProblem where any of the three is wrong.
+    """
+    with tempfile.TemporaryDirectory(prefix="cd-fetch-") as scratch:
+        bare = Path(scratch)
+        _git(bare, "init", "--quiet", "--bare")
+        env = {**_ENV, "GIT_ALLOW_PROTOCOL": "https:ssh:file"}
+        argv = ["git", *_SAFE, "-C", str(bare), "fetch", "--quiet", "--depth=1", "--no-tags", "--", repository, commit]
+        fetched = process.run(argv, deadline, env=env)
+        if not fetched.ok:
+            raise UsageProblem(
+                f"{commit} cannot be fetched from {_CREDENTIALS.sub('', repository)}",
+                details=fetched.stderr[-3:],
+                hint="check the repository, the commit, and this machine's access to it",
+            )
+        found = process.run(
+            ["git", "-C", bare, "rev-parse", "--verify", "--quiet", f"{commit}:{inside(path, 'path')}"],
+            _limit(),
+            env=_ENV,
+        )
+        if not found.ok:
+            raise UsageProblem(
+                f"{_CREDENTIALS.sub('', repository)} has no {path} at {commit[:12]}", hint="mend the path"
+            )
+        _checkout(bare, bare, found.stdout.strip(), destination)
+
+
 def inside(path: str, what: str) -> str:
     """`path` made plain, or UsageProblem where it is absolute or leaves the tree."""
     clean = posixpath.normpath(path)
@@ -175,6 +198,17 @@ def _git(folder: Path, *args: str, env: Mapping[str, str] | None = None, check: 
     if check and not done.ok:
         raise UsageProblem(f"git {args[0]} failed in {folder}", details=done.stderr[-5:], hint="see git fsck")
     return done.stdout.strip("\n")
+
+
+def _checkout(folder: Path, git_dir: Path, tree: str, destination: Path) -> None:
+    """Write a tree's files below `destination`, through an index of their own."""
+    destination.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="cd-index-") as scratch:
+        env = {"GIT_INDEX_FILE": os.path.join(scratch, "index")}
+        _git(folder, "--git-dir", str(git_dir), "read-tree", tree, env=env)
+        # A work tree of its own: git would otherwise place files relative to the folder's prefix.
+        work = ["--git-dir", str(git_dir), "--work-tree", str(destination)]
+        _git(destination, *work, "checkout-index", "--all", "--force", env=env)
 
 
 def _subtree(folder: Path, commit: str, prefix: str) -> str:

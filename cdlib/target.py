@@ -80,12 +80,8 @@ def read_target(path: Path | None, service: str) -> Target:
 
     Raises UsageProblem where no file is named, it cannot be read, or it has mistakes (all of them at once).
     """
-    if path is None:
-        raise UsageProblem(
-            "no targets.yaml: it says where services go, and the operators own it",
-            hint=f"name it by --targets FILE or {VARIABLE}=FILE; docs/reference.md shows one",
-        )
-    document = _document(path)
+    document = read_document(path)
+    assert path is not None
     entry = document["services"].get(service)
     if entry is None:
         known = ", ".join(sorted(document["services"])) or "none"
@@ -109,7 +105,13 @@ def read_target(path: Path | None, service: str) -> Target:
     )
 
 
-def _document(path: Path) -> dict[str, Any]:
+def read_document(path: Path | None) -> dict[str, Any]:
+    """The whole of targets.yaml, without its mistakes, or UsageProblem with all of them."""
+    if path is None:
+        raise UsageProblem(
+            "no targets.yaml: it says where services go, and the operators own it",
+            hint=f"name it by --targets FILE or {VARIABLE}=FILE; docs/reference.md shows one",
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:

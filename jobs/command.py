@@ -109,13 +109,16 @@ def _start(name: str, common: Common, console: Any) -> Any:
     if not common.folder.is_dir():
         raise UsageProblem(f"{common.folder} is no folder", hint="name the service's work tree by -C DIR")
     redactor = Redactor()
+    for place in (common.out, common.out / "events.jsonl", common.out / "cd-result.json"):
+        if place.is_symlink():  # a work tree that comes from a change could lead us anywhere
+            raise UsageProblem(f"{place} is a symbolic link", hint="remove it, or name another folder by --out")
     if not common.out.exists():
         common.out.mkdir(parents=True)
         (common.out / ".gitignore").write_text("*\n")  # what a run leaves behind is no part of the service
     events = Events(name, redactor, common.out / "events.jsonl")
     events.listen(console.on_event)
     events.emit("run_start", dry_run=common.dry_run)
-    return Run(name, Deadline(common.timeout, name), redactor, events, common.dry_run)
+    return Run(name, Deadline(common.timeout, name), redactor, events, common.dry_run, common.out)
 
 
 def _keep(common: Common, console: Any, run: Any, result: Result) -> None:
@@ -143,7 +146,7 @@ def _failure(problem: Any, console: Any, run: Any) -> Result:
     details = tuple(tell(detail) for detail in problem.details)
     console.problem(tell(problem.message), tell(problem.hint), details)
     error = {"message": problem.message, "hint": problem.hint, "details": list(problem.details)}
-    return {"outcome": problem.outcome, "exit_code": problem.exit_code, **getattr(problem, "made", {}), "error": error}
+    return {"outcome": problem.outcome, "exit_code": problem.exit_code, **problem.made, "error": error}
 
 
 def _defect(console: Any, run: Any) -> Result:

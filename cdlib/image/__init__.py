@@ -1,0 +1,1 @@
+"""From a commit to an image in a registry: build it, run its tests, publish it."""

@@ -1,0 +1,1 @@
+"""Taking an image to a cluster and back: Helm applies, this package decides, records and returns."""

@@ -1,0 +1,123 @@
+"""What a registry's answers mean: bodies read whole or not at all, failures told as our errors."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from cdlib.errors import DISK_FULL, CdError, NotAllowed, RegistryRefused, Unavailable, disk_full
+
+if TYPE_CHECKING:
+    import requests
+
+LARGEST = 4 * 2**20  # bytes of an answer that is kept in memory; the specification's limit for a manifest
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the registry said, its body read to the end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def read_body(response: requests.Response, doing: str) -> bytes:
+    """The whole body. A connection that is cut half way is an error, never a short body."""
+    whole = bytearray()
+    with connection_errors(urllib.parse.urlsplit(response.url).netloc, doing):
+        for piece in response.iter_content(64 * 1024):
+            whole += piece
+            if len(whole) > LARGEST:
+                raise RegistryRefused(f"an answer of more than {LARGEST} bytes came while {doing}",
+                                      hint="is this a registry?")  # fmt: skip
+    return bytes(whole)
+
+
+@contextmanager
+def connection_errors(host: str, doing: str) -> Iterator[None]:
+    """Turn what requests raises into our errors."""
+    import requests
+
+    try:
+        yield
+    except requests.exceptions.SSLError as problem:
+        raise Unavailable(
+            f"no trusted TLS connection to {host} while {doing}: {_root(problem)}",
+            hint="give its authority by REQUESTS_CA_BUNDLE; for a registry that speaks plain http set "
+            f"registries.{host}.plain_http in targets.yaml",
+            retryable=False,
+        ) from problem
+    except requests.exceptions.InvalidURL as problem:
+        raise RegistryRefused(f"{host} sent an address that is none: {problem}") from problem
+    except requests.exceptions.Timeout as problem:
+        raise Unavailable(f"{host} did not answer in time while {doing}", hint="run this again later") from problem
+    except requests.exceptions.RequestException as problem:
+        raise Unavailable(
+            f"the connection to {host} failed while {doing}: {_root(problem)}",
+            hint="check the name and that the registry runs",
+        ) from problem
+
+
+def problem_of(answer: Answer, host: str, doing: str) -> CdError:
+    """The error for an answer that is none of the wanted ones."""
+    said = _said(answer.body)
+    because = f": {said}" if said else ""
+    if answer.status in (401, 403):
+        return NotAllowed(
+            f"{host} does not let us go on ({answer.status}) while {doing}{because}",
+            hint=f"docker login {host}, with an account that may do this",
+        )
+    if answer.status == 507 or DISK_FULL in said.lower() or '"Err":28' in answer.body.decode("utf-8", "replace"):
+        return disk_full(f"that of the registry {host}")
+    if answer.status == 429 or answer.status >= 500:
+        return Unavailable(
+            f"{host} answers {answer.status} while {doing}{because}",
+            hint="the registry is in trouble or overloaded: run this again later",
+            retry_after=_retry_after(answer.headers.get("Retry-After", "")),
+        )
+    return RegistryRefused(
+        f"{host} refused ({answer.status}) while {doing}{because}",
+        hint="check the repository's name in cd.yaml or targets.yaml, and that it exists",
+    )
+
+
+def _root(problem: BaseException) -> str:
+    """The innermost reason, in words: requests wraps urllib3, which wraps the socket's own."""
+    seen: BaseException = problem
+    while True:
+        inner = getattr(seen, "reason", None) or next((a for a in seen.args if isinstance(a, BaseException)), None)
+        if not isinstance(inner, BaseException):
+            break
+        seen = inner
+    return str(getattr(seen, "strerror", None) or seen.args[-1] if seen.args else type(seen).__name__)
+
+
+def _said(body: bytes) -> str:
+    """The registry's own words, from its JSON errors or plain text."""
+    text = body[:4000].decode("utf-8", "replace")
+    try:
+        errors = json.loads(body)["errors"]
+        parts = [": ".join(filter(None, (str(e.get("code", "")), str(e.get("message", ""))))) for e in errors]
+        text = "; ".join(parts) + (" (no space left on device)" if DISK_FULL in text.lower() else "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        text = "" if "<html" in text.lower() else " ".join(text.split())
+    return text[:300]
+
+
+def _retry_after(value: str) -> float:
+    """Seconds that a Retry-After header asks for, given as a number or as a date; 0 where it says nothing."""
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0

@@ -1,0 +1,77 @@
+"""Who we are to a registry: credentials as the docker command keeps them, and what a registry asks for."""
+
+from __future__ import annotations
+
+import base64
+import re
+import warnings
+from dataclasses import dataclass, field
+
+from cdlib.errors import UsageProblem
+
+_SCHEME = re.compile(r"(?:^|,)\s*(Basic|Bearer)(?:\s+|$)", re.IGNORECASE)
+_PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A name and its password, or an OAuth2 refresh token, which registries call an identity token."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown, in each form that it travels in."""
+        return tuple(filter(None, (self.password, self.identity_token, self.basic.split(" ")[1])))
+
+    @property
+    def basic(self) -> str:
+        """The Authorization header of RFC 7617."""
+        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One scheme of a WWW-Authenticate header. `scope` is empty where the registry names none."""
+
+    scheme: str
+    realm: str = ""
+    service: str = ""
+    scope: str = ""
+
+
+def find_credentials(host: str) -> Credentials | None:
+    """The credentials for the registry `host` in the docker configuration, None where it has none.
+
+    Reads $DOCKER_CONFIG or ~/.docker/config.json with its `auths`, `credHelpers` and `credsStore`. Raises
+    UsageProblem where a credential helper fails, because going on without would only say "denied".
+    """
+    import docker.auth
+    import docker.errors
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a missing helper warns first, and raises afterwards
+            found = docker.auth.load_config().resolve_authconfig(host)
+    except (docker.errors.DockerException, ValueError, KeyError, OSError) as problem:
+        raise UsageProblem(
+            f"the docker configuration has credentials for {host} that cannot be read: {problem}",
+            hint="mend config.json or its credential helper, or run docker login again",
+        ) from problem
+    if not found:
+        return None
+    lower = {str(key).lower(): str(value) for key, value in found.items() if value}
+    return Credentials(lower.get("username", ""), lower.get("password", ""), lower.get("identitytoken", ""))
+
+
+def parse_challenges(header: str) -> list[Challenge]:
+    """The schemes that we speak in a WWW-Authenticate header, in its order."""
+    starts = list(_SCHEME.finditer(header))
+    found = []
+    for start, following in zip(starts, [*starts[1:], None], strict=False):
+        part = header[start.end() : following.start() if following else len(header)]
+        said = {name.lower(): quoted or bare for name, quoted, bare in _PARAMETER.findall(part)}
+        found.append(Challenge(start[1].lower(), said.get("realm", ""), said.get("service", ""), said.get("scope", "")))
+    return found

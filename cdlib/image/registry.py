@@ -1,0 +1,246 @@
+"""Repositories of a registry, by the OCI Distribution specification: manifests and blobs, byte for byte.
+
+Manifests are kept as the bytes that came, never written anew, and each digest is computed here: what a
+registry says of its own content proves nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdlib.errors import CdError, RegistryRefused, Unavailable
+from cdlib.image.answers import LARGEST, Answer
+from cdlib.image.transport import Scopes, Transport
+from cdlib.reference import DIGEST, Reference
+from cdlib.retry import retrying
+from cdlib.run import Run
+
+IMAGE_TYPES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+# All four, always: without a fitting Accept a registry says 404, or translates to schema 1.
+_ACCEPT = {"Accept": ", ".join((*IMAGE_TYPES, *INDEX_TYPES))}
+
+
+def digest_of(data: bytes) -> str:
+    """`sha256:` and the hex digest of `data`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Blob:
+    """What a manifest says of one blob; `size` in bytes."""
+
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest as it came. `digest` is computed from `raw`."""
+
+    raw: bytes = field(repr=False)
+    media_type: str
+    digest: str
+
+    @property
+    def is_index(self) -> bool:
+        """Whether it lists other manifests, one a platform."""
+        return self.media_type in INDEX_TYPES
+
+    @property
+    def children(self) -> tuple[str, ...]:
+        """The digests that an index lists."""
+        return tuple(str(child["digest"]) for child in self._document.get("manifests", ()))
+
+    @property
+    def config(self) -> Blob:
+        """The image's configuration, by whose digest the Engine knows the image."""
+        said = self._document.get("config", {})
+        return Blob(str(said.get("digest", "")), int(said.get("size", 0)))
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """Configuration and layers, each once."""
+        layers = [Blob(str(layer["digest"]), int(layer["size"])) for layer in self._document.get("layers", ())]
+        return tuple(dict.fromkeys([*layers, self.config]))
+
+    @property
+    def _document(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.raw)
+        return document
+
+
+class Repository:
+    """One repository of a registry."""
+
+    def __init__(self, transport: Transport, path: str) -> None:
+        self.transport = transport
+        self.path = path
+        self._url = f"/v2/{path}"
+        self._pull = (f"repository:{path}:pull",)
+        self._push = (f"repository:{path}:pull,push",)
+
+    @property
+    def name(self) -> str:
+        """Registry and repository."""
+        return f"{self.transport.host}/{self.path}"
+
+    def digest(self, reference: str) -> str:
+        """The digest of a tag, or of a digest that is there; empty where there is none."""
+        doing = f"looking for {self.name}:{reference}"
+        answer = self.transport.send(
+            "HEAD", self._manifest_url(reference), doing, scopes=self._pull, ok=(200, 404), headers=_ACCEPT
+        )
+        said = answer.headers.get("Docker-Content-Digest", "")
+        if answer.status == 404 or DIGEST.match(said):
+            return "" if answer.status == 404 else said
+        found = self.manifest(reference)  # a registry need not say it in a header
+        return found.digest if found else ""
+
+    def manifest(self, reference: str) -> Manifest | None:
+        """The manifest at a tag or a digest, None where there is none."""
+        doing = f"reading {self.name}:{reference}"
+
+        def whole(answer: Answer) -> None:
+            if answer.status == 200 and DIGEST.match(reference) and digest_of(answer.body) != reference:
+                raise Unavailable(f"{self.name} sent other bytes than {reference} names")
+
+        url = self._manifest_url(reference)
+        answer = self.transport.send("GET", url, doing, scopes=self._pull, ok=(200, 404), headers=_ACCEPT, check=whole)
+        return None if answer.status == 404 else _manifest(answer, f"{self.name}:{reference}")
+
+    def put_manifest(self, reference: str, manifest: Manifest) -> None:
+        """Store a manifest, byte for byte, at a tag or at its digest."""
+        doing = f"writing {self.name}:{reference}"
+        headers = {"Content-Type": manifest.media_type}
+        url = self._manifest_url(reference)
+        self.transport.send("PUT", url, doing, scopes=self._push, ok=(201,), headers=headers, data=manifest.raw)
+
+    def blob(self, blob: Blob) -> bytes:
+        """A small blob, such as an image's configuration."""
+        doing = f"reading {self.name}@{blob.digest}"
+        if blob.size > LARGEST:
+            raise RegistryRefused(f"{self.name}@{blob.digest} is too large to be an image's configuration")
+
+        def whole(answer: Answer) -> None:
+            if digest_of(answer.body) != blob.digest:
+                raise Unavailable(f"{self.name} sent other bytes than {blob.digest} names")
+
+        url = f"{self._url}/blobs/{blob.digest}"
+        return self.transport.send("GET", url, doing, scopes=self._pull, ok=(200,), check=whole).body
+
+    def has_blob(self, blob: Blob) -> bool:
+        """Whether the blob is here already."""
+        doing = f"looking for {self.name}@{blob.digest}"
+        url = f"{self._url}/blobs/{blob.digest}"
+        return self.transport.send("HEAD", url, doing, scopes=self._pull, ok=(200, 404)).status == 200
+
+    def mount(self, blob: Blob, source: Repository) -> bool:
+        """Take a blob over from another repository of this registry, no bytes moved; False where it will not."""
+        doing = f"taking {blob.digest[:19]} from {source.name} to {self.name}"
+        query = urllib.parse.urlencode({"mount": blob.digest, "from": source.path})
+        scopes: Scopes = (*self._push, *source._pull)
+        url = f"{self._url}/blobs/uploads/?{query}"
+        answer = self.transport.send("POST", url, doing, scopes=scopes, ok=(201, 202))
+        if answer.status == 202:  # an upload was opened in its place, and would lie there for days
+            self._cancel(answer.headers.get("Location", ""))
+        return answer.status == 201
+
+    def copy(self, blob: Blob, source: Repository) -> None:
+        """Bring a blob over from any registry, in a stream."""
+
+        def once() -> None:
+            with source.transport.stream(f"{source._url}/blobs/{blob.digest}", doing, scopes=source._pull) as pieces:
+                self._upload(blob, pieces, doing)
+
+        doing = f"copying {blob.digest[:19]} from {source.name} to {self.name}"
+        retrying(once, self.transport.deadline)
+
+    def _upload(self, blob: Blob, pieces: Iterator[bytes], doing: str) -> None:
+        opened = self.transport.send("POST", f"{self._url}/blobs/uploads/", doing, scopes=self._push, ok=(202,))
+        location = opened.headers.get("Location", "")
+        url = f"{location}{'&' if '?' in location else '?'}{urllib.parse.urlencode({'digest': blob.digest})}"
+        body = _Body(pieces, blob)
+        headers = {"Content-Type": "application/octet-stream"}
+        try:
+            self.transport.send("PUT", url, doing, scopes=self._push, ok=(201,), headers=headers, data=body)
+        except BaseException:
+            self._cancel(location)
+            raise
+
+    def _cancel(self, location: str) -> None:
+        """Close an upload that came to nothing; a registry that does not care clears it up by itself."""
+        if location:
+            with suppress(CdError):
+                self.transport.send("DELETE", location, "closing an upload", scopes=self._push, ok=(204,), attempts=1)
+
+    def _manifest_url(self, reference: str) -> str:
+        return f"{self._url}/manifests/{urllib.parse.quote(reference, safe=':')}"
+
+
+class Registries:
+    """The registries that one run speaks to, each by one connection pool."""
+
+    def __init__(self, run: Run, plain_http: frozenset[str] = frozenset()) -> None:
+        self._run = run
+        self._plain_http = plain_http
+        self._known: dict[tuple[str, int], Transport] = {}
+
+    def repository(self, reference: Reference, *, attempts: int = 5) -> Repository:
+        """The repository of `reference`."""
+        key = (reference.host, attempts)
+        if key not in self._known:
+            self._known[key] = Transport(
+                reference.host,
+                self._run.deadline,
+                plain_http=reference.host in self._plain_http,
+                hide=self._run.redactor.hide,
+                attempts=attempts,
+            )
+        return Repository(self._known[key], reference.path)
+
+
+class _Body:
+    """An upload of known length out of pieces; requests streams what has a length and can be iterated."""
+
+    def __init__(self, pieces: Iterator[bytes], blob: Blob) -> None:
+        self._pieces = pieces
+        self._blob = blob
+
+    def __len__(self) -> int:
+        return self._blob.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        hashed, size = hashlib.sha256(), 0
+        for piece in self._pieces:
+            hashed.update(piece)
+            size += len(piece)
+            if size > self._blob.size:
+                break
+            yield piece
+        if size != self._blob.size or f"sha256:{hashed.hexdigest()}" != self._blob.digest:
+            raise Unavailable(f"{self._blob.digest} came damaged: {size} bytes of {self._blob.size}")
+
+
+def _manifest(answer: Answer, name: str) -> Manifest:
+    """The manifest in an answer. Raises RegistryRefused where it is of no kind that we know."""
+    try:
+        document = json.loads(answer.body)
+        said = str(document.get("mediaType", ""))
+        kind = answer.headers.get("Content-Type", "").split(";")[0].strip()
+        kind = kind if kind in (*IMAGE_TYPES, *INDEX_TYPES) else said
+        manifest = Manifest(answer.body, kind, digest_of(answer.body))
+        sound = kind in (*IMAGE_TYPES, *INDEX_TYPES) and said in ("", kind)
+        digests = manifest.children if manifest.is_index else tuple(blob.digest for blob in manifest.blobs)
+        sound = sound and all(DIGEST.match(digest) for digest in digests)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise RegistryRefused(f"{name} is no image that can be read", hint="build and push it again")
+    return manifest

@@ -1,0 +1,179 @@
+"""The chart and its values, as they go to Helm: fetched, checked, and each given a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from cdlib.errors import UsageProblem
+from cdlib.reference import Reference
+from cdlib.rollout.api import Object
+from cdlib.rollout.helm import Helm
+from cdlib.run import Run
+from cdlib.service import Deploy, ForeignChart
+from cdlib.source import Source, contained, fetch_tree
+from cdlib.target import Environment, Target
+
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+LOCAL_REGISTRIES = ("localhost", "127.", "[::1]")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart on disk with its values files, later ones winning. The digests are `sha256:…` over their bytes."""
+
+    folder: Path
+    values: tuple[Path, ...]
+    digest: str
+    values_digest: str
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What the chart makes of the values: the workloads to wait for, and the Services to ask."""
+
+    workloads: tuple[tuple[str, str], ...]  # (kind, name)
+    services: tuple[Object, ...]
+
+
+@contextmanager
+def prepare_chart(run: Run, helm: Helm, source: Source, deploy: Deploy, target: Target,
+                  environment: Environment) -> Iterator[Chart]:  # fmt: skip
+    """The service's chart and values, in a temporary folder for the time of the context."""
+    with TemporaryDirectory(prefix="cd-chart-") as temporary, source.files() as files:
+        folder = _chart_folder(run, helm, files, Path(temporary), deploy.chart, target)
+        values = tuple(contained(files, name, "deploy.values") for name in deploy.values)
+        missing = [str(file) for file in environment.values if not file.is_file()]
+        if missing:
+            raise UsageProblem(
+                f"values files of targets.yaml are missing: {', '.join(missing)}", hint="add them, or mend targets.yaml"
+            )
+        every = (*values, *environment.values)
+        yield Chart(folder, every, _tree_digest(folder), _digest_of(file.read_bytes() for file in every))
+
+
+def write_own_values(chart: Chart, deploy: Deploy, image: Reference, about: Mapping[str, str], folder: Path) -> Path:
+    """The last values file: the image by digest, and what the deploy stands for, under `cd`.
+
+    A file, not --set: Helm splits those at commas and reads braces.
+    """
+    values: dict[str, Any] = {"cd": dict(about)}
+    for key, value in ((deploy.repository_key, image.repository), (deploy.digest_key, image.digest)):
+        _put(values, key.split("."), value)
+    file = folder / "cd-values.json"
+    file.write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
+    return file
+
+
+def check_rendered(objects: list[Object], image: Reference, environment: Environment) -> Rendered:
+    """What to wait for and to ask. Raises UsageProblem where the chart does not do as cdlib needs.
+
+    It must place everything in the environment's namespace, and run the image by its digest.
+    """
+    named = [o for o in objects if isinstance(o.get("metadata"), dict)]
+    for o in named:
+        elsewhere = o["metadata"].get("namespace") not in (None, "", environment.namespace)
+        if elsewhere:
+            raise UsageProblem(
+                f"the chart puts {o.get('kind')} {o['metadata'].get('name')} into the namespace "
+                f"{o['metadata']['namespace']!r}, not into {environment.namespace!r}",
+                hint="leave metadata.namespace out of the templates",
+            )
+    wanted = f"{image.repository}@{image.digest}"
+    if wanted not in {c for o in named if not _is_hook(o) for c in _images(o)}:
+        raise UsageProblem(
+            f"nothing in the chart runs {wanted}",
+            hint="use `image: {{ .Values.image.repository }}@{{ .Values.image.digest }}`, or say in cd.yaml's deploy.image_values which keys the chart has",
+        )
+    return of_interest(named)
+
+
+def of_interest(objects: list[Object]) -> Rendered:
+    """The workloads and Services among a release's objects; hooks are Helm's own business."""
+    plain = [o for o in objects if isinstance(o.get("metadata"), dict) and not _is_hook(o)]
+    workloads = tuple((str(o["kind"]), str(o["metadata"]["name"])) for o in plain if o.get("kind") in WORKLOADS)
+    return Rendered(workloads, tuple(o for o in plain if o.get("kind") == "Service"))
+
+
+def _chart_folder(
+    run: Run, helm: Helm, files: Path, temporary: Path, chart: str | ForeignChart, target: Target
+) -> Path:
+    if isinstance(chart, ForeignChart):
+        _require_allowed(chart.repository, target)
+        fetch_tree(chart.repository, chart.commit, chart.path, temporary / "chart", run.deadline)
+        folder = temporary / "chart"
+    elif chart.startswith("oci://"):
+        _require_allowed(chart, target)
+        name, _, version = chart.rpartition(":") if ":" in chart.rsplit("/", 1)[-1] else (chart, "", "")
+        host = name.removeprefix("oci://").split("/", 1)[0]
+        plain = host.startswith(LOCAL_REGISTRIES) or host in target.plain_http
+        return helm.pull(name, version, temporary, plain_http=plain)
+    else:
+        folder = contained(files, chart, "deploy.chart")
+    if not (folder / "Chart.yaml").is_file():
+        raise UsageProblem(f"deploy.chart: {chart} has no Chart.yaml", hint="name the chart's folder")
+    _refuse_links(folder)
+    return folder
+
+
+def _require_allowed(name: str, target: Target) -> None:
+    if not any(name == prefix or name.startswith(prefix.rstrip("/") + "/") for prefix in target.allowed.charts):
+        raise UsageProblem(
+            f"deploy.chart: {name} is not among the charts that {target.service} may use",
+            hint="add it under allow.charts in targets.yaml, or keep the chart in the service",
+        )
+
+
+def _refuse_links(folder: Path) -> None:
+    """Helm follows links, so one out of the chart would read the operators' files into the cluster."""
+    root = folder.resolve()
+    for file in folder.rglob("*"):
+        if file.is_symlink() and not file.resolve().is_relative_to(root):
+            raise UsageProblem(
+                f"the chart's {file.relative_to(folder)} links outside the chart", hint="replace it by a file"
+            )
+
+
+def _tree_digest(chart: Path) -> str:
+    files = [chart] if chart.is_file() else sorted(f for f in chart.rglob("*") if f.is_file())
+    names = ((str(f.relative_to(chart)) if f != chart else "").encode() for f in files)
+    modes = (b"x" if f.stat().st_mode & stat.S_IXUSR else b"-" for f in files)
+    return _digest_of(part for n, m, f in zip(names, modes, files, strict=True) for part in (n, m, f.read_bytes()))
+
+
+def _digest_of(parts: Iterator[bytes]) -> str:
+    """One digest over several byte strings; lengths go in, so that no two lists collide."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(b"%d:" % len(part))
+        found.update(part)
+    return f"sha256:{found.hexdigest()}"
+
+
+def _put(values: dict[str, Any], keys: list[str], value: str) -> None:
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+    values[keys[-1]] = value
+
+
+def _is_hook(o: Object) -> bool:
+    return "helm.sh/hook" in (o["metadata"].get("annotations") or {})
+
+
+def _images(o: Object) -> list[str]:
+    """The images of an object's containers, where it has any."""
+    spec: Any = o.get("spec")
+    inner = {"Pod": (), "CronJob": ("jobTemplate", "spec", "template", "spec")}.get(
+        str(o.get("kind")), ("template", "spec")
+    )
+    for key in inner:
+        spec = spec.get(key) if isinstance(spec, dict) else None
+    lists = [spec.get(kind) or [] for kind in ("containers", "initContainers")] if isinstance(spec, dict) else []
+    return [str(c.get("image")) for found in lists for c in found if isinstance(c, dict)]

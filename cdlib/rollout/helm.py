@@ -1,0 +1,177 @@
+"""Helm 3 and 4: it renders and applies. Whether that was a success is judged elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cdlib import process
+from cdlib.deadline import Deadline
+from cdlib.errors import UsageProblem
+from cdlib.process import Finished
+from cdlib.rollout.api import METADATA_ONLY, Api, Object, path
+from cdlib.rollout.lease import Lease
+from cdlib.run import Run
+from cdlib.target import Environment
+
+PROGRAM = "CD_HELM"  # which helm, where PATH's is not the one
+HISTORY = 30  # revisions that Helm keeps; its default of 10 can lose the last good one in a bad afternoon
+_QUICK = 30.0
+_HINT = f"install Helm 3.14 or later, or name it by {PROGRAM}"
+# Helm's own variables must not lead it elsewhere than the options do.
+_ENV = {"HELM_DRIVER": "secret", "HELM_NAMESPACE": "", "HELM_KUBECONTEXT": "", "HELM_DEBUG": "false"}
+
+
+@dataclass(frozen=True)
+class HelmRevision:
+    """One revision as Helm's own records have it; `status` is deployed, failed, pending-upgrade, …"""
+
+    revision: int
+    status: str
+
+    @property
+    def pending(self) -> bool:
+        """Whether a Helm was, or still is, at work on it."""
+        return self.status.startswith("pending-") or self.status == "uninstalling"
+
+
+class Helm:
+    """Helm for one release in one environment. `lease`, once set, ends a running Helm when it is lost."""
+
+    def __init__(self, run: Run, environment: Environment) -> None:
+        self._run, self._environment = run, environment
+        self.program = os.environ.get(PROGRAM) or "helm"
+        self.lease: Lease | None = None
+
+    @cached_property
+    def version(self) -> str:
+        """Helm's version, as `v4.3.1`. Raises UsageProblem where it is older than 3.14."""
+        said = process.run([self.program, "version", "--template={{.Version}}"], Deadline(_QUICK), hint=_HINT).stdout
+        match = re.match(r"v(\d+)\.(\d+)", said)
+        if match is None or (int(match[1]), int(match[2])) < (3, 14):
+            raise UsageProblem(f"{self.program} is {said or 'no Helm'}", hint=_HINT)
+        return said.strip()
+
+    def render(self, chart: Path, values: Sequence[Path]) -> list[Object]:
+        """The objects that the chart renders to. Raises UsageProblem where it does not render."""
+        release = self._environment.release
+        argv = ["template", release, str(chart), "--namespace", self._environment.namespace, *_files(values)]
+        done = self._call(argv, self._run.deadline.part(_QUICK, "helm template"), cluster=False)
+        if not done.ok:
+            raise UsageProblem(
+                f"the chart does not render: {reason(done)}",
+                details=[line for line in done.stderr if line.strip()][-5:],
+                hint="try it by: helm template, with the values files of cd.yaml and targets.yaml",
+            )
+        return _objects(done.stdout)
+
+    def manifest(self, revision: int) -> list[Object]:
+        """The objects of a stored revision."""
+        argv = ["get", "manifest", self._environment.release, "--revision", str(revision), *self._where]
+        done = self._call(argv, self._run.deadline.part(_QUICK, "helm get manifest"), cluster=False)
+        if not done.ok:
+            raise UsageProblem(
+                f"Helm has no revision {revision}: {reason(done)}", hint="helm-rollback --list shows them"
+            )
+        return _objects(done.stdout)
+
+    def history(self, api: Api, deadline: Deadline) -> list[HelmRevision]:
+        """All revisions that Helm has of the release, oldest first, read from its records' labels."""
+        where = path("secrets", self._environment.namespace)
+        selector = f"owner=helm,name={self._environment.release}"
+        found = api.get(where, deadline, accept=METADATA_ONLY, labelSelector=selector) or {"items": []}
+        labels = (item["metadata"].get("labels", {}) for item in found.get("items") or [])
+        known = (HelmRevision(int(each["version"]), str(each["status"])) for each in labels)
+        return sorted(known, key=lambda each: each.revision)
+
+    def upgrade_argv(self, chart: Path, values: Sequence[Path], deadline: Deadline) -> list[str]:
+        """What installs or upgrades the release, without waiting for it."""
+        argv = ["upgrade", self._environment.release, str(chart), "--install", f"--history-max={HISTORY}"]
+        return [*argv, *self._where, *_files(values), _timeout(deadline), "--output=json"]
+
+    def upgrade(self, chart: Path, values: Sequence[Path], deadline: Deadline) -> Finished:
+        """Install or upgrade; Helm waits for hooks, and for nothing else."""
+        return self._call(self.upgrade_argv(chart, values, deadline), deadline)
+
+    def rollback(self, revision: int, deadline: Deadline) -> Finished:
+        """Return to `revision`, by number: Helm's own default is N-1, whatever that was."""
+        argv = ["rollback", self._environment.release, str(revision), f"--history-max={HISTORY}"]
+        return self._call([*argv, *self._where, _timeout(deadline)], deadline)
+
+    def uninstall(self, deadline: Deadline) -> Finished:
+        """Remove a release whose first install never ended; Helm offers no other way out."""
+        argv = ["uninstall", self._environment.release, "--ignore-not-found"]
+        return self._call([*argv, *self._where, _timeout(deadline)], deadline)
+
+    def test(self, deadline: Deadline) -> Finished:
+        """Run the chart's tests."""
+        return self._call(["test", self._environment.release, *self._where, _timeout(deadline), "--logs"], deadline)
+
+    def pull(self, name: str, version: str, destination: Path, *, plain_http: bool) -> Path:
+        """Fetch an OCI chart into `destination`, and return the archive."""
+        argv = ["pull", name, "--destination", str(destination), *(["--version", version] if version else [])]
+        done = self._call([*argv, *(["--plain-http"] if plain_http else [])], self._run.deadline, cluster=False)
+        archives = list(destination.glob("*.tgz"))
+        if not done.ok or len(archives) != 1:
+            raise UsageProblem(
+                f"the chart {name} cannot be pulled: {reason(done)}", hint="helm registry login, or mend deploy.chart"
+            )
+        return archives[0]
+
+    @property
+    def _where(self) -> list[str]:
+        argv = ["--namespace", self._environment.namespace]
+        if self._environment.kubeconfig:
+            argv += ["--kubeconfig", str(self._environment.kubeconfig)]
+        if self._environment.context:
+            argv += ["--kube-context", self._environment.context]
+        return argv
+
+    def _call(self, argv: Sequence[str], deadline: Deadline, *, cluster: bool = True) -> Finished:
+        quiet = argv[0] in ("template", "get") or "--output=json" in argv
+        on_line = None if quiet else self._run.output
+        env = {key: value for key, value in _ENV.items() if value or key in os.environ}
+        stop = self.lease.lost if self.lease and cluster else None
+        return process.run([self.program, *argv], deadline, env=env, on_line=on_line, stop=stop, hint=_HINT)
+
+
+def applied_revision(done: Finished) -> int:
+    """The revision that `helm upgrade --output=json` says it made; 0 where it says nothing."""
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return int(answer.get("version", 0))
+    except (ValueError, AttributeError):
+        return 0
+
+
+def reason(done: Finished) -> str:
+    """The line in which Helm says why it failed."""
+    lines = [line.strip() for line in done.stderr if line.strip()]
+    errors = [line for line in lines if line.startswith("Error:")]
+    return (errors or lines or [f"it ended with status {done.returncode}"])[-1].removeprefix("Error: ")[:600]
+
+
+def _objects(text: str) -> list[Object]:
+    """The objects in a stream of YAML documents, those in Lists too."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        found = [o for o in yaml.load_all(text, Loader=loader) if isinstance(o, dict)]
+    except yaml.YAMLError as problem:
+        raise UsageProblem(f"the chart renders to no valid YAML: {problem}", hint="mend the template") from problem
+    return [item for o in found for item in (o.get("items") or [] if o.get("kind") == "List" else [o])]
+
+
+def _files(values: Sequence[Path]) -> list[str]:
+    return [word for file in values for word in ("--values", str(file))]
+
+
+def _timeout(deadline: Deadline) -> str:
+    return f"--timeout={max(1, int(deadline.left))}s"

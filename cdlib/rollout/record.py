@@ -1,0 +1,178 @@
+"""The release record: one ConfigMap a release, in its namespace, that says what every revision was.
+
+Rollback targets, `unchanged`, holds and quarantine all come from here, and nothing else keeps state. It is
+written by resourceVersion, so two writers never lose each other's entries; what falls off its end goes to
+immutable ConfigMaps first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from cdlib.deadline import Deadline
+from cdlib.errors import Unavailable, UsageProblem
+from cdlib.rollout.api import Api, Conflict, Object, path
+
+SCHEMA = "cd-release/1"
+KEPT = 60  # revisions in the record; at about 700 bytes each far below the 1 MiB of a ConfigMap
+ARCHIVED_AT_ONCE = 20
+_TRIES = 8
+
+# What becomes of a revision: `verified` means that it was seen healthy while it was live.
+DEPLOYING, VERIFIED, FAILED, INTERRUPTED = "deploying", "verified", "failed", "interrupted"
+UNJUDGED = "unjudged"  # a step in between, that nobody waited for
+
+
+@dataclass
+class Revision:
+    """One Helm revision. `status` is one of the words above; `at` is RFC 3339."""
+
+    revision: int
+    commit: str
+    image: str
+    digest: str
+    chart: str
+    values: str
+    status: str
+    at: str
+    by: str
+    run: str
+    change: str = ""
+    url: str = ""
+    rollback_of: int = 0
+    reason: str = ""
+    checks: list[dict[str, Any]] = field(default_factory=list)  # the HTTP checks that it was verified by
+    workloads: list[list[str]] = field(default_factory=list)  # [kind, name] of each
+
+    @property
+    def verified(self) -> bool:
+        """Whether it was seen to be healthy while it was live."""
+        return self.status == VERIFIED
+
+    def same_as(self, other: Revision) -> bool:
+        """Whether both put the same things into the cluster, for the same commit."""
+        mine = (self.commit, self.image, self.digest, self.chart, self.values)
+        return mine == (other.commit, other.image, other.digest, other.chart, other.values)
+
+
+@dataclass
+class Record:
+    """All that is known of a release."""
+
+    service: str
+    release: str
+    revisions: list[Revision] = field(default_factory=list)
+    live: int = 0
+    quarantine: dict[str, dict[str, str]] = field(default_factory=dict)
+    hold: dict[str, str] | None = None
+    permit_sequence: int = 0
+
+    def find(self, revision: int) -> Revision | None:
+        """The entry of a Helm revision, if it is recorded."""
+        return next((entry for entry in self.revisions if entry.revision == revision), None)
+
+    @property
+    def live_revision(self) -> Revision | None:
+        """What is live, as far as the record knows."""
+        return self.find(self.live)
+
+    def put(self, entry: Revision) -> None:
+        """Add an entry, or replace the one of the same Helm revision."""
+        self.revisions = [*(e for e in self.revisions if e.revision != entry.revision), entry]
+        self.revisions.sort(key=lambda e: e.revision)
+
+    def rollback_target(self, present: set[int]) -> Revision | None:
+        """The newest revision that was verified, is not quarantined, differs from what is live, and is `present`.
+
+        `present` are the revisions that Helm still has.
+        """
+        live = self.live_revision
+        for entry in reversed(self.revisions):
+            if not entry.verified or entry.digest in self.quarantine or entry.revision not in present:
+                continue
+            if live is not None and (entry.revision >= live.revision or (live.verified and entry.same_as(live))):
+                continue
+            return entry
+        return None
+
+    def last_good(self, present: set[int]) -> Revision | None:
+        """Where a failed rollout goes back to: the newest verified revision that is not quarantined."""
+        good = (e for e in reversed(self.revisions) if e.verified and e.digest not in self.quarantine)
+        return next((entry for entry in good if entry.revision in present), None)
+
+
+class Records:
+    """Reads and writes the record of one release."""
+
+    def __init__(self, api: Api, namespace: str, service: str, release: str) -> None:
+        self._api, self._namespace = api, namespace
+        self._service, self._release = service, release
+        self.name = f"cd-{release}"
+
+    def read(self, deadline: Deadline) -> Record:
+        """The record; an empty one where there is none yet."""
+        return self._parse(self._api.get(self._path(self.name), deadline))
+
+    def update(self, change: Callable[[Record], None], deadline: Deadline) -> Record:
+        """Apply `change` to the record and write it; on a conflict to a fresh reading of it, again."""
+        for _ in range(_TRIES):
+            found = self._api.get(self._path(self.name), deadline)
+            record = self._parse(found)
+            change(record)
+            self._archive(record, deadline)
+            body = self._object(self.name, {"record.json": _dump(record)})
+            try:
+                if found is None:
+                    self._api.create(self._path(), body, deadline)
+                else:
+                    body["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
+                    self._api.replace(self._path(self.name), body, deadline)
+            except Conflict:
+                continue
+            return record
+        raise Unavailable(f"the release record {self.name} changes too fast to be written", hint="run this again")
+
+    def _archive(self, record: Record, deadline: Deadline) -> None:
+        """Move the oldest entries to an object of their own, which nobody can change, before they are dropped."""
+        if len(record.revisions) < KEPT + ARCHIVED_AT_ONCE:
+            return
+        old, record.revisions = record.revisions[:ARCHIVED_AT_ONCE], record.revisions[ARCHIVED_AT_ONCE:]
+        name = f"{self.name}-archive-{old[0].revision}"
+        body = self._object(name, {"revisions.json": json.dumps([asdict(e) for e in old], ensure_ascii=False)})
+        with suppress(Conflict):  # a run that died after this step wrote the same entries
+            self._api.create(self._path(), {**body, "immutable": True}, deadline)
+
+    def _path(self, name: str = "") -> str:
+        return path("configmaps", self._namespace, name)
+
+    def _object(self, name: str, data: dict[str, str]) -> Object:
+        labels = {"app.kubernetes.io/managed-by": "cdlib", "cdlib.org/release": self._release}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "data": data,
+                "metadata": {"name": name, "namespace": self._namespace, "labels": labels}}  # fmt: skip
+
+    def _parse(self, found: Object | None) -> Record:
+        if found is None:
+            return Record(self._service, self._release)
+        try:
+            document = json.loads(found["data"]["record.json"])
+            if document.pop("schema") != SCHEMA:
+                raise ValueError("another schema")
+            return Record(**{**document, "revisions": [_entry(e) for e in document["revisions"]]})
+        except (KeyError, TypeError, ValueError) as problem:
+            raise UsageProblem(
+                f"the release record {self._namespace}/{self.name} cannot be read: {problem}",
+                hint="a newer version may have written it: use that one, or restore the ConfigMap",
+            ) from problem
+
+
+def _entry(document: dict[str, Any]) -> Revision:
+    known = {f.name for f in fields(Revision)}
+    return Revision(**{key: value for key, value in document.items() if key in known})
+
+
+def _dump(record: Record) -> str:
+    return json.dumps({"schema": SCHEMA, **asdict(record)}, ensure_ascii=False, indent=1)

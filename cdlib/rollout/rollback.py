@@ -1,0 +1,131 @@
+"""helm-rollback: a person goes back to a revision chosen from the history; and holds, which keep it there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cdlib.deadline import Deadline
+from cdlib.errors import Refused, UsageProblem
+from cdlib.rollout.lease import require_namespace
+from cdlib.rollout.record import VERIFIED, Record, Revision
+from cdlib.rollout.release import Outcome, Release, go_back, heal, require_known
+from cdlib.units import timestamp
+
+
+@dataclass(frozen=True)
+class Row:
+    """One revision as people need it. `available` is false where Helm has dropped it from its history."""
+
+    entry: Revision
+    live: bool
+    quarantined: bool
+    available: bool
+    helm_status: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row for --json."""
+        e = self.entry
+        return {"revision": e.revision, "at": e.at, "commit": e.commit, "digest": e.digest, "status": e.status,
+                "verified": e.verified, "live": self.live, "quarantined": self.quarantined, "available": self.available,
+                "helm_status": self.helm_status, "by": e.by, "change": e.change, "rollback_of": e.rollback_of,
+                "reason": e.reason}  # fmt: skip
+
+
+def rows(release: Release, deadline: Deadline) -> tuple[Record, list[Row]]:
+    """The record, and its revisions with what Helm says of them, newest first."""
+    require_namespace(release.api, release.environment.namespace, deadline)
+    record = release.records.read(deadline)
+    helm = {each.revision: each.status for each in release.history(deadline)}
+    found = [
+        Row(
+            e,
+            e.revision == record.live,
+            e.digest in record.quarantine,
+            e.revision in helm,
+            helm.get(e.revision, "gone"),
+        )
+        for e in reversed(record.revisions)
+    ]
+    return record, found
+
+
+def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool = False) -> Outcome:
+    """Go to revision `to`, or to the last other one that was verified healthy, and hold the release there.
+
+    `unverified` allows a revision that was never seen healthy, or whose digest is quarantined. Raises
+    UsageProblem for an unknown revision, Refused for one that is not to be trusted, NeedsPerson where it fails.
+    """
+    run, environment = release.run, release.environment
+    budget = run.deadline.part(environment.budget, "the budget of a rollback")
+    require_namespace(release.api, environment.namespace, budget)
+    if run.dry_run:
+        target = _choose(release, release.records.read(budget), to, unverified, budget)
+        run.would(f"take the Lease {environment.namespace}/cd-{environment.release}")
+        run.would(f"{release.helm.program} rollback {environment.release} {target.revision} -n {environment.namespace}")
+        run.would(f"hold the release in the ConfigMap {environment.namespace}/{release.records.name}")
+        return Outcome("planned", target)
+    _choose(release, release.records.read(budget), to, unverified, budget)  # say no before waiting for a lease
+    with release.lease(budget) as lease:
+        record = heal(release, budget)
+        target = _choose(release, record, to, unverified, budget)
+        if target.revision == record.live and target.verified:
+            return Outcome("unchanged", target)
+        release.records.update(lambda record: _hold(record, release.holder, reason), budget)
+        outcome = go_back(release, lease, target, reason, budget)
+    if not target.verified:
+        run.warn(f"revision {target.revision} had never been verified; it is now, as revision {outcome.entry.revision}")
+    return outcome
+
+
+def set_hold(release: Release, reason: str, deadline: Deadline) -> Record:
+    """Refuse automatic deploys from now on."""
+    require_namespace(release.api, release.environment.namespace, deadline)
+    return release.records.update(lambda record: _hold(record, release.holder, reason), deadline)
+
+
+def lift_hold(release: Release, deadline: Deadline) -> Record:
+    """Allow automatic deploys again."""
+
+    def change(record: Record) -> None:
+        record.hold = None
+
+    require_namespace(release.api, release.environment.namespace, deadline)
+    return release.records.update(change, deadline)
+
+
+def release_digest(release: Release, digest: str, deadline: Deadline) -> Record:
+    """Take a digest out of quarantine. Raises UsageProblem where it is not in it."""
+
+    def change(record: Record) -> None:
+        if record.quarantine.pop(digest, None) is None:
+            kept = ", ".join(sorted(record.quarantine)) or "none"
+            raise UsageProblem(f"{digest} is not quarantined", hint=f"quarantined are: {kept}")
+
+    require_namespace(release.api, release.environment.namespace, deadline)
+    return release.records.update(change, deadline)
+
+
+def _choose(release: Release, record: Record, to: int | None, unverified: bool, deadline: Deadline) -> Revision:
+    present = {each.revision for each in release.history(deadline) if not each.pending}
+    if to is None:
+        found = record.rollback_target(present)
+        if found is None:
+            raise UsageProblem(
+                "there is no other revision that was verified healthy",
+                hint="see helm-rollback --list, and choose by --to N",
+            )
+        return found
+    entry = require_known(record, to, present)
+    doubts = [] if entry.status == VERIFIED else [f"was never verified healthy (it is recorded as {entry.status})"]
+    if entry.digest in record.quarantine:
+        doubts.append(f"runs a quarantined image: {record.quarantine[entry.digest].get('reason')}")
+    if doubts and not unverified:
+        raise Refused(
+            f"revision {to} {' and '.join(doubts)}", hint="choose another from --list, or insist by --unverified"
+        )
+    return entry
+
+
+def _hold(record: Record, by: str, reason: str) -> None:
+    record.hold = {"since": timestamp(), "by": by, "reason": reason}

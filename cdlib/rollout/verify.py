@@ -1,0 +1,134 @@
+"""Whether a release that is up also does what it should: HTTP checks, the chart's tests, and a soak."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cdlib.deadline import Deadline
+from cdlib.errors import CdError, OutOfTime, Unavailable, UsageProblem
+from cdlib.rollout.api import Api, Object, path
+from cdlib.rollout.helm import Helm, reason
+from cdlib.rollout.lease import Lease
+from cdlib.rollout.verdict import INCONCLUSIVE, Fault
+from cdlib.rollout.workloads import LOOK_EVERY, Workloads, look
+from cdlib.run import Run
+from cdlib.service import HttpCheck, Verify
+from cdlib.target import Environment
+
+PATIENCE = 30.0  # seconds that one check may fail before it has failed: endpoints follow readiness with a delay
+
+
+@dataclass(frozen=True)
+class Request:
+    """A check with the place it goes to: a full URL, or a path of the Kubernetes API that leads to the Service."""
+
+    check: HttpCheck
+    where: str
+    through_api: bool
+
+
+def plan_requests(verify: Verify, services: Sequence[Object], environment: Environment) -> list[Request]:
+    """Where each HTTP check goes. Raises UsageProblem where that is not plain, before anything is written."""
+    return [_plan(check, services, environment) for check in verify.http]
+
+
+def check_release(run: Run, api: Api, helm: Helm, environment: Environment, verify: Verify, requests: Sequence[Request],
+                  workloads: Workloads, deadline: Deadline, lease: Lease) -> tuple[Fault, ...]:  # fmt: skip
+    """Every check of `verify`; the faults of the first that fails, none where all hold."""
+    for request in requests:
+        with run.stage("http", request.check.path):
+            fault = _ask_until(run, api, request, deadline.part(PATIENCE, "an HTTP check"), lease)
+        if fault:
+            return (fault,)
+    if verify.helm_test:
+        with run.stage("helm test"):
+            done = helm.test(deadline)
+        if not done.ok:
+            return (Fault("", "", "HelmTest", f"helm test failed: {reason(done)}"),)
+    if verify.soak:
+        with run.stage("soak", f"{verify.soak:g} s"):
+            return _soak(api, environment.namespace, workloads, verify.soak, deadline, lease)
+    return ()
+
+
+def _plan(check: HttpCheck, services: Sequence[Object], environment: Environment) -> Request:
+    if environment.url:
+        return Request(check, environment.url + check.path, through_api=False)
+    names = [str(s["metadata"]["name"]) for s in services]
+    name = check.service or (names[0] if len(names) == 1 else "")
+    if name not in names:
+        wrong = f"the chart has no Service {name!r}" if name else f"the chart has {len(names)} Services"
+        raise UsageProblem(
+            f"the HTTP check of {check.path} does not know where to go: {wrong}",
+            hint=f"name one by `service`: {', '.join(names) or 'the chart must have one'}",
+        )
+    ports = [p for s in services if s["metadata"]["name"] == name for p in s["spec"].get("ports") or []]
+    numbers = [p["port"] for p in ports if check.port in ("", p.get("port"), p.get("name"))]
+    if not numbers:
+        raise UsageProblem(
+            f"the Service {name} has no port {check.port!r}", hint="mend `port` in cd.yaml's deploy.verify"
+        )
+    where = path("services", environment.namespace, f"{name}:{numbers[0]}") + f"/proxy{check.path}"
+    return Request(check, where, through_api=True)
+
+
+def _ask_until(run: Run, api: Api, request: Request, deadline: Deadline, lease: Lease) -> Fault | None:
+    """Ask until the answer is right; a fault with the last answer where it never was."""
+    said = "no answer"
+    while not deadline.over:
+        lease.require()
+        try:
+            status, body = _ask(api, request, deadline)
+            said = _wrong(request.check, status, body)
+        except (Unavailable, OutOfTime) as problem:
+            said = problem.message
+        if not said:
+            return None
+        time.sleep(min(LOOK_EVERY, deadline.left))
+    run.events.emit("http_check", path=request.check.path, said=said)
+    return Fault("", "", "HttpCheck", f"GET {request.check.path}: {said}")
+
+
+def _ask(api: Api, request: Request, deadline: Deadline) -> tuple[int, str]:
+    if request.through_api:
+        return api.fetch(request.where, deadline)
+    import requests
+
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # no ~/.netrc: a check must not carry credentials
+            answer = session.get(request.where, timeout=min(10.0, max(0.1, deadline.left)), allow_redirects=False)
+    except requests.RequestException as problem:
+        raise Unavailable(f"no answer: {type(problem).__name__}") from problem
+    return answer.status_code, answer.text[: 256 * 1024]
+
+
+def _wrong(check: HttpCheck, status: int, body: str) -> str:
+    if status != check.status:
+        return f"answered {status}, expected {check.status}" + (f": {body[:200]}" if status >= 500 else "")
+    if check.contains and check.contains not in body:
+        return f"answered without {check.contains!r}"
+    return ""
+
+
+def _soak(
+    api: Api, namespace: str, workloads: Workloads, seconds: float, deadline: Deadline, lease: Lease
+) -> tuple[Fault, ...]:
+    """Watch a release that is complete for a while longer: failing liveness and sidecars come after it."""
+    end = time.monotonic() + seconds
+    while True:
+        lease.require()
+        try:
+            state = look(api, namespace, workloads, deadline)
+        except CdError as problem:
+            return (Fault("", "", INCONCLUSIVE, f"the soak could not be watched: {problem.message}"),)
+        if state.faults:
+            return state.faults
+        if time.monotonic() >= end:
+            break
+        time.sleep(min(LOOK_EVERY * 2, max(0.0, end - time.monotonic())))
+    if not state.complete:
+        return (Fault("", "", "Unsteady", f"was complete and is not any more: {state.summary}"),)
+    return ()

@@ -1,0 +1,50 @@
+"""cd-hold: stop automatic deploys of a release, and let them go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.command import Result, command, environment_option, targets_option
+from jobs.rollout import opened, service_option
+
+if TYPE_CHECKING:
+    from cdlib.run import Run
+
+
+@command("cd-hold", timeout=60)
+@targets_option
+@environment_option
+@service_option
+@click.option("--set", "reason", metavar="REASON", default="", help="Hold the release, for this reason.")
+@click.option("--lift", is_flag=True, help="Lift the hold.")
+@click.option("--release", "digest", metavar="DIGEST", default="", help="Take a digest out of quarantine.")
+def main(run: Run, folder: Path, targets: Path | None, environment: str, service: str, reason: str, lift: bool,
+         digest: str) -> Result:  # fmt: skip
+    """Show, set or lift the hold of a release; while it is held, automatic deploys are refused (exit 6)."""
+    from cdlib.errors import UsageProblem
+    from cdlib.rollout.rollback import lift_hold, release_digest, set_hold
+
+    if sum(map(bool, (reason, lift, digest))) > 1:
+        raise UsageProblem("--set, --lift and --release exclude each other", hint="give one of them")
+    with opened(run, folder, targets, service, environment) as release:
+        place = release.environment
+        if (reason or lift or digest) and run.would(f"write the ConfigMap {place.namespace}/{release.records.name}"):
+            record = release.records.read(run.deadline)
+        elif reason:
+            record = set_hold(release, reason, run.deadline)
+        elif lift:
+            record = lift_hold(release, run.deadline)
+        elif digest:
+            record = release_digest(release, digest, run.deadline)
+        else:
+            record = release.records.read(run.deadline)
+    held = f"on hold since {record.hold['since']}: {record.hold['reason']}" if record.hold else "not on hold"
+    return {"release": place.release, "namespace": place.namespace, "hold": record.hold,
+            "quarantine": record.quarantine, "text": f"{place.namespace}/{place.release} is {held}"}  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

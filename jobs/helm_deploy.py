@@ -1,0 +1,53 @@
+"""helm-deploy: take a published image to an environment, see it serve, or take it back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.command import Result, command, environment_option, targets_option
+
+if TYPE_CHECKING:
+    from cdlib.run import Run
+
+
+@command("helm-deploy", timeout=600)
+@targets_option
+@environment_option
+@click.option("--tag", default="", envvar="CD_TAG", help="Which published tag.  [default: that of the commit]")
+@click.option("--digest", default="", envvar="CD_DIGEST", help="Which digest, in place of a tag.")
+def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: str, digest: str) -> Result:
+    """Deploy the published image of the commit in DIR by Helm, wait until it serves, and verify it.
+
+    A rollout that fails goes back to the last revision that was verified healthy (exit 7), with the evidence
+    kept. The same commit, image, chart and values again change nothing.
+    """
+    from cdlib.documents import read_all
+    from cdlib.image.published import find_published
+    from cdlib.rollout.deploy import Wish, deploy
+    from cdlib.rollout.permit import require_permit
+    from cdlib.rollout.release import Release
+    from cdlib.service import read_service
+    from cdlib.source import open_source
+    from cdlib.target import read_document, read_target
+    from cdlib.trigger import read_trigger
+    from jobs.rollout import shown
+
+    source = open_source(folder)
+    service, _ = read_all(lambda: read_service(source), lambda: read_document(targets))
+    target = read_target(targets, service.name)
+    place, trigger = target.environment(environment), read_trigger()
+    trigger.require_publishing(place.policy, "deploying")
+    image = find_published(run, source, service, target, tag=tag, digest=digest)
+    release = Release.open(run, service.name, place, trigger)
+    try:
+        outcome = deploy(release, Wish(source, service, target, image), guard=require_permit(place))
+    finally:
+        release.api.close()
+    return {"service": service.name, **shown(release, outcome)}
+
+
+if __name__ == "__main__":
+    main()

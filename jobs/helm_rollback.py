@@ -1,0 +1,50 @@
+"""helm-rollback: show what was live, and go back to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.command import Result, command, environment_option, targets_option
+from jobs.rollout import listed, opened, service_option, shown
+
+if TYPE_CHECKING:
+    from cdlib.run import Run
+
+
+@command("helm-rollback", timeout=600)
+@targets_option
+@environment_option
+@service_option
+@click.option("--list", "only_list", is_flag=True, help="Show the history, newest first, and change nothing.")
+@click.option("--to", type=click.IntRange(min=1), envvar="CD_TO", metavar="REVISION",
+              help="Where to go.  [default: the last other revision that was verified healthy]")  # fmt: skip
+@click.option(
+    "--reason", default="rolled back by hand", envvar="CD_REASON", help="Why; the record and the hold keep it."
+)
+@click.option("--unverified", is_flag=True, envvar="CD_UNVERIFIED",
+              help="Go even to a revision that was never seen healthy, or is quarantined.")  # fmt: skip
+def main(run: Run, folder: Path, targets: Path | None, environment: str, service: str, only_list: bool,
+         to: int | None, reason: str, unverified: bool) -> Result:  # fmt: skip
+    """Roll the release back to a revision chosen from its history, wait until it serves, and hold it there.
+
+    While it is on hold, automatic deploys are refused; lift the hold by: cd-hold --lift
+    """
+    from cdlib.rollout.rollback import roll_back, rows
+
+    with opened(run, folder, targets, service, environment) as release:
+        if only_list:
+            record, found = rows(release, run.deadline)
+            return listed(found, record)
+        outcome = roll_back(release, to, reason, unverified=unverified)
+        result = shown(release, outcome)
+        if outcome.outcome == "done":
+            run.note("the release is on hold: automatic deploys are refused until it is lifted by: cd-hold --lift")
+            result["rolled_back_to"] = outcome.entry.rollback_of
+        return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What the commands that work on a release share: opening it, and how it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.command import Result
+
+if TYPE_CHECKING:
+    from cdlib.rollout.record import Record
+    from cdlib.rollout.release import Outcome, Release
+    from cdlib.rollout.rollback import Row
+    from cdlib.run import Run
+
+service_option = click.option(
+    "--service", default="", metavar="NAME", envvar="CD_SERVICE", help="Which service; that of DIR/cd.yaml by default."
+)
+
+
+@contextmanager
+def opened(run: Run, folder: Path, targets: Path | None, service: str, environment: str) -> Iterator[Release]:
+    """The release of a service that is named, or described by the cd.yaml in `folder`."""
+    from cdlib.rollout.release import Release
+    from cdlib.service import read_service
+    from cdlib.source import open_source
+    from cdlib.target import read_target
+    from cdlib.trigger import read_trigger
+
+    name = service or read_service(open_source(folder)).name
+    place = read_target(targets, name).environment(environment)
+    release = Release.open(run, name, place, read_trigger())
+    try:
+        yield release
+    finally:
+        release.api.close()
+
+
+def shown(release: Release, outcome: Outcome) -> Result:
+    """The result of a deploy or a rollback."""
+    entry, place = outcome.entry, release.environment
+    return {
+        "outcome": outcome.outcome,
+        "environment": place.name,
+        "namespace": place.namespace,
+        "release": place.release,
+        "revision": entry.revision,
+        "commit": entry.commit,
+        "digest": entry.digest,
+        "pods": list(outcome.pods),
+        "text": f"{place.namespace}/{place.release} revision {entry.revision} {entry.digest} {outcome.outcome}",
+    }
+
+
+def table(rows: list[Row], record: Record) -> str:
+    """The history for a terminal, newest first."""
+    heads = ("REVISION", "WHEN", "COMMIT", "DIGEST", "STATE", "NOTE")
+    lines = [heads, *(_cells(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    text = "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+    if record.hold:
+        text += (
+            f"\n\non hold since {record.hold.get('since')}: {record.hold.get('reason')} (lift it by: cd-hold --lift)"
+        )
+    return text
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    from cdlib.console import printable
+
+    entry = row.entry
+    marks = [
+        word
+        for word, holds in (("live", row.live), ("quarantined", row.quarantined), ("gone", not row.available))
+        if holds
+    ]
+    state = entry.status + (f" ({', '.join(marks)})" if marks else "")
+    note = f"rollback to {entry.rollback_of}: {entry.reason}" if entry.rollback_of else entry.reason
+    note = printable(note.replace("\n", " "))[:80]
+    return (str(entry.revision), entry.at[:19].replace("T", " "), entry.commit[:12], entry.digest[7:19], state, note)
+
+
+def listed(rows: list[Row], record: Record, **more: Any) -> Result:
+    """The result of a listing."""
+    return {"revisions": [row.as_dict() for row in rows], "hold": record.hold, "text": table(rows, record), **more}

@@ -1,0 +1,105 @@
+"""Taking the lab down, and seeing to it that nothing of it is left, whatever state it was found in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from pathlib import Path
+from dataclasses import asdict
+
+from cdlib.errors import CdError
+from lab import cgroups, firewall, network, processes, sandbox
+from lab.layout import Layout
+from lab.plan import read_json, write_json
+from lab.processes import Process
+
+_ORDERLY = 6.0  # seconds that the supervisor gets before it is killed
+_KILLED = 10.0  # seconds for the kernel to end a namespace
+
+
+def supervisor(layout: Layout) -> Process | None:
+    """The lab's supervisor, where it runs."""
+    record = read_json(layout.record)
+    found = Process(int(record.get("pid", 0)), int(record.get("start", 0)))
+    return found if found.pid and found.alive else None
+
+
+def remember(layout: Layout) -> None:
+    """Note what the lab is going to change on this machine, unless an earlier lab's note is still due."""
+    if not _before(layout).exists():
+        write_json(
+            _before(layout),
+            {
+                "sysctls": network.read_sysctls(),
+                "firewall": {
+                    family: {name: asdict(table) for name, table in tables.items()}
+                    for family, tables in firewall.snapshot().items()
+                },
+                "folders": [str(path) for path in sandbox.HIDDEN if not path.exists()],
+            },
+        )
+
+
+def stop(layout: Layout) -> None:
+    """End every process of the lab, in order where that works, and take back what it changed.
+
+    Raises CdError, with one line for each, where something is left all the same.
+    """
+    status = read_json(layout.status)
+    space = str(status.get("namespace", ""))
+    if head := supervisor(layout):
+        _end(head, space)
+    if space:
+        processes.wait_until(lambda: not processes.inhabitants(space), _KILLED)
+    if not layout.run.exists() and not cgroups.members():
+        return
+    cgroups.kill_members()
+    left = [f"process {pid}: {processes.command(pid)}" for pid in cgroups.members()]
+    left += [f"link {name}" for name in network.remove(layout)] if shutil.which("ip") else []
+    left += _restore(layout)
+    left += [f"cgroup {path}" for path in cgroups.remove()]
+    left += [f"mount {point}" for point in sandbox.mounts_below(layout.root)]
+    if left:
+        raise CdError("the lab is down, but something of it is left", details=left, hint="run it once more")
+    shutil.rmtree(layout.run, ignore_errors=True)
+
+
+def _end(head: Process, space: str) -> None:
+    inner = [child for child in processes.children(head.pid) if processes.namespace(child.pid) == space]
+    for first in inner:
+        first.send(signal.SIGTERM)
+    if not inner or not processes.wait_until(lambda: not head.alive, _ORDERLY):
+        for process in (head, *inner, *processes.children(head.pid)):
+            process.send(signal.SIGKILL)
+    processes.wait_until(lambda: not head.alive and not any(p.alive for p in inner), _KILLED)
+
+
+def _restore(layout: Layout) -> list[str]:
+    """Put packet filter rules, settings and folders back; returns what would not go."""
+    before = read_json(_before(layout))
+    if not before:
+        return []
+    was = {
+        family: {name: firewall.Table(**table) for name, table in tables.items()}
+        for family, tables in before["firewall"].items()
+    }
+    left = firewall.remove(was)
+    network.write_sysctls(before["sysctls"])
+    for folder in before["folders"]:
+        with contextlib.suppress(OSError):  # somebody else uses it by now
+            os.rmdir(folder)
+    return left
+
+
+def _before(layout: Layout) -> Path:
+    return layout.run / "before.json"
+
+
+def wipe(layout: Layout) -> None:
+    """Forget what outlives `down`: the cluster, the registry's content, Docker's and containerd's stores."""
+    for folder in (layout.data, layout.pki, layout.config, layout.logs):
+        if below := sandbox.mounts_below(folder):
+            raise CdError(f"{below[0]} is still mounted", hint="unmount it, then run this again")
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,3 @@
+module cdlib.invalid/lab/pause
+
+go 1.24.0

@@ -1,0 +1,79 @@
+"""Who listens on which port of this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cdlib.errors import UsageProblem
+from lab import processes
+from lab.plan import Server
+
+_LISTEN = "0A"  # as in include/net/tcp_states.h
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening socket: its address, its port, and the inode that its owner's descriptor shows."""
+
+    address: str
+    port: int
+    inode: str
+
+    def clashes(self, address: str, port: int) -> bool:
+        """Whether nobody else can listen on `address` and `port` while this one does."""
+        return self.port == port and self.address in ("0.0.0.0", "::", address)
+
+
+def listeners(proc: Path = Path("/proc/self/net")) -> list[Listener]:
+    """Every TCP socket that listens in this network namespace."""
+    found = []
+    for name in ("tcp", "tcp6"):
+        if not (proc / name).exists():
+            continue
+        for line in (proc / name).read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == _LISTEN:
+                address, _, port = words[1].partition(":")
+                found.append(Listener(_readable(address), int(port, 16), words[9]))
+    return found
+
+
+def _readable(text: str) -> str:
+    """An address as the kernel prints it: 32-bit words, each in the machine's own byte order."""
+    raw = b"".join(struct.pack("=I", int(text[i : i + 8], 16)) for i in range(0, len(text), 8))
+    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
+
+
+def require_free(servers: Iterable[Server]) -> None:
+    """Raise UsageProblem where somebody listens on a port that one of `servers` needs; it names each."""
+    there = listeners()
+    taken = [
+        f"port {port} ({server.name}) is taken by {_owner(listener.inode)}"
+        for server in servers
+        for address, port in server.ports
+        for listener in there
+        if listener.clashes(address, port)
+    ]
+    if taken:
+        raise UsageProblem(
+            taken[0] if len(taken) == 1 else f"{len(taken)} ports that the lab needs are taken",
+            details=taken if len(taken) > 1 else (),
+            hint="stop that process; or let the lab use what serves there: LAB_REGISTRY, DOCKER_HOST, KUBECONFIG",
+        )
+
+
+def _owner(inode: str) -> str:
+    for process in processes.everyone():
+        folder = Path("/proc") / str(process.pid) / "fd"
+        try:
+            descriptors = [os.readlink(folder / name) for name in os.listdir(folder)]
+        except OSError:
+            continue
+        if f"socket:[{inode}]" in descriptors:
+            return f"process {process.pid}: {processes.command(process.pid)[:100]}"
+    return "a process that cannot be seen from here"

@@ -1,0 +1,76 @@
+"""The programs that the lab compiles, each pinned by a module of its own in lab/go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One compiled part: its folder in lab/go, its version, the packages it is made of, and its version stamp.
+
+    `rename` is the file that its one program is kept under, `link` the name that people call it by.
+    """
+
+    name: str
+    version: str
+    module: str
+    packages: tuple[str, ...]
+    stamps: tuple[str, ...] = ()
+    rename: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The name of its folder below LAB_ROOT/tools."""
+        return f"{self.name}-{self.version}"
+
+
+_COMMANDS = "k8s.io/kubernetes/cmd/"
+_STAMP = "k8s.io/component-base/version."
+KUBERNETES = Tool(
+    "kubernetes",
+    "1.34.4",
+    "kubernetes",
+    tuple(
+        _COMMANDS + name
+        for name in (
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-proxy",
+            "kube-scheduler",
+            "kubectl",
+            "kubelet",
+        )
+    ),
+    (_STAMP + "gitVersion=v1.34.4", _STAMP + "gitMajor=1", _STAMP + "gitMinor=34", _STAMP + "gitTreeState=clean"),
+    links=(("kubectl", "kubectl"),),
+)
+HELM = Tool(
+    "helm",
+    "4.3.1",
+    "helm",
+    ("helm.sh/helm/v4/cmd/helm",),
+    ("helm.sh/helm/v4/internal/version.version=v4.3.1",),
+    links=(("helm", "helm"),),
+)
+HELM3 = Tool(
+    "helm",
+    "3.21.4",
+    "helm3",
+    ("helm.sh/helm/v3/cmd/helm",),
+    ("helm.sh/helm/v3/internal/version.version=v3.21.4",),
+    links=(("helm3", "helm"),),
+)
+BUILDX = Tool(
+    "buildx",
+    "0.34.1",
+    "buildx",
+    ("github.com/docker/buildx/cmd/buildx",),
+    ("github.com/docker/buildx/version.Version=v0.34.1",),
+    rename="docker-buildx",
+)
+PAUSE = Tool("pause", "1", "pause", (".",))
+
+TOOLS = (KUBERNETES, HELM, PAUSE)
+EXTRAS = (HELM3, BUILDX)

@@ -1,0 +1,128 @@
+"""Bringing the lab up: once, however often it is asked for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cdlib import process
+from cdlib.deadline import Deadline
+from cdlib.errors import Unavailable, UsageProblem
+from lab import down, pki, ports, processes, sandbox, servers
+from lab.layout import Layout
+from lab.plan import Plan, read, read_json, write_json
+
+_START = 150.0  # seconds for all servers to serve, on a machine that is busy with other things too
+_TAIL = 12  # lines of a log that an error shows
+Say = Callable[[str], None]
+
+
+def make_plan(layout: Layout, given: dict[str, str]) -> Plan:
+    """What has to be started where `given` is there already; writes the servers' configuration files."""
+    layout.config.mkdir(parents=True, exist_ok=True)
+    wanted = []
+    if "registry" not in given:
+        wanted += servers.registry(layout)
+    if "kubernetes" not in given:
+        wanted += servers.containerd(layout)
+        wanted += servers.kubernetes(layout)
+    if "docker" not in given:
+        wanted += servers.docker(layout, shared="kubernetes" not in given)
+    return Plan(tuple(wanted), given)
+
+
+def healthy(layout: Layout) -> bool:
+    """Whether a supervisor runs, and all that it was told to start serves."""
+    if not down.supervisor(layout):
+        return False
+    status = read_json(layout.status).get("servers", {})
+    return all(entry["state"] in ("up", "done") for entry in status.values()) and bool(status)
+
+
+def coming(layout: Layout) -> bool:
+    """Whether a supervisor runs and nothing has failed: what does not serve yet will."""
+    status = read_json(layout.status)
+    bad = any(entry["state"] in ("failed", "down") for entry in status.get("servers", {}).values())
+    return down.supervisor(layout) is not None and not bad and not status.get("problem")
+
+
+def start(layout: Layout, given: dict[str, str], say: Say) -> bool:
+    """Start what is not `given`. Returns False where it was up already.
+
+    Raises UsageProblem where a port is taken, Unavailable where a server does not come up; then nothing of
+    the lab is left running.
+    """
+    if os.geteuid() != 0:
+        raise UsageProblem("the lab needs root: it makes namespaces, bridges and cgroups", hint="run it as root")
+    there = read(layout.plan)
+    wanted = {"docker", "registry", "kubernetes"} - set(given)
+    if coming(layout) and wanted <= {"docker", "registry", "kubernetes"} - set(there.given):
+        if healthy(layout):
+            return False
+        say("the lab is coming up already")
+    else:
+        down.stop(layout)
+        _launch(layout, given)
+    try:
+        _wait(layout, say)
+    except BaseException:
+        down.stop(layout)
+        raise
+    return True
+
+
+def _launch(layout: Layout, given: dict[str, str]) -> None:
+    for folder in (layout.run, layout.logs, layout.data):
+        folder.mkdir(parents=True, exist_ok=True)
+    pki.ensure(layout)
+    plan = make_plan(layout, given)
+    ports.require_free(plan.servers)
+    plan.write(layout.plan)
+    layout.status.unlink(missing_ok=True)
+    down.remember(layout)
+    # The supervisor waits for a word from us, which it gets once it is on record: killed at any moment, we
+    # leave either no supervisor, or one that `down` finds.
+    child = process.start(
+        [*sandbox.prefix(), sys.executable, "-m", "lab.supervisor", layout.root],
+        layout.log("supervisor"),
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[1]), "PATH": sandbox.path()},
+        stdin=subprocess.PIPE,
+    )
+    found = processes.known(child.pid)
+    write_json(layout.record, {"pid": child.pid, "start": found.start if found else 0})
+    assert child.stdin is not None
+    child.stdin.write(b"go\n")
+    child.stdin.close()
+    child.returncode = 0  # it outlives us, and Popen need not mind
+
+
+def _wait(layout: Layout, say: Say) -> None:
+    deadline = Deadline(_START, "the lab's start")
+    started = time.monotonic()
+    seen: set[str] = set()
+    while not healthy(layout):
+        status = read_json(layout.status)
+        entries = status.get("servers", {})
+        for name, entry in entries.items():
+            if entry["state"] == "up" and name not in seen:
+                seen.add(name)
+                say(f"{name} serves at {entry['address']}  ({time.monotonic() - started:.1f} s)")
+        if status.get("problem") or not down.supervisor(layout):
+            raise _failure(layout, "supervisor", status.get("problem") or "the lab's supervisor ended")
+        for name, entry in entries.items():
+            if entry["state"] in ("failed", "down"):
+                raise _failure(layout, name, f"{name} ended with status {entry['exit']} while it started")
+        if deadline.over:
+            late = next((name for name, entry in entries.items() if entry["state"] == "starting"), "supervisor")
+            raise _failure(layout, late, f"{late} does not serve after {_START:g} s")
+        time.sleep(0.1)
+
+
+def _failure(layout: Layout, name: str, message: str) -> Unavailable:
+    log = layout.log(name)
+    lines = log.read_text(errors="replace").splitlines()[-_TAIL:] if log.exists() else []
+    return Unavailable(message, details=lines, hint=f"read {log}, then run this again", retryable=False)

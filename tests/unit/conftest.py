@@ -1,0 +1,39 @@
+"""What unit tests share: git repositories that nobody's configuration touches."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Commit = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def _plain_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, "/dev/null")
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "Test")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "test@example.org")
+
+
+@pytest.fixture
+def git() -> Commit:
+    """`git(folder, message)` commits all that lies in the folder, and returns the commit."""
+
+    def commit(folder: Path, message: str = "change") -> str:
+        if not (folder / ".git").exists():
+            _git(folder, "init", "-q", "-b", "master")
+        _git(folder, "add", "--all")
+        _git(folder, "commit", "-q", "--allow-empty", "-m", message)
+        return _git(folder, "rev-parse", "HEAD")
+
+    return commit
+
+
+def _git(folder: Path, *args: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *args], check=True, capture_output=True, text=True)
+    return done.stdout.strip()

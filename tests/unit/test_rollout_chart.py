@@ -1,0 +1,173 @@
+"""Charts and values from a change: what is accepted, and what is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdlib.deadline import Deadline
+from cdlib.errors import UsageProblem
+from cdlib.reference import Reference
+from cdlib.rollout.chart import Chart, check_rendered, of_interest, prepare_chart, write_own_values
+from cdlib.rollout.verify import plan_requests
+from cdlib.run import Run
+from cdlib.service import Deploy, HttpCheck, Verify
+from cdlib.source import open_source
+from cdlib.target import Allowed, Environment, Target
+
+IMAGE = Reference("registry.example.org", "hello", digest="sha256:" + "a" * 64)
+
+
+def environment(**more: Any) -> Environment:
+    base = {"name": "production", "namespace": "hello", "release": "hello", "values": (), "url": "", "kubeconfig": None,
+            "context": None, "policy": "none", "budget": 180.0, "inconclusive": "rollback", "verify": Verify()}  # fmt: skip
+    return Environment(**{**base, **more})
+
+
+def target(*charts: str) -> Target:
+    return Target("hello", "hello", IMAGE, IMAGE, (), Allowed(charts=charts), frozenset())
+
+
+def deployment(image: str, **meta: Any) -> dict[str, Any]:
+    spec = {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello", **meta}, "spec": spec}
+
+
+SERVICE = {"kind": "Service", "metadata": {"name": "hello"}, "spec": {"ports": [{"name": "http", "port": 80}]}}
+
+
+def test_workloads_and_services_are_found_and_hooks_are_not() -> None:
+    hook = deployment("x", annotations={"helm.sh/hook": "test"})
+    found = check_rendered([deployment(str(IMAGE)), SERVICE, hook, {"kind": "List"}], IMAGE, environment())
+    assert found.workloads == (("Deployment", "hello"),)
+    assert [s["metadata"]["name"] for s in found.services] == ["hello"]
+
+
+@pytest.mark.parametrize("image", ["registry.example.org/hello:latest", "other/hello@" + IMAGE.digest, ""])
+def test_a_chart_that_does_not_run_the_digest_is_refused(image: str) -> None:
+    with pytest.raises(UsageProblem, match="nothing in the chart runs"):
+        check_rendered([deployment(image)], IMAGE, environment())
+
+
+def test_a_hook_alone_does_not_count_as_running_the_digest() -> None:
+    with pytest.raises(UsageProblem, match="nothing in the chart runs"):
+        check_rendered([deployment(str(IMAGE), annotations={"helm.sh/hook": "test"})], IMAGE, environment())
+
+
+def test_another_namespace_is_refused() -> None:
+    with pytest.raises(UsageProblem, match="into the namespace 'kube-system'"):
+        check_rendered([deployment(str(IMAGE), namespace="kube-system")], IMAGE, environment())
+
+
+def test_broken_objects_do_not_break_us() -> None:
+    odd: list[Any] = [
+        {"kind": "Deployment", "metadata": {"name": "x"}, "spec": "text"},
+        {"kind": None, "metadata": "no"},
+    ]
+    assert of_interest(odd).workloads == (("Deployment", "x"),)
+    with pytest.raises(UsageProblem):
+        check_rendered(odd, IMAGE, environment())
+
+
+HOSTILE = "q\"uo'te, {a,b} $HOME `id` \\ new\nline ü 雪 {{ .Values }}"
+
+
+def test_values_arrive_unharmed(tmp_path: Path) -> None:
+    deploy = Deploy(repository_key="app.container.repo", digest_key="app.container.sha")
+    chart = Chart(tmp_path, (), "", "")
+    file = write_own_values(chart, deploy, IMAGE, {"change": HOSTILE}, tmp_path)
+    values = json.loads(file.read_text())
+    assert values["cd"]["change"] == HOSTILE
+    assert values["app"]["container"] == {"repo": "registry.example.org/hello", "sha": IMAGE.digest}
+
+
+class NoHelm:
+    """Nothing in these tests may start Helm."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, git: Any) -> Path:
+    (tmp_path / "chart").mkdir()
+    (tmp_path / "chart" / "Chart.yaml").write_text("name: hello\n")
+    (tmp_path / "values.yaml").write_text("a: 1\n")
+    git(tmp_path)
+    return tmp_path
+
+
+def prepare(folder: Path, deploy: Deploy, place: Environment | None = None, *charts: str) -> tuple[str, str]:
+    run = Run("helm-deploy", Deadline(30))
+    with prepare_chart(run, NoHelm(), open_source(folder), deploy, target(*charts), place or environment()) as chart:  # type: ignore[arg-type]
+        return chart.digest, chart.values_digest
+
+
+def test_digests_follow_the_content_alone(folder: Path, git: Any) -> None:
+    first = prepare(folder, Deploy(values=("values.yaml",)))
+    (folder / "unrelated").write_text("x")
+    git(folder)
+    assert prepare(folder, Deploy(values=("values.yaml",))) == first
+    (folder / "values.yaml").write_text("a: 2\n")
+    git(folder)
+    second = prepare(folder, Deploy(values=("values.yaml",)))
+    assert second[0] == first[0]
+    assert second[1] != first[1]
+    (folder / "chart" / "extra.txt").write_text("x")
+    git(folder)
+    assert prepare(folder, Deploy(values=("values.yaml",)))[0] != first[0]
+
+
+def test_what_is_not_committed_is_not_deployed(folder: Path) -> None:
+    first = prepare(folder, Deploy(values=("values.yaml",)))
+    (folder / "values.yaml").write_text("a: 3\n")
+    assert prepare(folder, Deploy(values=("values.yaml",))) == first
+
+
+@pytest.mark.parametrize("link", ["/etc/passwd", "../values.yaml", "../../../../etc/hostname"])
+def test_a_link_out_of_the_chart_is_refused(folder: Path, git: Any, link: str) -> None:
+    (folder / "chart" / "leak").symlink_to(link)
+    git(folder)
+    with pytest.raises(UsageProblem, match="links outside the chart"):
+        prepare(folder, Deploy())
+
+
+def test_values_that_lead_outside_are_refused(folder: Path, git: Any) -> None:
+    (folder / "leak.yaml").symlink_to("/etc/passwd")
+    git(folder)
+    with pytest.raises(UsageProblem, match="leads outside"):
+        prepare(folder, Deploy(values=("leak.yaml",)))
+
+
+@pytest.mark.parametrize("path", ["../chart", "/etc", "missing", ".."])
+def test_a_chart_that_is_not_the_services_is_refused(folder: Path, path: str) -> None:
+    with pytest.raises(UsageProblem):
+        prepare(folder, Deploy(chart=path))
+
+
+def test_a_chart_from_elsewhere_needs_the_operators_word(folder: Path) -> None:
+    with pytest.raises(UsageProblem, match="not among the charts"):
+        prepare(folder, Deploy(chart="oci://evil.example.org/chart:1"))
+    with pytest.raises(UsageProblem, match="not among the charts"):
+        prepare(folder, Deploy(chart="oci://good.example.org.evil/chart:1"), None, "oci://good.example.org")
+
+
+def test_missing_values_of_the_operators_are_told(folder: Path) -> None:
+    with pytest.raises(UsageProblem, match="values files of targets.yaml are missing"):
+        prepare(folder, Deploy(), environment(values=(folder / "gone.yaml",)))
+
+
+def test_http_checks_go_through_the_service_of_the_release() -> None:
+    verify = Verify(http=(HttpCheck("/healthz"),))
+    [request] = plan_requests(verify, [SERVICE], environment())
+    assert request.where == "/api/v1/namespaces/hello/services/hello%3A80/proxy/healthz"
+    [request] = plan_requests(verify, [], environment(url="https://hello.example.org"))
+    assert (request.where, request.through_api) == ("https://hello.example.org/healthz", False)
+
+
+@pytest.mark.parametrize(
+    "check", [HttpCheck("/", service="kube-dns"), HttpCheck("/", port=8080), HttpCheck("/", port="grpc")]
+)
+def test_a_check_of_what_the_release_does_not_have_is_refused(check: HttpCheck) -> None:
+    with pytest.raises(UsageProblem):
+        plan_requests(Verify(http=(check,)), [SERVICE], environment())

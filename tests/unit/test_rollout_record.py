@@ -1,0 +1,162 @@
+"""The release record: what it keeps, and which revision it goes back to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cdlib.deadline import Deadline
+from cdlib.errors import UsageProblem
+from cdlib.rollout.api import Conflict
+from cdlib.rollout.record import ARCHIVED_AT_ONCE, KEPT, Record, Records, Revision
+
+BAD = "sha256:" + "b" * 64
+
+
+def entry(number: int, status: str = "verified", digest: str = "", **more: Any) -> Revision:
+    digest = digest or f"sha256:{number:064d}"
+    base = Revision(
+        number,
+        f"{number:040d}",
+        f"r/hello@{digest}",
+        digest,
+        "chart",
+        "values",
+        status,
+        "2026-01-01T00:00:00Z",
+        "me",
+        "run",
+    )
+    return replace(base, **more)
+
+
+def record(*entries: Revision, live: int = 0, **more: Any) -> Record:
+    return Record("hello", "hello", list(entries), live or max(e.revision for e in entries), **more)
+
+
+def test_the_last_good_revision_is_not_simply_the_one_before() -> None:
+    found = record(entry(1), entry(2, "failed"), entry(3, "interrupted"), entry(4, "failed"), live=4)
+    target = found.rollback_target({1, 2, 3, 4})
+    assert target is not None
+    assert target.revision == 1
+
+
+def test_a_quarantined_digest_is_no_target() -> None:
+    found = record(entry(1), entry(2, digest=BAD), entry(3), quarantine={BAD: {"reason": "crashed"}})
+    target = found.rollback_target({1, 2, 3})
+    assert target is not None
+    assert target.revision == 1
+
+
+def test_a_revision_that_helm_has_dropped_is_no_target() -> None:
+    assert record(entry(1), entry(2)).rollback_target({2}) is None
+
+
+def test_going_back_means_something_else_than_what_is_live() -> None:
+    first = entry(1)
+    again = replace(first, revision=3, rollback_of=1)
+    target = record(first, entry(2), again).rollback_target({1, 2, 3})
+    assert target is not None
+    assert target.revision == 2
+
+
+def test_a_failed_rollout_goes_back_to_the_newest_verified() -> None:
+    found = record(entry(1), entry(2), entry(3, "failed"))
+    good = found.last_good({1, 2, 3})
+    assert good is not None
+    assert good.revision == 2
+
+
+class OneObject:
+    """The API of a single ConfigMap, with resourceVersion as the server keeps it."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, dict[str, Any]] = {}
+        self.version = 0
+        self.interfere: Any = None
+
+    def get(self, where: str, _deadline: Deadline) -> Any:
+        found = self.stored.get(where.rsplit("/", 1)[1])
+        return json.loads(json.dumps(found)) if found else None
+
+    def create(self, where: str, body: dict[str, Any], _deadline: Deadline) -> Any:
+        assert where.endswith("/configmaps")
+        if body["metadata"]["name"] in self.stored:
+            raise Conflict("exists")
+        return self._keep(body)
+
+    def replace(self, where: str, body: dict[str, Any], _deadline: Deadline) -> Any:
+        if self.interfere:
+            interfere, self.interfere = self.interfere, None
+            interfere()
+        if body["metadata"]["resourceVersion"] != self.stored[where.rsplit("/", 1)[1]]["metadata"]["resourceVersion"]:
+            raise Conflict("changed")
+        return self._keep(body)
+
+    def _keep(self, body: dict[str, Any]) -> Any:
+        self.version += 1
+        body = json.loads(json.dumps(body))
+        body["metadata"]["resourceVersion"] = str(self.version)
+        self.stored[body["metadata"]["name"]] = body
+        return body
+
+
+@pytest.fixture
+def api() -> OneObject:
+    return OneObject()
+
+
+@pytest.fixture
+def records(api: OneObject) -> Records:
+    return Records(api, "ns", "hello", "hello")  # type: ignore[arg-type]
+
+
+SOON = Deadline(5.0)
+
+
+def test_what_is_written_is_read_back(records: Records) -> None:
+    def change(found: Record) -> None:
+        found.put(entry(1, reason='quotes " and \n lines and ü'))
+        found.live = 1
+        found.hold = {"since": "now", "by": "me", "reason": "freeze"}
+
+    written = records.update(change, SOON)
+    assert records.read(SOON) == written
+
+
+def test_two_writers_do_not_lose_each_other(records: Records, api: OneObject) -> None:
+    records.update(lambda found: found.put(entry(1)), SOON)
+    api.interfere = lambda: records.update(lambda found: found.put(entry(2)), SOON)
+    records.update(lambda found: found.put(entry(3)), SOON)
+    assert [e.revision for e in records.read(SOON).revisions] == [1, 2, 3]
+
+
+def test_the_oldest_go_to_an_immutable_archive_and_none_is_lost(records: Records, api: OneObject) -> None:
+    for number in range(1, KEPT + 2 * ARCHIVED_AT_ONCE + 1):
+        records.update(lambda found, n=number: found.put(entry(n)), SOON)  # type: ignore[misc]
+    archives = [o for name, o in api.stored.items() if "archive" in name]
+    archived = [e["revision"] for o in archives for e in json.loads(o["data"]["revisions.json"])]
+    kept = [e.revision for e in records.read(SOON).revisions]
+    assert all(o["immutable"] for o in archives)
+    assert sorted(archived + kept) == list(range(1, KEPT + 2 * ARCHIVED_AT_ONCE + 1))
+    assert len(kept) < KEPT + ARCHIVED_AT_ONCE
+
+
+def test_a_full_record_stays_far_below_what_a_config_map_holds(records: Records, api: OneObject) -> None:
+    long = {"reason": "x" * 600, "by": "y" * 250, "checks": [{"path": "/" + "z" * 100, "status": 200}] * 5}
+    for number in range(1, KEPT + ARCHIVED_AT_ONCE):
+        records.update(lambda found, n=number: found.put(entry(n, **long)), SOON)  # type: ignore[misc]
+    assert len(api.stored["cd-hello"]["data"]["record.json"]) < 512 * 1024
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema": "cd-release/9"}', '{"schema": "cd-release/1"}', "[]"])
+def test_a_record_that_cannot_be_read_is_never_taken_for_an_empty_one(
+    records: Records, api: OneObject, text: str
+) -> None:
+    records.update(lambda found: found.put(entry(1)), SOON)
+    api.stored["cd-hello"]["data"]["record.json"] = text
+    with pytest.raises(UsageProblem, match="cannot be read"):
+        records.read(SOON)
