@@ -78,9 +78,9 @@ class _Stream:
                 self.on_line(line)
 
 
-def find(program: str, *, hint: str = "") -> str:
-    """The program's path. Raises UsageProblem, with `hint`, where PATH has none."""
-    path = shutil.which(program)
+def find(program: str, *, hint: str = "", env: Mapping[str, str] | None = None) -> str:
+    """The program's path, by the PATH of `env` or ours. Raises UsageProblem, with `hint`, where it has none."""
+    path = shutil.which(program, path=(env or {}).get("PATH"))
     if path is None:
         raise UsageProblem(f"{program} is not installed, or not on PATH", hint=hint or f"install {program}")
     return path
@@ -108,7 +108,7 @@ def run(
     started = time.monotonic()
     deadline.require(f"starting {words[0]}")
     child = subprocess.Popen(
-        (find(words[0], hint=hint), *words[1:]),
+        (find(words[0], hint=hint, env=env), *words[1:]),
         cwd=cwd,
         env={**os.environ, **env} if env else None,
         stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
@@ -150,7 +150,7 @@ def start(
     words = tuple(str(word) for word in argv)
     with log.open("ab") as output:
         return subprocess.Popen(
-            (find(words[0]), *words[1:]),
+            (find(words[0], env=env), *words[1:]),
             env={**os.environ, **env} if env else None,
             stdin=stdin,
             stdout=output,

@@ -52,7 +52,7 @@ class Source:
     def read_text(self, path: str, what: str) -> str:
         """The text of one file of the tree. Raises UsageProblem where it has no such file."""
         clean = inside(path, what)
-        mode = _git(self.folder, "ls-tree", self.tree, "--", clean).split(" ", 1)[0]
+        mode = _git(self.folder, "ls-tree", "--full-tree", self.tree, "--", clean).split(" ", 1)[0]
         if mode not in ("100644", "100755"):
             why = "is a symbolic link" if mode == "120000" else "is not in the commit"
             raise UsageProblem(

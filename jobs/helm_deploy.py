@@ -40,7 +40,7 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
     target = read_target(targets, service.name)
     place, trigger = target.environment(environment), read_trigger()
     trigger.require_publishing(place.policy, "deploying")
-    image = find_published(run, source, service, target, tag=tag, digest=digest)
+    image = find_published(run, source, target, tag=tag, digest=digest)
     release = Release.open(run, service.name, place, trigger)
     try:
         outcome = deploy(release, Wish(source, service, target, image), guard=require_permit(place))

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import AbstractContextManager
 
 import click
 
 from cdlib.console import Console
-from cdlib.errors import CdError, from_os_error
+from cdlib.errors import CdError, UsageProblem, from_os_error
 from lab import layout as layouts
 from lab import lock
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def cli() -> None:
-    """Real servers on this machine: Docker Engine, a registry and Kubernetes, from packages alone."""
+    """Real servers on this machine: Docker Engine, a registry and Kubernetes, from packages alone.
+
+    Everything lies below LAB_ROOT (default: /var/lib/cdlab). A cluster in KUBECONFIG, a Docker in DOCKER_HOST
+    and a registry in LAB_REGISTRY are used where they answer.
+    """
 
 
-def _say(text: str) -> None:
-    Console().line("", "  ", text)
+@cli.command()
+@click.option("--extras", is_flag=True, help="Also what the tests compare with: Helm 3 and Docker's buildx.")
+def install(extras: bool) -> None:
+    """Install and compile what is missing, and start nothing."""
+    from lab import given, up
+    from lab import install as installs
+
+    layout = layouts.layout()
+    with _alone(layout):
+        there = given.find(layout, up.running(layout), _say)
+        installs.install(layout, there, extras=extras, say=_say)
+    _good("the lab is installed")
 
 
 @cli.command()
@@ -27,9 +43,9 @@ def up() -> None:
     from lab import up as ups
 
     layout = layouts.layout()
-    with lock.held(layout.root / "lab.lock", _say):
-        started = ups.start(layout, {}, _say)
-    Console().line("ok", "✓ ", "the lab is up" if started else "the lab was up already")
+    with _alone(layout):
+        started = ups.bring_up(layout, _say)
+    _good("the lab is up" if started else "the lab was up already")
 
 
 @cli.command()
@@ -39,22 +55,81 @@ def down(wipe: bool) -> None:
     from lab import down as downs
 
     layout = layouts.layout()
-    with lock.held(layout.root / "lab.lock", _say):
+    with _alone(layout):
         downs.stop(layout)
         if wipe:
             downs.wipe(layout)
-    Console().line("ok", "✓ ", "the lab is down: no process, mount, link or container of it is left")
+    _good("the lab is down: no process, mount, link or container of it is left")
+
+
+@cli.command()
+def status() -> None:
+    """Show each server; exit with 0 where all of them serve, else with 1."""
+    from lab import status as statuses
+
+    shown = statuses.rows(layouts.layout())
+    for line in statuses.table(shown):
+        click.echo(line)
+    if not all(row.good for row in shown):
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
+def env() -> None:
+    """Print what a shell needs to use the lab, for eval."""
+    from lab import settings
+
+    click.echo(settings.exports(_settings()))
+
+
+@cli.command()
+@click.argument("name")
+@click.option("-n", "--lines", default=50, show_default=True, help="How many of the last lines; 0 for all.")
+def logs(name: str, lines: int) -> None:
+    """Print the last lines of the log of the server NAME."""
+    path = layouts.layout().log(name)
+    if "/" in name or not path.exists():
+        known = sorted(file.stem for file in path.parent.glob("*.log") if not file.stem.endswith(".old"))
+        raise UsageProblem(f"there is no log of {name!r}", hint=f"choose from: {', '.join(known) or 'none yet'}")
+    for line in path.read_text(errors="replace").splitlines()[-lines:]:
+        click.echo(line)
+
+
+@cli.command()
+def demo() -> None:
+    """Take the sample service from a commit to serving and back; the lab must be up."""
+    from lab import demo as demos
+
+    demos.play(layouts.layout().root, {**os.environ, **_settings()})
+
+
+def _alone(layout: layouts.Layout) -> AbstractContextManager[None]:
+    return lock.held(layout.root / "lock", _say)
+
+
+def _settings() -> dict[str, str]:
+    from lab import settings
+    from lab.plan import read
+
+    layout = layouts.layout()
+    return settings.settings(layout, read(layout.plan).given)
+
+
+def _say(text: str) -> None:
+    Console().line("", "  ", text)
+
+
+def _good(text: str) -> None:
+    Console().line("ok", "✓ ", text)
 
 
 def main() -> int:
     """Run a command, and make of any error a message and an exit status."""
     try:
-        cli.main(standalone_mode=False, prog_name="python -m lab")
+        code = cli.main(standalone_mode=False, prog_name="python -m lab")
     except click.ClickException as problem:
         problem.show()
         return problem.exit_code
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
     except CdError as problem:
         Console().problem(problem.message, problem.hint, problem.details)
         return problem.exit_code
@@ -65,7 +140,8 @@ def main() -> int:
     except (KeyboardInterrupt, click.Abort):
         Console().problem("interrupted", "", ())
         return 130
-    return 0
+    # Without standalone mode, click returns the status of Exit instead of raising it.
+    return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":

@@ -13,11 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab import processes
-from lab.layout import CGROUP
 
 _BASE = Path("/sys/fs/cgroup")
-SERVERS = f"/{CGROUP}/servers"
-DOCKER = f"/{CGROUP}/docker"
 
 
 def unified(base: Path = _BASE) -> bool:
@@ -33,17 +30,17 @@ def trees(base: Path = _BASE) -> list[Path]:
     return sorted({path.resolve() for path in base.iterdir() if (path / "cgroup.procs").exists()})
 
 
-def enter() -> None:
-    """Make the lab's cgroups and move this process into the servers'."""
+def enter(name: str) -> None:
+    """Make the cgroup `name` of a lab, and move this process into its child for servers."""
     for tree in trees():
-        top = tree / CGROUP
-        for folder in (top, tree / SERVERS.lstrip("/")):
+        top, servers = tree / name, tree / name / "servers"
+        for folder in (top, servers):
             folder.mkdir(exist_ok=True)
             _inherit_cpuset(folder)
         if unified():
             for parent in (tree, top):
                 _enable_all(parent)
-        (tree / SERVERS.lstrip("/") / "cgroup.procs").write_text("0")
+        (servers / "cgroup.procs").write_text("0")
 
 
 def _inherit_cpuset(folder: Path) -> None:
@@ -59,42 +56,42 @@ def _enable_all(folder: Path) -> None:
             (folder / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
-def members() -> set[int]:
-    """The pids of every process in the lab's cgroups."""
+def members(name: str) -> set[int]:
+    """The pids of every process in the cgroup `name` and below."""
     found: set[int] = set()
-    for folder in _folders():
+    for folder in _folders(name):
         with contextlib.suppress(OSError):
             found.update(int(line) for line in (folder / "cgroup.procs").read_text().split())
     return found - {0}
 
 
-def kill_members() -> None:
+def kill_members(name: str) -> None:
     """SIGKILL whatever is still there, until nothing is."""
 
     def none_left() -> bool:
-        for pid in members():
+        for pid in members(name):
             if process := processes.known(pid):
                 process.send(signal.SIGKILL)
-        return not members()
+        return not members(name)
 
     processes.wait_until(none_left, 5)
 
 
-def remove() -> list[Path]:
-    """Remove the lab's cgroups, and return those that would not go."""
+def remove(name: str) -> list[Path]:
+    """Remove the cgroup `name` and those below, and return those that would not go."""
 
     def gone() -> bool:
-        for folder in _folders():
+        for folder in _folders(name):
             with contextlib.suppress(OSError):  # its last process is on its way out
                 folder.rmdir()
-        return not list(_folders())
+        return not list(_folders(name))
 
     processes.wait_until(gone, 5)
-    return list(_folders())
+    return list(_folders(name))
 
 
-def _folders() -> Iterator[Path]:
-    """The lab's cgroups, children before their parents."""
+def _folders(name: str) -> Iterator[Path]:
+    """The cgroups at `name` and below, children before their parents."""
     for tree in trees():
-        for path, _, _ in os.walk(tree / CGROUP, topdown=False):
+        for path, _, _ in os.walk(tree / name, topdown=False):
             yield Path(path)

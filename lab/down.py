@@ -6,8 +6,8 @@ import contextlib
 import os
 import shutil
 import signal
-from pathlib import Path
 from dataclasses import asdict
+from pathlib import Path
 
 from cdlib.errors import CdError
 from lab import cgroups, firewall, network, processes, sandbox
@@ -53,14 +53,11 @@ def stop(layout: Layout) -> None:
         _end(head, space)
     if space:
         processes.wait_until(lambda: not processes.inhabitants(space), _KILLED)
-    if not layout.run.exists() and not cgroups.members():
-        return
-    cgroups.kill_members()
-    left = [f"process {pid}: {processes.command(pid)}" for pid in cgroups.members()]
-    left += [f"link {name}" for name in network.remove(layout)] if shutil.which("ip") else []
-    left += _restore(layout)
-    left += [f"cgroup {path}" for path in cgroups.remove()]
+    cgroups.kill_members(layout.cgroup)
+    left = [f"process {pid}: {processes.command(pid)}" for pid in cgroups.members(layout.cgroup)]
+    left += [f"cgroup {path}" for path in cgroups.remove(layout.cgroup)]
     left += [f"mount {point}" for point in sandbox.mounts_below(layout.root)]
+    left += _restore(layout)
     if left:
         raise CdError("the lab is down, but something of it is left", details=left, hint="run it once more")
     shutil.rmtree(layout.run, ignore_errors=True)
@@ -77,15 +74,16 @@ def _end(head: Process, space: str) -> None:
 
 
 def _restore(layout: Layout) -> list[str]:
-    """Put packet filter rules, settings and folders back; returns what would not go."""
+    """Remove links, and put packet filter rules, settings and folders back; returns what would not go."""
     before = read_json(_before(layout))
     if not before:
-        return []
+        return []  # this lab has changed nothing, so what is there is somebody else's
     was = {
         family: {name: firewall.Table(**table) for name, table in tables.items()}
         for family, tables in before["firewall"].items()
     }
-    left = firewall.remove(was)
+    left = [f"link {name}" for name in network.remove(layout)]
+    left += firewall.remove(was, network.links())
     network.write_sysctls(before["sysctls"])
     for folder in before["folders"]:
         with contextlib.suppress(OSError):  # somebody else uses it by now

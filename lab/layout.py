@@ -6,6 +6,7 @@ and only ever added to; `run` and `state` mean nothing once the lab is down.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from pathlib import Path
 DEFAULT_ROOT = "/var/lib/cdlab"
 
 NODE = "lab"
-CGROUP = "cdlab"
 POD_BRIDGE = "cdlab0"
 DOCKER_BRIDGE = "cdlab-docker0"  # 13 characters; the kernel allows 15
 LOOPBACK = "127.0.0.1"
@@ -36,6 +36,13 @@ class Layout:
     root: Path
 
     @property
+    def cgroup(self) -> str:
+        """The lab's cgroup: its own for each LAB_ROOT, so that `down` of one lab ends no process of another."""
+        if str(self.root) == DEFAULT_ROOT:
+            return "cdlab"
+        return f"cdlab-{hashlib.sha256(bytes(self.root)).hexdigest()[:8]}"
+
+    @property
     def tools(self) -> Path:
         """Compiled programs, one folder a name and version."""
         return self.root / "tools"
@@ -44,6 +51,11 @@ class Layout:
     def bin(self) -> Path:
         """Links to the programs that people call."""
         return self.root / "bin"
+
+    @property
+    def docker_config(self) -> Path:
+        """A DOCKER_CONFIG with buildx as a plugin; the user's own is left alone."""
+        return self.root / "docker-config"
 
     @property
     def images(self) -> Path:
@@ -79,6 +91,11 @@ class Layout:
     def kubeconfig(self) -> Path:
         """The cluster administrator's."""
         return self.pki / "admin.kubeconfig"
+
+    @property
+    def targets(self) -> Path:
+        """The operators' file for the sample service."""
+        return self.config / "targets.yaml"
 
     @property
     def docker_socket(self) -> Path:

@@ -16,9 +16,7 @@ from cdlib.errors import CdError, Unavailable
 from lab.layout import Layout
 
 # containerd's shims, CNI's leases and namespaces, the kubelet's plugin sockets, and links to container logs.
-HIDDEN = tuple(
-    map(Path, ("/run/containerd", "/run/netns", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers"))
-)
+HIDDEN = tuple(map(Path, ("/run/containerd", "/run/netns", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")))
 _ADMIN = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 
 

@@ -69,7 +69,7 @@ class Supervisor:
     def prepare(self) -> None:
         """Set the stage: mounts, cgroups, links."""
         sandbox.enter(self._layout)
-        cgroups.enter()
+        cgroups.enter(self._layout.cgroup)
         network.make(self._entries.keys())
 
     def serve(self) -> None:

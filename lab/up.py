@@ -12,7 +12,7 @@ from pathlib import Path
 from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import Unavailable, UsageProblem
-from lab import down, pki, ports, processes, sandbox, servers
+from lab import down, given, images, install, kubernetes, pki, ports, processes, sandbox, servers, settings
 from lab.layout import Layout
 from lab.plan import Plan, read, read_json, write_json
 
@@ -21,18 +21,37 @@ _TAIL = 12  # lines of a log that an error shows
 Say = Callable[[str], None]
 
 
-def make_plan(layout: Layout, given: dict[str, str]) -> Plan:
-    """What has to be started where `given` is there already; writes the servers' configuration files."""
+def bring_up(layout: Layout, say: Say) -> bool:
+    """Install what is missing, start what does not run, and fill the registry with the lab's images.
+
+    Returns False where nothing had to be started. Raises as `install` and `start` do.
+    """
+    there = given.find(layout, running(layout), say)
+    install.install(layout, there, extras=False, say=say)
+    started = start(layout, there, say)
+    registry = there.get("registry", settings.REGISTRY)
+    images.push_base(layout, registry, say)
+    settings.write_targets(layout.targets, registry)
+    return started
+
+
+def running(layout: Layout) -> set[str]:
+    """The names of the servers that the lab itself runs now."""
+    return read(layout.plan).names if down.supervisor(layout) else set()
+
+
+def make_plan(layout: Layout, there: dict[str, str]) -> Plan:
+    """What has to be started beside what is `there` already; writes the servers' configuration files."""
     layout.config.mkdir(parents=True, exist_ok=True)
     wanted = []
-    if "registry" not in given:
+    if "registry" not in there:
         wanted += servers.registry(layout)
-    if "kubernetes" not in given:
+    if "kubernetes" not in there:
         wanted += servers.containerd(layout)
-        wanted += servers.kubernetes(layout)
-    if "docker" not in given:
-        wanted += servers.docker(layout, shared="kubernetes" not in given)
-    return Plan(tuple(wanted), given)
+        wanted += kubernetes.servers(layout)
+    if "docker" not in there:
+        wanted += servers.docker(layout, shared="kubernetes" not in there)
+    return Plan(tuple(wanted), there)
 
 
 def healthy(layout: Layout) -> bool:
@@ -50,23 +69,22 @@ def coming(layout: Layout) -> bool:
     return down.supervisor(layout) is not None and not bad and not status.get("problem")
 
 
-def start(layout: Layout, given: dict[str, str], say: Say) -> bool:
-    """Start what is not `given`. Returns False where it was up already.
+def start(layout: Layout, there: dict[str, str], say: Say) -> bool:
+    """Start what is not `there` already. Returns False where it was up already.
 
     Raises UsageProblem where a port is taken, Unavailable where a server does not come up; then nothing of
     the lab is left running.
     """
     if os.geteuid() != 0:
         raise UsageProblem("the lab needs root: it makes namespaces, bridges and cgroups", hint="run it as root")
-    there = read(layout.plan)
-    wanted = {"docker", "registry", "kubernetes"} - set(given)
-    if coming(layout) and wanted <= {"docker", "registry", "kubernetes"} - set(there.given):
+    has = {"docker", "registry", "kubernetes"} - set(read(layout.plan).given)
+    if coming(layout) and {"docker", "registry", "kubernetes"} - set(there) <= has:
         if healthy(layout):
             return False
         say("the lab is coming up already")
     else:
         down.stop(layout)
-        _launch(layout, given)
+        _launch(layout, there)
     try:
         _wait(layout, say)
     except BaseException:
@@ -75,12 +93,12 @@ def start(layout: Layout, given: dict[str, str], say: Say) -> bool:
     return True
 
 
-def _launch(layout: Layout, given: dict[str, str]) -> None:
+def _launch(layout: Layout, there: dict[str, str]) -> None:
+    pki.ensure(layout)
+    plan = make_plan(layout, there)
+    ports.require_free(plan.servers)
     for folder in (layout.run, layout.logs, layout.data):
         folder.mkdir(parents=True, exist_ok=True)
-    pki.ensure(layout)
-    plan = make_plan(layout, given)
-    ports.require_free(plan.servers)
     plan.write(layout.plan)
     layout.status.unlink(missing_ok=True)
     down.remember(layout)

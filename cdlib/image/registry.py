@@ -141,6 +141,12 @@ class Repository:
         url = f"{self._url}/blobs/{blob.digest}"
         return self.transport.send("HEAD", url, doing, scopes=self._pull, ok=(200, 404)).status == 200
 
+    def require_writable(self) -> None:
+        """Open an upload and close it again: whether we may write here shows before anything else is done."""
+        doing = f"asking to write to {self.name}"
+        answer = self.transport.send("POST", f"{self._url}/blobs/uploads/", doing, scopes=self._push, ok=(202,))
+        self._cancel(answer.headers.get("Location", ""))
+
     def mount(self, blob: Blob, source: Repository) -> bool:
         """Take a blob over from another repository of this registry, no bytes moved; False where it will not."""
         doing = f"taking {blob.digest[:19]} from {source.name} to {self.name}"

@@ -237,11 +237,12 @@ def _undo(release: Release, lease: Lease, entry: Revision, state: State, budget:
             details=[*lines, *problem.details],
             hint=problem.hint,
         )
+    kept = f"; {entry.digest[:19]} is quarantined" if target.digest != entry.digest else ""
     failed = RolledBack(
         f"the rollout of revision {entry.revision} failed; {environment.release} is back on revision {target.revision} "
         f"(commit {target.commit[:12]}, now revision {back.entry.revision})",
         details=lines,
-        hint=f"mend the commit; {entry.digest[:19]} is quarantined. Hooks, CRDs and data are not undone by a rollback",
+        hint=f"mend the commit{kept}. Hooks, CRDs and data are not undone by a rollback",
     )
     failed.made = {"revision": back.entry.revision, "rolled_back_to": target.revision, "digest": target.digest}
     return failed

@@ -46,7 +46,7 @@ class State:
 def workload_done(kind: str, o: Object) -> tuple[bool, str]:
     """Whether the controller has brought all of the applied generation up, and how far it is."""
     status, spec = o.get("status") or {}, o.get("spec") or {}
-    if status.get("observedGeneration", 0) < o["metadata"].get("generation", 0):
+    if not observed(o):
         return False, "not yet seen by its controller"
     if kind == "DaemonSet":
         want = status.get("desiredNumberScheduled", 0)
@@ -61,9 +61,14 @@ def workload_done(kind: str, o: Object) -> tuple[bool, str]:
     return done, f"{counts[0]} of {want} updated, {counts[1]} available"
 
 
+def observed(o: Object) -> bool:
+    """Whether the controller has seen the applied generation; until then all status tells of the one before."""
+    return bool((o.get("status") or {}).get("observedGeneration", 0) >= o["metadata"].get("generation", 0))
+
+
 def deadline_exceeded(o: Object) -> str:
     """The message of a Deployment whose progressDeadlineSeconds has passed, else nothing."""
-    for condition in (o.get("status") or {}).get("conditions") or []:
+    for condition in (o.get("status") or {}).get("conditions") or [] if observed(o) else []:
         if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
             return str(condition.get("message", "its progress deadline has passed"))
     return ""
@@ -72,8 +77,11 @@ def deadline_exceeded(o: Object) -> str:
 def own_pods(kind: str, o: Object, replicasets: list[Object], pods: list[Object]) -> list[Object]:
     """The pods of the very revision that was applied, by owner and never by label alone.
 
-    Pods that are being deleted do not count: their end says nothing of the new version.
+    Pods that are being deleted do not count: their end says nothing of the new version. Before the controller
+    has seen the applied generation there are none, and the newest pods are those of the rollout before.
     """
+    if not observed(o):
+        return []
     alive = [p for p in pods if "deletionTimestamp" not in p["metadata"]]
     if kind == "Deployment":
         revision = _annotation(o, "deployment.kubernetes.io/revision")

@@ -17,7 +17,7 @@ from cdlib.run import Run
 from cdlib.service import HttpCheck, Verify
 from cdlib.target import Environment
 
-PATIENCE = 30.0  # seconds that one check may fail before it has failed: endpoints follow readiness with a delay
+PATIENCE = 15.0  # seconds that one check may fail before it has failed: endpoints follow readiness with a delay
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,10 @@ def _ask_until(run: Run, api: Api, request: Request, deadline: Deadline, lease: 
         try:
             status, body = _ask(api, request, deadline)
             said = _wrong(request.check, status, body)
-        except (Unavailable, OutOfTime) as problem:
+        except Unavailable as problem:
             said = problem.message
+        except OutOfTime:
+            break  # what it said last tells more
         if not said:
             return None
         time.sleep(min(LOOK_EVERY, deadline.left))

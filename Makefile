@@ -1,0 +1,68 @@
+# Everything here runs on a fresh Debian 12, as root, with git, make and python3.11.
+# Only package registries are reached: apt, PyPI and the Go module proxy.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+LAB := $(BIN)/python -m lab
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help venv lab-up lab-status lab-down demo lint test unit integration soak bench clean
+
+help: ## Show this.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: .venv/stamp ## Make .venv, with every command in .venv/bin.
+
+# Made anew only when what is installed into it has changed.
+.venv/stamp: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends python3-venv; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,lab]'
+	touch $@
+
+lab-up: venv ## Bring the lab up: Docker, a registry, Kubernetes. The first time compiles for some 12 minutes.
+	$(LAB) up
+
+lab-status: venv ## Show the lab's servers.
+	@$(LAB) status
+
+lab-down: venv ## Take the lab down; nothing of it stays.
+	$(LAB) down
+
+demo: venv ## See a change go from a commit to serving, and back.
+	$(LAB) up
+	$(LAB) demo
+
+lint: venv ## Check style, types and the arrows between modules.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: venv ## Run the tests that need no server.
+	$(PYTEST) tests/unit
+
+integration: venv ## Run the tests against the lab's servers.
+	$(LAB) install --extras
+	$(LAB) up
+	$(PYTEST) tests/integration
+
+test: venv ## All that CI runs: install, lint, unit, integration.
+	$(LAB) install --extras
+	$(MAKE) lint
+	$(MAKE) unit
+	$(MAKE) integration
+
+soak: venv ## Run the long tests: crashes, interruptions, many rollouts.
+	$(LAB) install --extras
+	$(LAB) up
+	$(PYTEST) tests/soak
+
+bench: venv ## Measure, side by side with what one would use instead.
+	$(BIN)/python -m bench
+
+clean: ## Remove what was made in the checkout. The lab's own folder stays; see `make lab-down`.
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .tox
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,92 @@
+"""blubber.yaml made a Dockerfile: by a Blubberoid, or by a BuildKit frontend that the operators allow."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+
+from cdlib.deadline import Deadline
+from cdlib.errors import UsageProblem
+from cdlib.image.answers import LARGEST, Answer, connection_errors, problem_of, read_body
+from cdlib.retry import retrying
+from cdlib.run import Run
+
+VARIABLE = "CD_BLUBBEROID_URL"
+_PATIENCE = (5.0, 30.0)  # seconds to connect, and without a byte
+
+
+def from_blubberoid(run: Run, blubber: str, path: str, variant: str, url: str) -> str:
+    """The Dockerfile of `variant`, which the Blubberoid at `url` makes of the text `blubber`.
+
+    Raises UsageProblem with Blubberoid's reason where the file is at fault, Unavailable where the server is.
+    """
+    doing = f"turning {path} into a Dockerfile"
+    answer = retrying(lambda: _ask(run.deadline, blubber, variant, url, doing), run.deadline)
+    return answer.body.decode("utf-8", "replace")
+
+
+def _ask(deadline: Deadline, blubber: str, variant: str, url: str, doing: str) -> Answer:
+    import requests
+
+    left = deadline.require(doing)
+    host = urllib.parse.urlsplit(url).netloc
+    address = f"{url.rstrip('/')}/v1/{urllib.parse.quote(variant, safe='')}"
+    with connection_errors(host, doing), requests.Session() as session:
+        session.trust_env = False
+        response = session.post(
+            address,
+            data=blubber.encode(),
+            # With text/yaml, or none, Blubberoid answers 415 or reads it as JSON.
+            headers={"Content-Type": "application/yaml"},
+            timeout=(min(_PATIENCE[0], left), min(_PATIENCE[1], left)),
+            allow_redirects=False,
+            stream=True,
+        )
+        answer = Answer(response.status_code, response.headers, read_body(response, doing))
+    if answer.status == 200:
+        return answer
+    reason = answer.body[:LARGEST].decode("utf-8", "replace").strip()
+    if answer.status in (400, 422):
+        raise UsageProblem(
+            f"blubber does not accept the variant {variant!r}: {reason.splitlines()[0] if reason else answer.status}",
+            details=reason.splitlines()[1:20],
+            hint="mend blubber.yaml, or the variant's name in cd.yaml",
+        )
+    if answer.status in (404, 405, 415) or answer.status < 400:
+        raise UsageProblem(
+            f"{url} answers {answer.status}: that is no Blubberoid", hint=f"set {VARIABLE} to http://HOST:8748"
+        )
+    raise problem_of(answer, host, doing)
+
+
+def blubberoid_url() -> str:
+    """The Blubberoid to ask; empty where none is set. Raises UsageProblem where it is no address."""
+    url = os.environ.get(VARIABLE, "")
+    if url and urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise UsageProblem(f"{VARIABLE} is no address: {url!r}", hint=f"set {VARIABLE}=http://HOST:8748")
+    return url
+
+
+def base_images(blubber: str, path: str, variant: str) -> tuple[str, ...]:
+    """The images that `variant` is made from, its own first, for a frontend that reads blubber.yaml by itself."""
+    import yaml
+
+    try:
+        document = yaml.safe_load(blubber)
+        variants = document.get("variants", {})
+        chosen, waiting, found = list[str](), [variant], list[str]()
+        while waiting:
+            name = waiting.pop(0)
+            if name in chosen or not isinstance(variants.get(name), dict):
+                continue
+            chosen.append(name)
+            section = variants[name]
+            copied = [c.get("from", "") for c in section.get("copies", ()) if isinstance(c, dict)]
+            waiting += [*section.get("includes", ()), *copied]
+            found += [str(section["base"])] if section.get("base") else []
+        top = [str(document["base"])] if document.get("base") else []
+    except (yaml.YAMLError, AttributeError, TypeError) as problem:
+        raise UsageProblem(f"{path} is no blubber.yaml that can be read", hint="mend it") from problem
+    if variant not in chosen:
+        raise UsageProblem(f"{path} has no variant {variant!r}", hint=f"it has {', '.join(sorted(variants))}")
+    return tuple(dict.fromkeys([*found, *top]))

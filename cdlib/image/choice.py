@@ -1,0 +1,63 @@
+"""Which builder works on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from cdlib import process
+from cdlib.deadline import Deadline
+from cdlib.errors import UsageProblem
+from cdlib.image.builders import Builder, BuildKit, Buildx, EngineBuilder
+from cdlib.image.engine import Engine
+
+_BUILTIN_BEFORE = 23  # from this version on the docker command needs buildx to speak to BuildKit
+_PLUGINS = ("/usr/local/lib", "/usr/local/libexec", "/usr/lib", "/usr/libexec")
+_PROBE = 20.0  # seconds
+
+
+def choose(wanted: str, engine: Engine, deadline: Deadline) -> Builder:
+    """The builder that `wanted` names, or the best at hand for `auto`. Raises UsageProblem where it is not here."""
+    programs = list(_docker_programs())
+    if wanted in ("auto", "buildx") and programs and _has_plugin():
+        asked = process.run([programs[0], "buildx", "inspect"], deadline.part(_PROBE, "docker buildx inspect"))
+        driver = re.search(r"^Driver:\s*(\S+)", asked.stdout, re.MULTILINE)
+        if asked.ok and driver:
+            return Buildx(programs[0], driver[1])
+    if wanted in ("auto", "buildkit"):
+        for program in programs:
+            version = process.run([program, "--version"], deadline.part(_PROBE, "docker --version")).stdout
+            number = re.search(r"version ((\d+)\.[\w.]+)", version)
+            if number and int(number[2]) < _BUILTIN_BEFORE:
+                return BuildKit(program, number[1])
+    if wanted in ("auto", "engine"):
+        return EngineBuilder(engine)
+    missing = {
+        "buildx": "the docker command has no working buildx plugin",
+        "buildkit": f"PATH has no docker command older than {_BUILTIN_BEFORE}, which alone carry BuildKit",
+    }
+    raise UsageProblem(f"--builder {wanted}: {missing[wanted]}", hint="use --builder auto, or install docker-buildx")
+
+
+def _docker_programs() -> Iterator[Path]:
+    """Every docker command on PATH, in its order: the first is not always one that can build with BuildKit."""
+    seen = set()
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        program = Path(folder or ".") / "docker"
+        if os.access(program, os.X_OK) and program.is_file() and program.resolve() not in seen:
+            seen.add(program.resolve())
+            yield program
+
+
+def _has_plugin() -> bool:
+    """Whether a buildx plugin lies where the docker command looks for it; cheaper than asking it."""
+    config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    folders = [config / "cli-plugins", *(Path(p) / "docker" / "cli-plugins" for p in _PLUGINS)]
+    if any((folder / "docker-buildx").is_file() for folder in folders):
+        return True
+    try:
+        return "cliPluginsExtraDirs" in (config / "config.json").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False

@@ -1,0 +1,193 @@
+"""A container for code that nobody has reviewed: no network, no privileges, no mounts, and an end."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import posixpath
+import tarfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cdlib.deadline import Deadline
+from cdlib.errors import CdError, OutOfTime, TestsFailed
+from cdlib.image.engine import Engine, LocalImage, explained
+from cdlib.run import Run
+from cdlib.service import Test
+
+EXPIRES = "org.cdlib.expires"  # seconds since 1970; by then a container's run is surely dead
+_GRACE = 600.0  # seconds beyond the tests' own limit
+NOBODY = "65534:65534"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a container ended. `started` in seconds since 1970."""
+
+    status: int
+    out_of_memory: bool
+    started: float
+
+
+def user_of(image: LocalImage) -> str:
+    """The image's own user, or nobody where that is root."""
+    name = image.user.split(":")[0]
+    is_root = name in ("", "root") or (name.isdigit() and int(name) == 0)
+    return NOBODY if is_root else image.user
+
+
+class Container:
+    """One container, made for one test run and gone after it."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine = engine
+        self.name = name
+
+    def prepare_reports(self, path: str) -> None:
+        """Make the folder of `path` in the container, writable for whatever user the tests have."""
+        folder = posixpath.normpath(posixpath.dirname(path) if path.lower().endswith(".xml") else path)
+        parts = folder.strip("/").split("/")
+        known = 0
+        while known < len(parts) and self._exists("/" + "/".join(parts[: known + 1])):
+            known += 1
+        entries = [("/".join(parts[known : end + 1]), 0o755) for end in range(known, len(parts))] or [(".", 0o777)]
+        entries[-1] = (entries[-1][0], 0o777)
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for name, mode in entries:
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, mode, int(time.time())
+                tar.addfile(entry)
+        with explained(f"making {folder} in the test container"):
+            self._engine.client.put_archive(self.name, "/" + "/".join(parts[:known]), archive.getvalue())
+
+    def _exists(self, path: str) -> bool:
+        client = self._engine.client
+        with explained("looking into the test container"):
+            answer = client.head(client._url("/containers/{0}/archive", self.name), params={"path": path},
+                                 timeout=client.timeout)  # fmt: skip
+        stat = answer.headers.get("X-Docker-Container-Path-Stat")
+        return bool(answer.ok and stat and json.loads(base64.b64decode(stat)))
+
+    def follow(self, feed: Callable[[bytes], None], limit: Deadline) -> Ended:
+        """Start it, hand on its output as it comes, and wait for its end. Raises OutOfTime after `limit`."""
+        for data in self._engine.streamed(self._begin, "running the tests", limit):
+            feed(data)
+        feed(b"")
+        return self._end(limit)
+
+    def _begin(self) -> Iterator[bytes]:
+        """Attached before it starts, so that no line is lost."""
+        import docker.errors
+
+        client = self._engine.client
+        output: Iterator[bytes] = client.attach(self.name, stdout=True, stderr=True, stream=True)
+        try:
+            client.start(self.name)
+        except docker.errors.APIError as problem:
+            said = str(problem.explanation)
+            if "OCI runtime" in said or "exec:" in said:
+                reason = said.rpartition("exec: ")[2] or said
+                raise TestsFailed(
+                    f"the test command does not start: {reason}",
+                    hint="check test.command in cd.yaml, and that the test variant has the program",
+                ) from problem
+            raise
+        return output
+
+    def _end(self, limit: Deadline) -> Ended:
+        import requests
+
+        client = self._engine.client
+        with explained("waiting for the tests"):
+            try:
+                # Output may end before the program does, where that closes its own.
+                status = client.wait(self.name, timeout=max(limit.left, 1.0))["StatusCode"]
+            except requests.exceptions.ReadTimeout:
+                limit.require("running the tests")
+                raise
+            except requests.exceptions.ConnectionError as problem:
+                if "timed out" in str(problem).lower():
+                    limit.require("running the tests")
+                raise
+            state = client.inspect_container(self.name)["State"]
+        started = datetime.fromisoformat(state["StartedAt"][:19] + "+00:00").timestamp()
+        return Ended(int(status), bool(state.get("OOMKilled")), started)
+
+    def archive(self, path: str) -> Iterator[bytes]:
+        """What lies at `path`, as a tar stream; nothing where nothing does."""
+        import docker.errors
+
+        def start() -> Iterator[bytes]:
+            try:
+                pieces: Iterator[bytes] = self._engine.client.get_archive(self.name, path)[0]
+            except docker.errors.NotFound:
+                return iter(())
+            return pieces
+
+        return self._engine.streamed(start, "taking the reports from the test container")
+
+
+@contextmanager
+def container(run: Run, engine: Engine, image: LocalImage, test: Test) -> Iterator[Container]:
+    """A container for the tests of `image`, not started yet. It is gone afterwards, whatever happens."""
+    name = f"cdlib-test-{uuid.uuid4().hex}"
+    try:
+        with explained("making the test container"):
+            engine.client.create_container_from_config(_config(engine, image, test), name)
+        yield Container(engine, name)
+    finally:
+        _remove(run, engine, name)
+
+
+def sweep(run: Run, engine: Engine) -> None:
+    """Remove test containers whose runs were killed, and could not."""
+    with suppress(CdError), explained("looking for old test containers"):
+        for found in engine.client.containers(all=True, filters={"label": [EXPIRES]}):
+            expires = found["Labels"].get(EXPIRES, "")
+            if expires.isdigit() and int(expires) < time.time():
+                run.note(f"removing {found['Names'][0].lstrip('/')}, which a run that died has left")
+                _remove(run, engine, found["Id"])
+
+
+def _config(engine: Engine, image: LocalImage, test: Test) -> dict[str, Any]:
+    client = engine.client
+    processors = client.info().get("NCPU", 0) if test.cpus > 1 else 0
+    cpus = min(test.cpus, processors or test.cpus)  # more than there are is an error to Docker
+    limits = client.create_host_config(
+        mem_limit=test.memory,
+        memswap_limit=test.memory,  # as much as memory alone: no swap
+        nano_cpus=int(cpus * 1e9),
+        pids_limit=test.processes,
+        network_mode=test.network,
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        log_config={"Type": "none"},  # we read as it comes; a log on the host's disk would have no limit
+    )
+    config: dict[str, Any] = client.create_container_config(
+        image.id,
+        # As the entry point, so that cd.yaml's command runs as it stands there, whatever the image puts before.
+        command=None,
+        entrypoint=list(test.command) or None,
+        user=user_of(image),
+        host_config=limits,
+        labels={EXPIRES: str(int(time.time() + test.time + _GRACE))},
+        network_disabled=test.network == "none",
+    )
+    return config
+
+
+def _remove(run: Run, engine: Engine, name: str) -> None:
+    import docker.errors
+
+    try:
+        with explained("removing the test container"), suppress(docker.errors.NotFound):
+            engine.client.remove_container(name, force=True, v=True)
+    except (CdError, OutOfTime) as problem:
+        run.warn(f"{name} could not be removed, which a later run will do: {problem.message}")

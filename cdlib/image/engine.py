@@ -1,0 +1,210 @@
+"""Docker Engine through docker-py: one client a run, and its errors as ours."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import IO, Any, TypeVar
+
+from cdlib.deadline import Deadline
+from cdlib.errors import DISK_FULL, CdError, NotAllowed, RegistryRefused, Unavailable, UsageProblem, disk_full
+from cdlib.reference import Reference
+
+T = TypeVar("T")
+_ANSWER = 60  # seconds for one answer of the Engine; streams are bounded by the deadline instead
+_DENIED = ("unauthorized", "denied", "authentication required", "no basic auth credentials", "forbidden")
+_UNKNOWN = ("name unknown", "manifest unknown", "not found", "404")
+_AWAY = (
+    "connection refused", "connection reset", "i/o timeout", "no such host", "eof", "tls handshake", "toomanyrequests",
+    "unexpected http status", "unexpected status", "429", "503", "server gave http response",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LocalImage:
+    """An image that the Engine has. `pulled_as` are the names with digests under which registries know it."""
+
+    id: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    pulled_as: tuple[str, ...] = ()
+
+
+class Engine:
+    """The Docker Engine that DOCKER_HOST, or the current docker context, names. Connects when first used."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self.deadline = deadline
+        self._responses: list[Any] = []
+
+    @cached_property
+    def client(self) -> Any:
+        """docker-py's low-level client. Raises Unavailable where no Engine answers."""
+        import docker
+
+        with explained("connecting to Docker"):
+            client = docker.APIClient(version="auto", timeout=_ANSWER, **self._where)
+        client.hooks["response"].append(lambda response, **_: self._responses.append(response))
+        return client
+
+    @cached_property
+    def _where(self) -> dict[str, Any]:
+        from docker.context import ContextAPI
+        from docker.utils import kwargs_from_env
+
+        if not os.environ.get("DOCKER_HOST"):
+            with explained("reading the docker context"):
+                context = ContextAPI.get_current_context()
+            if context is not None and context.name != "default":
+                tls = {"tls": context.TLSConfig} if context.TLSConfig else {}
+                return {"base_url": context.Host, **tls}
+        return dict(kwargs_from_env())
+
+    def image(self, name: str) -> LocalImage | None:
+        """The image `name` (a tag, a digest or an id), None where the Engine does not have it."""
+        import docker.errors
+
+        with explained(f"looking for the image {name}"):
+            try:
+                found = self.client.inspect_image(name)
+            except docker.errors.ImageNotFound:
+                return None
+        config = found.get("Config") or {}
+        return LocalImage(found["Id"], config.get("Labels") or {}, config.get("User") or "",
+                          tuple(found.get("RepoDigests") or ()))  # fmt: skip
+
+    def push(self, image: str, destination: Reference, on_line: Callable[[str], None]) -> None:
+        """Push `image` as `destination`, a repository and tag, with the docker configuration's credentials."""
+        with explained(f"pushing {destination}"):
+            self.client.tag(image, destination.repository, destination.tag)
+        try:
+            stream = self.streamed(
+                lambda: self.client.push(destination.repository, destination.tag, stream=True, decode=True),
+                f"pushing {destination}",
+            )
+            for line in stream:
+                if "error" in line:
+                    raise transfer_problem(str(line["error"]), f"pushing {destination}", destination.host)
+                if "progress" not in line and line.get("status"):
+                    on_line(": ".join(filter(None, (line.get("id", ""), line["status"]))))
+        finally:
+            with suppress(CdError), explained("removing a tag"):
+                self.client.remove_image(str(destination), noprune=True)
+
+    def pull(self, source: Reference) -> None:
+        """Pull an image by tag or digest. Raises what transfer_problem says."""
+        what = source.tag or source.digest
+        pulled = self.streamed(
+            lambda: self.client.pull(source.repository, what, stream=True, decode=True), f"pulling {source}"
+        )
+        for line in pulled:
+            if "error" in line:
+                raise transfer_problem(str(line["error"]), f"pulling {source}", source.host)
+
+    def build(self, name: str, context: IO[bytes], recipe: str, **options: Any) -> Iterator[dict[str, Any]]:
+        """Build by the Engine's own builder from a tar file, which holds the Dockerfile as `recipe`; its log."""
+        return self.streamed(
+            lambda: self.client.build(
+                fileobj=context, custom_context=True, dockerfile=recipe, tag=name, decode=True, rm=True, forcerm=True,
+                **options,
+            ),
+            f"building {name}",
+        )  # fmt: skip
+
+    def has_built(self, service: str) -> bool:
+        """Whether the Engine has any image of the service."""
+        with explained("looking for images"):
+            return bool(self.client.images(filters={"label": [f"org.opencontainers.image.title={service}"]}))
+
+    def streamed(self, start: Callable[[], Iterable[T]], doing: str, deadline: Deadline | None = None) -> Iterator[T]:
+        """The items of a streaming answer, which ends with OutOfTime where it outlasts the deadline."""
+        limit = deadline or self.deadline
+        limit.require(doing)
+        self._responses.clear()
+        client, patience = self.client, self.client.timeout
+        client.timeout = None  # an answer may well be silent for minutes; `cut` ends it in time
+        cut = threading.Timer(limit.left, self._cut)
+        cut.daemon = True
+        cut.start()
+        try:
+            with explained(doing):
+                for item in start():
+                    if limit.over:
+                        break
+                    yield item
+        except Unavailable:
+            if not limit.over:
+                raise
+        finally:
+            client.timeout = patience
+            cut.cancel()
+            self._cut()
+        limit.require(doing)
+
+    def _cut(self) -> None:
+        """Shut the connections of open answers: a reader that waits on one wakes up and ends, as does the Engine."""
+        while self._responses:
+            response = self._responses.pop()
+            with suppress(AttributeError, OSError, ValueError):
+                raw = self.client._get_raw_response_socket(response)
+                getattr(raw, "_sock", raw).shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Turn docker-py's errors into ours."""
+    import docker.errors
+    import requests
+
+    try:
+        yield
+    except docker.errors.APIError as problem:
+        raise _api_problem(problem, doing) from problem
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as problem:
+        said = str(problem)
+        if "Permission denied" in said:
+            raise NotAllowed(
+                f"this user may not speak to Docker while {doing}",
+                hint="join the group docker, or set DOCKER_HOST to an Engine that you may use",
+            ) from problem
+        if DISK_FULL in said.lower():
+            raise disk_full("that of the Docker Engine") from problem
+        if "redential" in said:
+            raise UsageProblem(
+                f"credentials cannot be read while {doing}: {said}", hint="mend docker's config.json or its helper"
+            ) from problem
+        raise Unavailable(
+            f"no Docker Engine answers at {os.environ.get('DOCKER_HOST') or 'its usual socket'} while {doing}",
+            details=[said.splitlines()[0][:300]] if said else [],
+            hint="start Docker, or set DOCKER_HOST; `docker version` shows whether it answers",
+        ) from problem
+
+
+def _api_problem(problem: Any, doing: str) -> CdError:
+    said = str(problem.explanation or problem)
+    if DISK_FULL in said.lower():
+        return disk_full("that of the Docker Engine")
+    if problem.status_code in (401, 403):
+        return NotAllowed(f"Docker does not allow {doing}: {said}", hint="ask whoever runs this Docker Engine")
+    if problem.status_code is not None and problem.status_code >= 500:
+        return Unavailable(f"Docker failed while {doing}: {said}", hint="see the Docker Engine's own log")
+    return UsageProblem(f"Docker refused {doing}: {said}", hint="mend what it names")
+
+
+def transfer_problem(said: str, doing: str, host: str) -> CdError:
+    """The error for what the Engine says of a push or a pull that failed: it has words only, no codes."""
+    lower = said.lower()
+    if DISK_FULL in lower or '"err":28' in lower:
+        return disk_full("that of the Docker Engine or the registry")
+    if any(word in lower for word in _DENIED):
+        return NotAllowed(f"not allowed while {doing}: {said}", hint=f"docker login {host}, with an account that may")
+    if any(word in lower for word in _UNKNOWN):
+        return RegistryRefused(f"refused while {doing}: {said}", hint=f"check the name, and that {host} has it")
+    if any(word in lower for word in _AWAY):
+        return Unavailable(f"the registry failed while {doing}: {said}", hint="check that it runs, and run this again")
+    return Unavailable(f"failed while {doing}: {said}", hint="see the Docker Engine's log", retryable=False)

@@ -1,0 +1,28 @@
+"""The image that a commit was published as: what a deploy takes, by digest."""
+
+from __future__ import annotations
+
+from cdlib.errors import RegistryRefused, UsageProblem
+from cdlib.image.registry import Registries
+from cdlib.reference import DIGEST, Reference
+from cdlib.run import Run
+from cdlib.source import Source
+from cdlib.target import Target
+
+
+def find_published(run: Run, source: Source, target: Target, *, tag: str = "", digest: str = "") -> Reference:
+    """The digest in the service's repository of `digest` itself, of `tag`, or of the commit's own tag.
+
+    Raises RegistryRefused where the repository has no such image.
+    """
+    if digest and not DIGEST.match(digest):
+        raise UsageProblem(f"{digest!r} is no digest", hint="write it as sha256: and 64 hexadecimal digits")
+    wanted = digest or tag or source.default_tag
+    repository = Registries(run, target.plain_http).repository(target.image)
+    found = repository.digest(wanted)
+    if not found:
+        raise RegistryRefused(
+            f"{target.image.repository} has no {wanted}",
+            hint="run publish-tag for this commit first, or name an image by --tag or --digest",
+        )
+    return target.image.at(found)

@@ -1,0 +1,47 @@
+"""publish-tag: put a commit's image where deploys take it from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.command import Result, command, targets_option
+
+if TYPE_CHECKING:
+    from cdlib.run import Run
+
+
+@command("publish-tag", timeout=900)
+@targets_option
+@click.option("--candidate", is_flag=True, envvar="CD_CANDIDATE", help="Only write the candidate, or find it.")
+@click.option("--variant", default="", metavar="NAME", envvar="CD_VARIANT",
+              help="Which variant of cd.yaml.  [default: the one that is deployed]")  # fmt: skip
+@click.option("--tag", "tags", multiple=True, envvar="CD_TAG", help="Which tag; may be repeated.  [default: "
+              "YYYY-MM-DD-HHMMSS-<commit>, by the commit's time]")  # fmt: skip
+@click.option("--moving/--no-moving", default=True, envvar="CD_MOVING", help="Let the tags that targets.yaml lists as "
+              "moving follow what is newly published.")  # fmt: skip
+def main(run: Run, folder: Path, targets: Path | None, candidate: bool, variant: str, tags: tuple[str, ...],
+         moving: bool) -> Result:  # fmt: skip
+    """Publish the image of the commit in DIR: promote its candidate by digest, or push what was built here.
+
+    A tag that was published never moves, save those that targets.yaml lists as moving. Prints the reference.
+    """
+    from cdlib.image.publish import publish, publish_candidate
+    from cdlib.image.work import open_work
+
+    work = open_work(run, folder, targets, need_target=True)
+    name = variant or work.service.deploy.variant
+    published = publish_candidate(work, name) if candidate else publish(work, name, tags, moving=moving)
+    return {
+        "outcome": "unchanged" if published.unchanged else "done",
+        "service": work.service.name,
+        "commit": work.source.commit,
+        **published.as_dict(),
+        "text": published.reference,
+    }
+
+
+if __name__ == "__main__":
+    main()

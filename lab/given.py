@@ -1,0 +1,99 @@
+"""What the user has running already: the lab uses that, and starts only what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from lab.layout import LOOPBACK, REGISTRY_PORT, Layout
+
+DEFAULT_DOCKER = "/var/run/docker.sock"
+_PATIENCE = 5.0  # seconds for one answer
+_OWN_REGISTRY = (f"localhost:{REGISTRY_PORT}", f"{LOOPBACK}:{REGISTRY_PORT}")
+Say = Callable[[str], None]
+
+
+def find(layout: Layout, running: set[str], say: Say, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Which of `kubernetes`, `docker` and `registry` serve here without the lab's doing, and where.
+
+    `running` names the servers that the lab itself runs now: what they serve is not given. A variable that
+    names something which does not answer is said, and otherwise ignored.
+    """
+    found = {}
+    if (kubeconfig := environ.get("KUBECONFIG")) and not _within(layout, kubeconfig):
+        if kubernetes_answers(kubeconfig):
+            found["kubernetes"] = kubeconfig
+        else:
+            say(f"KUBECONFIG={kubeconfig}: no cluster answers there, so the lab has its own")
+    if host := _docker(layout, say, environ):
+        found["docker"] = host
+    registry = environ.get("LAB_REGISTRY")
+    if registry and not (registry in _OWN_REGISTRY and "registry" in running):
+        if registry_answers(registry):
+            found["registry"] = registry
+        elif registry not in _OWN_REGISTRY:
+            say(f"LAB_REGISTRY={registry}: no registry answers there, so the lab has its own")
+    return found
+
+
+def _within(layout: Layout, kubeconfig: str) -> bool:
+    """Whether KUBECONFIG, which may name several files, names one of the lab's own."""
+    root = layout.root.resolve()
+    return any(Path(part).resolve().is_relative_to(root) for part in kubeconfig.split(os.pathsep) if part)
+
+
+def _docker(layout: Layout, say: Say, environ: Mapping[str, str]) -> str:
+    host = environ.get("DOCKER_HOST", "")
+    if host and host != f"unix://{layout.docker_socket}":
+        if docker_answers(host):
+            return host
+        say(f"DOCKER_HOST={host}: no Docker answers there, so the lab has its own")
+    default = f"unix://{DEFAULT_DOCKER}"
+    return default if Path(DEFAULT_DOCKER).exists() and docker_answers(default) else ""
+
+
+def kubernetes_answers(kubeconfig: str) -> bool:
+    """Whether the cluster of a kubeconfig answers at all; that it may refuse us is an answer too."""
+    import httpx2
+    from lightkube import ApiError, Client, KubeConfig
+    from lightkube.core.exceptions import ConfigError
+    from lightkube.resources.core_v1 import Namespace
+
+    first = next((part for part in kubeconfig.split(os.pathsep) if Path(part).exists()), "")
+    try:
+        client = Client(config=KubeConfig.from_file(first), timeout=httpx2.Timeout(_PATIENCE))
+        client.get(Namespace, "default")
+    except ApiError:
+        return True
+    except (httpx2.HTTPError, ConfigError, OSError, ValueError):
+        return False
+    return True
+
+
+def docker_answers(host: str) -> bool:
+    """Whether a Docker Engine answers at `host`, as DOCKER_HOST writes it."""
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        with contextlib.closing(docker.DockerClient(base_url=host, timeout=int(_PATIENCE))) as client:
+            return bool(client.ping())
+    except (DockerException, OSError, ValueError):
+        return False
+
+
+def registry_answers(registry: str) -> bool:
+    """Whether `registry` (host:port) answers as one, be it with a refusal."""
+    import requests
+
+    from cdlib.errors import Unavailable
+    from lab.images import scheme
+
+    session = requests.Session()
+    try:
+        answer = session.get(f"{scheme(registry, session)}://{registry}/v2/", timeout=_PATIENCE)
+    except (requests.RequestException, Unavailable):
+        return False
+    return answer.status_code in (200, 401, 403)

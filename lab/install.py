@@ -1,0 +1,73 @@
+"""Everything that the lab is made of, installed or compiled once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from cdlib.errors import UsageProblem
+from lab import base, golang, images, packages
+from lab.layout import Layout
+from lab.servers import PAUSE_IMAGE
+from lab.tools import BUILDX, EXTRAS, HELM, KUBERNETES, PAUSE, Tool
+
+Say = Callable[[str], None]
+
+
+def install(layout: Layout, given: Collection[str], *, extras: bool, say: Say) -> None:
+    """Install what is missing, leaving out what is only for servers that are `given`.
+
+    `extras` adds what tests compare with: Helm 3 and Docker's buildx. Quick where all is there. Raises
+    UsageProblem without root, Unavailable where a package cannot be had.
+    """
+    if os.geteuid() != 0:
+        raise UsageProblem("installing the lab needs root, for apt-get and for the base image", hint="run it as root")
+    _discard_half_made(layout)
+    packages.install(_packages(given), say)
+    tools = [HELM, *([] if "kubernetes" in given else [KUBERNETES, PAUSE]), *(EXTRAS if extras else [])]
+    missing = [tool for tool in tools if not (layout.tools / tool.key).exists()]
+    if missing:
+        go = golang.find(layout, missing, say)
+        for tool in missing:
+            golang.build(go, tool, layout, say)
+    if "kubernetes" not in given:
+        images.pause(layout, layout.tools / PAUSE.key / "pause", PAUSE_IMAGE)
+    base.make(layout.images, say)
+    _link(layout)
+
+
+def _packages(given: Collection[str]) -> list[str]:
+    wanted = [*packages.ALWAYS]
+    if "docker" not in given:
+        wanted += packages.DOCKER
+    if "kubernetes" not in given:
+        wanted += packages.KUBERNETES
+    return wanted
+
+
+def _discard_half_made(layout: Layout) -> None:
+    """Remove what an interrupted build left: nobody else builds while we hold the lock."""
+    for folder in (layout.tools, layout.images):
+        for half in [*folder.glob(".building-*"), *folder.glob(".making-*")]:
+            shutil.rmtree(half, ignore_errors=True)
+
+
+def _link(layout: Layout) -> None:
+    """Give the programs that people call their names in LAB_ROOT/bin, and buildx its place as a plugin."""
+    for tool in (KUBERNETES, HELM, *EXTRAS):
+        for name, program in tool.links:
+            _point(layout.bin / name, tool, program, layout)
+    _point(layout.docker_config / "cli-plugins" / BUILDX.rename, BUILDX, BUILDX.rename, layout)
+
+
+def _point(link: Path, tool: Tool, program: str, layout: Layout) -> None:
+    target = layout.tools / tool.key / program
+    if not target.exists() or (link.is_symlink() and link.readlink() == target):
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    scratch = link.with_name(f".{link.name}.new")
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(target)
+    scratch.replace(link)

@@ -1,0 +1,5 @@
+"""Tests here run against real servers: the lab's, or those that KUBECONFIG, DOCKER_HOST and LAB_REGISTRY name."""
+
+from lab.testing import lab, namespace, repo
+
+__all__ = ["lab", "namespace", "repo"]

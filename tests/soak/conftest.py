@@ -1,0 +1,5 @@
+"""Tests here take minutes: they crash things, and do them many times over, on real servers."""
+
+from lab.testing import lab, namespace, repo
+
+__all__ = ["lab", "namespace", "repo"]
