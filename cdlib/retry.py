@@ -10,6 +10,7 @@ from cdlib.errors import Unavailable
 
 T = TypeVar("T")
 ATTEMPTS = 5
+FIRST_WAIT = 0.2  # seconds, doubled from try to try, and as much again by chance
 LONGEST_WAIT = 5.0  # seconds; a server that asks for more by Retry-After gets at most RETRY_AFTER_CAP
 RETRY_AFTER_CAP = 20.0
 
@@ -22,7 +23,7 @@ def retrying(call: Callable[[], T], deadline: Deadline, *, attempts: int = ATTEM
     """
     import tenacity
 
-    backoff = tenacity.wait_exponential_jitter(initial=0.2, max=LONGEST_WAIT, jitter=0.2)
+    backoff = tenacity.wait_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT) + tenacity.wait_random(0, FIRST_WAIT)
 
     def wait(state: tenacity.RetryCallState) -> float:
         problem = state.outcome.exception() if state.outcome else None

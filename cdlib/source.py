@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cdlib import process
 from cdlib.deadline import Deadline
-from cdlib.errors import UsageProblem
+from cdlib.errors import DISK_FULL, UsageProblem, disk_full
 
 _QUICK = 60.0  # seconds for a git command that only reads
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
@@ -195,6 +195,8 @@ def _limit() -> Deadline:
 
 def _git(folder: Path, *args: str, env: Mapping[str, str] | None = None, check: bool = True) -> str:
     done = process.run(["git", *_SAFE, "-C", folder, *args], _limit(), env={**_ENV, **(env or {})})
+    if any(DISK_FULL in line.lower() for line in done.stderr):
+        raise disk_full(str(folder))
     if check and not done.ok:
         raise UsageProblem(f"git {args[0]} failed in {folder}", details=done.stderr[-5:], hint="see git fsck")
     return done.stdout.strip("\n")

@@ -37,6 +37,8 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
 
     source = open_source(folder)
     service, _ = read_all(lambda: read_service(source), lambda: read_document(targets))
+    if source.uncommitted:
+        run.warn("there are uncommitted changes: what is deployed is the commit")
     target = read_target(targets, service.name)
     place, trigger = target.environment(environment), read_trigger()
     trigger.require_publishing(place.policy, "deploying")

@@ -36,7 +36,21 @@ def pause(layout: Layout, program: Path, name: str) -> Path:
 
 
 def push_base(layout: Layout, registry: str, say: Callable[[str], None]) -> None:
-    """Push `lab/python:3.11` and `lab/python:3.11-slim` to `registry` (host:port), unless it has them."""
+    """Push `lab/python:3.11` and `lab/python:3.11-slim` to `registry` (host:port), unless it has them.
+
+    Raises Unavailable where the registry does not take them.
+    """
+    try:
+        _push_base(layout, registry, say)
+    except requests.RequestException as problem:
+        raise Unavailable(
+            f"the registry {registry} does not answer as it should",
+            details=[str(problem)[:300]],
+            hint="python -m lab logs registry",
+        ) from problem
+
+
+def _push_base(layout: Layout, registry: str, say: Callable[[str], None]) -> None:
     layers = base.layers(layout.images)
     session = requests.Session()
     root = f"{scheme(registry, session)}://{registry}/v2/{REPOSITORY}"

@@ -55,12 +55,18 @@ class Engine:
     @cached_property
     def _where(self) -> dict[str, Any]:
         from docker.context import ContextAPI
+        from docker.context.config import get_current_context_name
         from docker.utils import kwargs_from_env
 
         if not os.environ.get("DOCKER_HOST"):
+            name = os.environ.get("DOCKER_CONTEXT") or get_current_context_name() or "default"
             with explained("reading the docker context"):
-                context = ContextAPI.get_current_context()
-            if context is not None and context.name != "default":
+                context = ContextAPI.get_context(name)
+            if context is None:
+                raise UsageProblem(
+                    f"there is no docker context {name!r}", hint="docker context ls shows those there are"
+                )
+            if context.name != "default":
                 tls = {"tls": context.TLSConfig} if context.TLSConfig else {}
                 return {"base_url": context.Host, **tls}
         return dict(kwargs_from_env())

@@ -180,7 +180,7 @@ class Transport:
         bearer = next((c for c in challenges if c.scheme == "bearer" and c.realm), None)
         if bearer:
             self._headers[scopes] = "Bearer " + self._token(bearer, scopes, who)
-        elif who and who.username:
+        elif who and who.username and any(challenge.scheme == "basic" for challenge in challenges):
             self._headers[scopes] = who.basic
 
     def _token(self, challenge: Challenge, scopes: Scopes, who: Credentials | None) -> str:

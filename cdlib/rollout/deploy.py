@@ -120,15 +120,12 @@ def check_order(record: Record, wish: Wish) -> None:
 
 def _unchanged(release: Release, wish: Wish, chart: Chart, deadline: Deadline) -> Outcome | None:
     """The live revision, where it is this very wish, verified, and up; else None. Writes nothing."""
-    record = release.records.read(deadline)
+    record, history = release.read(deadline)
     live = record.live_revision
-    if live is None or not live.verified or release.held_by(deadline):
+    if live is None or not live.verified or history[-1].status != "deployed" or release.held_by(deadline):
         return None
     mine = (wish.source.commit, str(wish.image), chart.digest, chart.values_digest)
     if mine != (live.commit, live.image, live.chart, live.values):
-        return None
-    history = release.history(deadline)
-    if not history or (history[-1].revision, history[-1].status) != (live.revision, "deployed"):
         return None
     workloads = tuple((kind, name) for kind, name in live.workloads)
     state = look(release.api, release.environment.namespace, workloads, deadline)
@@ -149,8 +146,8 @@ def _plan(release: Release, wish: Wish, chart: Chart, scratch: Path) -> Plan:
 def _planned(release: Release, plan: Plan, deadline: Deadline) -> Outcome:
     """What a dry run says: every write, in order."""
     run, environment = release.run, release.environment
-    check_order(release.records.read(deadline), plan.wish)
-    history = release.history(deadline)
+    record, history = release.read(deadline)
+    check_order(record, plan.wish)
     run.would(f"take the Lease {environment.namespace}/cd-{environment.release}")
     run.would(f"write the ConfigMap {environment.namespace}/{release.records.name}")
     argv = release.helm.upgrade_argv(plan.chart.folder, plan.values, deadline)
@@ -220,8 +217,8 @@ def _undo(release: Release, lease: Lease, entry: Revision, state: State, budget:
         return Inconclusive(
             f"revision {entry.revision} cannot be judged: {why}", details=lines, hint="look at the cluster"
         )
-    record = release.records.read(budget)
-    target = record.last_good({each.revision for each in release.history(budget)})
+    record, history = release.read(budget)
+    target = record.last_good({each.revision for each in history})
     _condemn(release, entry, why, target, budget)
     if target is None:
         return NeedsPerson(

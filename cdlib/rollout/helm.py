@@ -13,7 +13,7 @@ from typing import Any
 
 from cdlib import process
 from cdlib.deadline import Deadline
-from cdlib.errors import UsageProblem
+from cdlib.errors import DISK_FULL, UsageProblem, disk_full
 from cdlib.process import Finished
 from cdlib.rollout.api import METADATA_ONLY, Api, Object, path
 from cdlib.rollout.lease import Lease
@@ -138,7 +138,10 @@ class Helm:
         on_line = None if quiet else self._run.output
         env = {key: value for key, value in _ENV.items() if value or key in os.environ}
         stop = self.lease.lost if self.lease and cluster else None
-        return process.run([self.program, *argv], deadline, env=env, on_line=on_line, stop=stop, hint=_HINT)
+        done = process.run([self.program, *argv], deadline, env=env, on_line=on_line, stop=stop, hint=_HINT)
+        if not done.ok and not cluster and any(DISK_FULL in line.lower() for line in done.stderr):
+            raise disk_full("where Helm keeps its files")
+        return done
 
 
 def applied_revision(done: Finished) -> int:

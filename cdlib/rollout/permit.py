@@ -14,7 +14,7 @@ def require_permit(environment: Environment) -> Guard:
     def guard(plan: Plan, _record: Record) -> None:
         if environment.policy != "none":
             raise Refused(
-                f"{environment.name} has policy {environment.policy!r}, and no permit covers {plan.wish.image.digest[:19]}",
+                f"{environment.name} has policy {environment.policy!r}: no permit for {plan.wish.image.digest[:19]}",
                 hint="let the authorize job issue a permit for this commit and digest",
             )
 

@@ -74,6 +74,12 @@ class Release:
         """Helm's revisions, oldest first."""
         return self.helm.history(self.api, deadline)
 
+    def read(self, deadline: Deadline) -> tuple[Record, list[HelmRevision]]:
+        """The record and Helm's history; what Helm applied last is live, whatever the record had time to say."""
+        record, history = self.records.read(deadline), self.history(deadline)
+        record.live = history[-1].revision if history else 0
+        return record, history
+
     def mark(self, entry: Revision, deadline: Deadline, *, live: bool = False, **changes: str) -> Revision:
         """Write `entry` with `changes` into the record, as what is live where `live` says so."""
         changed = replace(entry, **changes)  # type: ignore[arg-type]
@@ -93,11 +99,16 @@ def heal(release: Release, deadline: Deadline) -> Record:
     A first install that never ended is removed; anything else goes back to the last revision that Helm or we
     know to have been applied, so that the next step starts from a whole release.
     """
-    history = release.history(deadline)
-    record = release.records.read(deadline)
+    record, history = release.read(deadline)
     dead = [entry for entry in record.revisions if entry.status == DEPLOYING]
-    if not history or not history[-1].pending:
-        return _forget(release, dead, deadline) if dead else record
+    if history and history[-1].pending:
+        _clear_pending(release, record, history, deadline)
+    if dead:
+        _forget(release, dead, deadline)
+    return release.read(deadline)[0]
+
+
+def _clear_pending(release: Release, record: Record, history: Sequence[HelmRevision], deadline: Deadline) -> None:
     left = history[-1]
     release.run.warn(f"revision {left.revision} was left {left.status} by a run that died: clearing it up first")
     applied = [h.revision for h in history if h.status in ("deployed", "superseded")]
@@ -109,21 +120,19 @@ def heal(release: Release, deadline: Deadline) -> Record:
             f"the release is {left.status} since a run died, and could not be cleared up: {reason(done)}",
             hint=f"see helm history {release.environment.release} -n {release.environment.namespace}",
         )
-    _forget(release, dead, deadline)
     entry = record.find(back_to)
     if entry is not None:
         now = release.history(deadline)[-1].revision
         undone = replace(entry, revision=now, status=UNJUDGED, rollback_of=back_to, reason="a run died", at=timestamp())
         release.mark(undone, deadline, live=True)
-    return release.records.read(deadline)
 
 
-def _forget(release: Release, dead: Sequence[Revision], deadline: Deadline) -> Record:
+def _forget(release: Release, dead: Sequence[Revision], deadline: Deadline) -> None:
     def change(record: Record) -> None:
         for entry in dead:
             record.put(replace(entry, status=INTERRUPTED, reason=entry.reason or "its run died"))
 
-    return release.records.update(change, deadline)
+    release.records.update(change, deadline)
 
 
 def judge(release: Release, lease: Lease, verify: Verify, rendered: Rendered, requests: Sequence[Request],

@@ -35,8 +35,8 @@ class Row:
 def rows(release: Release, deadline: Deadline) -> tuple[Record, list[Row]]:
     """The record, and its revisions with what Helm says of them, newest first."""
     require_namespace(release.api, release.environment.namespace, deadline)
-    record = release.records.read(deadline)
-    helm = {each.revision: each.status for each in release.history(deadline)}
+    record, history = release.read(deadline)
+    helm = {each.revision: each.status for each in history}
     found = [
         Row(
             e,
@@ -60,15 +60,15 @@ def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool
     budget = run.deadline.part(environment.budget, "the budget of a rollback")
     require_namespace(release.api, environment.namespace, budget)
     if run.dry_run:
-        target = _choose(release, release.records.read(budget), to, unverified, budget)
+        target = _choose(release, to, unverified, budget)
         run.would(f"take the Lease {environment.namespace}/cd-{environment.release}")
         run.would(f"{release.helm.program} rollback {environment.release} {target.revision} -n {environment.namespace}")
         run.would(f"hold the release in the ConfigMap {environment.namespace}/{release.records.name}")
         return Outcome("planned", target)
-    _choose(release, release.records.read(budget), to, unverified, budget)  # say no before waiting for a lease
+    _choose(release, to, unverified, budget)  # say no before waiting for a lease
     with release.lease(budget) as lease:
         record = heal(release, budget)
-        target = _choose(release, record, to, unverified, budget)
+        target = _choose(release, to, unverified, budget)
         if target.revision == record.live and target.verified:
             return Outcome("unchanged", target)
         release.records.update(lambda record: _hold(record, release.holder, reason), budget)
@@ -106,8 +106,9 @@ def release_digest(release: Release, digest: str, deadline: Deadline) -> Record:
     return release.records.update(change, deadline)
 
 
-def _choose(release: Release, record: Record, to: int | None, unverified: bool, deadline: Deadline) -> Revision:
-    present = {each.revision for each in release.history(deadline) if not each.pending}
+def _choose(release: Release, to: int | None, unverified: bool, deadline: Deadline) -> Revision:
+    record, history = release.read(deadline)
+    present = {each.revision for each in history if not each.pending}
     if to is None:
         found = record.rollback_target(present)
         if found is None:

@@ -72,8 +72,12 @@ class Deployment:
 
     def git(self, *args: str) -> str:
         """Run git in the service's repository."""
-        who = {f"GIT_{r}_{k}": v for r in ("AUTHOR", "COMMITTER") for k, v in (("NAME", "T"), ("EMAIL", "t@example.org"))}
-        done = subprocess.run(["git", *args], cwd=self.folder, env={**self.env, **who}, check=True, capture_output=True, text=True)
+        who = {
+            f"GIT_{r}_{k}": v for r in ("AUTHOR", "COMMITTER") for k, v in (("NAME", "T"), ("EMAIL", "t@example.org"))
+        }
+        done = subprocess.run(
+            ["git", *args], cwd=self.folder, env={**self.env, **who}, check=True, capture_output=True, text=True
+        )
         return done.stdout.strip()
 
     def commit(self, **values: Any) -> str:
@@ -95,7 +99,9 @@ class Deployment:
 
     def run(self, *argv: str, env: Mapping[str, str] | None = None) -> Ran:
         """Run one of the commands to its end."""
-        done = subprocess.run(self.argv(*argv), env={**self.env, **(env or {})}, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(
+            self.argv(*argv), env={**self.env, **(env or {})}, capture_output=True, text=True, timeout=200
+        )
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def deploy(self, *argv: str, digest: str = "", env: Mapping[str, str] | None = None) -> Ran:
@@ -104,7 +110,9 @@ class Deployment:
 
     def start(self, *argv: str) -> subprocess.Popen[str]:
         """Start one of the commands, and leave it running."""
-        return subprocess.Popen(self.argv(*argv), env=dict(self.env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            self.argv(*argv), env=dict(self.env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     def kubectl(self, *args: str) -> str:
         """Run kubectl in the namespace."""

@@ -58,7 +58,11 @@ def test_a_crash_goes_back_with_the_evidence_kept(any_helm: Deployment, other_di
     assert "no database" in first_lines
     assert web.serving()["revision"] == good
     record = web.record()
-    assert [(e["revision"], e["status"]) for e in record["revisions"]] == [(1, "verified"), (2, "failed"), (3, "verified")]
+    assert [(e["revision"], e["status"]) for e in record["revisions"]] == [
+        (1, "verified"),
+        (2, "failed"),
+        (3, "verified"),
+    ]
     assert record["live"] == 3
     assert list(record["quarantine"]) == [other_digest]
     assert web.helm_statuses()[-1] == (3, "deployed")
@@ -95,7 +99,9 @@ def test_a_first_deploy_that_fails_needs_a_person_and_the_next_one_works(web: De
     ],
     ids=["status", "body", "helm test", "hook"],
 )
-def test_what_does_not_verify_goes_back(web: Deployment, verify: dict[str, Any], values: dict[str, Any], said: str) -> None:
+def test_what_does_not_verify_goes_back(
+    web: Deployment, verify: dict[str, Any], values: dict[str, Any], said: str
+) -> None:
     good = web.git("rev-parse", "HEAD")
     assert web.deploy().code == 0
     web.cd["deploy"]["verify"] = verify
@@ -257,6 +263,26 @@ def test_a_release_that_somebody_works_on_is_left_alone_and_ctrl_c_is_recorded(w
     done = web.deploy()
     assert done.code == 0, done.err
     assert web.serving()["text"] == "after"
+
+
+def test_a_run_that_is_terminated_while_pods_come_up_is_gone_on_with(web: Deployment) -> None:
+    assert web.deploy().code == 0
+    web.commit(program=HANG)
+    process = web.start("helm-deploy", "--digest", web.digest)
+    until(lambda: web.helm_statuses()[-1] == (2, "deployed"))
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=15)
+    assert (process.returncode, json.loads(out)["outcome"]) == (143, "interrupted")
+    assert [e["status"] for e in web.record()["revisions"]] == ["verified", "interrupted"]
+    back = web.run("helm-rollback")
+    assert back.code == 0, back.err
+    assert back.result["rolled_back_to"] == 1
+
+
+def test_a_commit_that_was_never_published_is_told(web: Deployment) -> None:
+    refused = web.run("helm-deploy")
+    assert refused.code == 5, refused.err
+    assert "run publish-tag" in refused.err
 
 
 @pytest.mark.parametrize("live", [False, True], ids=["pending-install", "pending-upgrade"])

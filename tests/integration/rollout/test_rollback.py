@@ -111,7 +111,9 @@ def test_a_dry_run_changes_nothing(history: tuple[Deployment, list[str]]) -> Non
     assert web.record()["hold"] is None
 
 
-def test_operators_need_no_work_tree(history: tuple[Deployment, list[str]], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_operators_need_no_work_tree(
+    history: tuple[Deployment, list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     web, commits = history
     web.folder, targets = tmp_path_factory.mktemp("empty"), web.targets_file
     argv = ["--service", "web", "--targets", str(targets)]
