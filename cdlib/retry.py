@@ -28,14 +28,18 @@ def retrying(call: Callable[[], T], deadline: Deadline, *, attempts: int = ATTEM
     def wait(state: tenacity.RetryCallState) -> float:
         problem = state.outcome.exception() if state.outcome else None
         asked = problem.retry_after if isinstance(problem, Unavailable) else 0.0
-        return min(max(backoff(state), min(asked, RETRY_AFTER_CAP)), max(deadline.left, 0.0))
+        return max(backoff(state), min(asked, RETRY_AFTER_CAP))
+
+    def enough(state: tenacity.RetryCallState) -> bool:
+        # A wait that would use up the deadline ends in OutOfTime, which says less than the error at hand.
+        return state.attempt_number >= attempts or state.upcoming_sleep >= deadline.left
 
     def worth_it(problem: BaseException) -> bool:
         return isinstance(problem, Unavailable) and problem.retryable and not deadline.over
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(worth_it),
-        stop=tenacity.stop_after_attempt(attempts),
+        stop=enough,
         wait=wait,
         reraise=True,
     )(call)

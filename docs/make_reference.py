@@ -45,9 +45,9 @@ def reference() -> str:
     """The whole page."""
     parts = [HEAD, *_commands(), "## Exit codes\n", *_exit_codes()]
     parts += ["## cd.yaml\n", "The service's own; it travels with the change.\n", *_keys(load_schema("cd"))]
-    parts += ["## targets.yaml\n", "The operators'; named by `--targets` or `CD_TARGETS`, never looked for in the work tree.\n"]
+    parts += ["## targets.yaml\n", "The operators'; `--targets` or `CD_TARGETS` names it, and nothing looks for it.\n"]
     parts += [TARGETS_EXAMPLE, *_keys(load_schema("targets"))]
-    parts += ["## What `--json` prints\n", "The same object is kept as `cd-result.json`.\n", *_keys(load_schema("result"))]
+    parts += ["## What `--json` prints\n", "cd-result.json holds the same object.\n", *_keys(load_schema("result"))]
     return "\n".join(parts)
 
 
@@ -91,8 +91,9 @@ def _rows(schema: dict[str, Any], path: str) -> Iterator[str]:
         yield f"| `{path}` | {_type(schema)} | {text} |".replace("\\", "\\\\")
     for name, inner in schema.get("properties", {}).items():
         needed = " (required)" if name in schema.get("required", ()) else ""
-        for row in _rows(inner, f"{path}.{name}" if path else name):
-            yield row.replace(" |", f"{needed} |", 1) if row.startswith(f"| `{path + '.' if path else ''}{name}` |") else row
+        first, *rest = _rows(inner, f"{path}.{name}" if path else name)
+        yield first.replace("` |", f"`{needed} |", 1)
+        yield from rest
     if isinstance(schema.get("additionalProperties"), dict):
         yield from _rows(schema["additionalProperties"], f"{path}.NAME")
     if isinstance(schema.get("items"), dict) and schema["items"].get("properties"):

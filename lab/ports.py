@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -69,11 +70,16 @@ def require_free(servers: Iterable[Server]) -> None:
 
 def _owner(inode: str) -> str:
     for process in processes.everyone():
-        folder = Path("/proc") / str(process.pid) / "fd"
-        try:
-            descriptors = [os.readlink(folder / name) for name in os.listdir(folder)]
-        except OSError:
-            continue
-        if f"socket:[{inode}]" in descriptors:
+        if f"socket:[{inode}]" in _descriptors(process.pid):
             return f"process {process.pid}: {processes.command(process.pid)[:100]}"
     return "a process that cannot be seen from here"
+
+
+def _descriptors(pid: int) -> set[str]:
+    """What the open files of a process are; those that close meanwhile are left out."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(entry.path))
+    return found

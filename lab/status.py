@@ -45,8 +45,8 @@ def rows(layout: Layout) -> list[Row]:
     running = down.supervisor(layout) is not None
     # The supervisor knows pids of its own namespace; people see those of the machine.
     here = processes.inhabitants(str(status.get("namespace", ""))) if running else {}
-    plan = read(layout.plan) if running else None
-    given = plan.given if plan else {}
+    plan = read(layout.plan)
+    given = plan.given if running or not plan.servers else {}
     replaced = {name for what in given for name in _STARTS[what]}
     if "kubernetes" in given and "docker" in given:
         replaced.add("containerd")

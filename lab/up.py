@@ -18,6 +18,7 @@ from lab.plan import Plan, read, read_json, write_json
 
 _START = 150.0  # seconds for all servers to serve, on a machine that is busy with other things too
 _TAIL = 12  # lines of a log that an error shows
+KINDS = {"docker", "kubernetes", "registry"}
 Say = Callable[[str], None]
 
 
@@ -27,6 +28,8 @@ def bring_up(layout: Layout, say: Say) -> bool:
     Returns False where nothing had to be started. Raises as `install` and `start` do.
     """
     there = given.find(layout, running(layout), say)
+    if not down.supervisor(layout):
+        ports.require_free(make_plan(layout, there).servers)  # before compiling for ten minutes
     install.install(layout, there, extras=False, say=say)
     started = start(layout, there, say)
     registry = there.get("registry", settings.REGISTRY)
@@ -77,8 +80,13 @@ def start(layout: Layout, there: dict[str, str], say: Say) -> bool:
     """
     if os.geteuid() != 0:
         raise UsageProblem("the lab needs root: it makes namespaces, bridges and cgroups", hint="run it as root")
-    has = {"docker", "registry", "kubernetes"} - set(read(layout.plan).given)
-    if coming(layout) and {"docker", "registry", "kubernetes"} - set(there) <= has:
+    wanted = KINDS - set(there)
+    if not wanted:
+        down.stop(layout)
+        layout.run.mkdir(parents=True, exist_ok=True)
+        make_plan(layout, there).write(layout.plan)
+        return False
+    if coming(layout) and wanted <= KINDS - set(read(layout.plan).given):
         if healthy(layout):
             return False
         say("the lab is coming up already")

@@ -133,7 +133,8 @@ def _recipe(files: Path, plan: Plan) -> Iterator[Path]:
 
 
 def make_even(root: Path, tree: str) -> None:
-    """Give files the same times and modes on every machine, so that the same tree makes the same layers.
+    """Give files the same times and modes on every machine: the same tree then makes the same files in the image,
+    and finds the same cache, whatever the umask and the hour.
 
     The time is a moment in 2000 that differs from tree to tree: what compares times, as web servers and caches
     do, must see that a new version is another.

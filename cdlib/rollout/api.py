@@ -37,6 +37,7 @@ class Api:
         from lightkube.config.client_adapter import Client, ConnectionParams
         from lightkube.config.kubeconfig import KubeConfig
         from lightkube.core.exceptions import ConfigError
+        from yaml import YAMLError
 
         where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
         hint = "check the environment's kubeconfig and context in targets.yaml, or KUBECONFIG"
@@ -47,8 +48,18 @@ class Api:
                 raise UsageProblem(f"the kubeconfig {where} has no context {context or 'that is current'}", hint=hint)
             self.server = str(chosen.cluster.server)
             self._client = Client(chosen, ConnectionParams(trust_env=False))
-        except (ConfigError, OSError, KeyError, TypeError, ValueError, AssertionError) as problem:
-            raise UsageProblem(f"the kubeconfig {where} cannot be used: {problem}", hint=hint) from problem
+        except (
+            ConfigError,
+            YAMLError,
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            AssertionError,
+        ) as problem:
+            said = str(problem).splitlines() or [type(problem).__name__]
+            raise UsageProblem(f"the kubeconfig {where} cannot be used: {said[0]}", hint=hint) from problem
 
     def close(self) -> None:
         """Close the connections."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import secrets
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -132,19 +134,23 @@ class Workshop:
 
     def read(self, image: str, path: str) -> str:
         """A file's text out of an image."""
+        (entry,) = self.archive(image, path)
+        return entry.pax_headers["content"]
+
+    def archive(self, image: str, path: str) -> list[tarfile.TarInfo]:
+        """What lies at `path` in an image, each with its content."""
         with contextlib.closing(self.engine) as engine:
             made = engine.create_container(image, ["none"])["Id"]
             try:
                 whole = b"".join(engine.get_archive(made, path)[0])
             finally:
                 engine.remove_container(made, v=True)
-        import io
-        import tarfile
-
         with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
-            content = tar.extractfile(tar.getmembers()[0])
-            assert content is not None
-            return content.read().decode()
+            entries = tar.getmembers()
+            for entry in entries:
+                content = tar.extractfile(entry) if entry.isreg() else None
+                entry.pax_headers = {"content": content.read().decode() if content else ""}
+            return entries
 
     def containers(self) -> list[str]:
         """Names of the test containers that exist."""

@@ -145,8 +145,10 @@ def test_before_the_controller_has_looked_no_pod_counts() -> None:
 
 
 def test_pods_of_a_stateful_set_are_told_by_their_hash() -> None:
-    o = {"metadata": {"name": "db", "uid": "s1", "generation": 4},
-         "status": {"updateRevision": "db-2", "observedGeneration": 4}}
+    o = {
+        "metadata": {"name": "db", "uid": "s1", "generation": 4},
+        "status": {"updateRevision": "db-2", "observedGeneration": 4},
+    }
     pods = [owned(n, "s1", labels={"controller-revision-hash": h}) for n, h in (("db-0", "db-1"), ("db-1", "db-2"))]
     assert [p["metadata"]["name"] for p in own_pods("StatefulSet", o, [], pods)] == ["db-1"]
 

@@ -187,6 +187,47 @@ def test_an_object_that_the_server_refuses_goes_back(web: Deployment) -> None:
     assert web.serving()["revision"] == good
 
 
+def test_a_chart_from_a_registry(web: Deployment, lab: Any, tmp_path: Path) -> None:
+    helm = [str(lab.helm4)]
+    subprocess.run([*helm, "package", str(web.folder / "chart"), "-d", str(tmp_path)], check=True, capture_output=True)
+    charts = f"oci://{lab.registry}/{web.namespace}/charts"
+    subprocess.run(
+        [*helm, "push", str(tmp_path / "web-0.1.0.tgz"), charts, "--plain-http"], check=True, capture_output=True
+    )
+    web.git("rm", "-q", "-r", "chart")
+    web.cd["deploy"]["chart"] = f"{charts}/web:0.1.0"
+    web.commit()
+    assert web.deploy().code == 2
+    web.targets["services"]["web"]["allow"] = {"charts": [charts]}
+    commit = web.commit()
+    done = web.deploy()
+    assert done.code == 0, done.err
+    assert web.serving()["revision"] == commit
+    web.cd["deploy"]["chart"] = f"{charts}/web:9.9.9"
+    web.commit()
+    missing = web.deploy()
+    assert missing.code == 2
+    assert "cannot be pulled" in missing.err
+
+
+def test_a_chart_from_another_repository(web: Deployment, tmp_path: Path) -> None:
+    charts = tmp_path / "charts"
+    subprocess.run(["git", "clone", "-q", str(web.folder), str(charts)], check=True, capture_output=True)
+    web.git("rm", "-q", "-r", "chart")
+    at = {"repository": f"file://{charts}", "commit": web.git("rev-parse", "HEAD"), "path": "chart"}
+    web.cd["deploy"]["chart"] = at
+    web.targets["services"]["web"]["allow"] = {"charts": [f"file://{charts}"]}
+    commit = web.commit()
+    done = web.deploy()
+    assert done.code == 0, done.err
+    assert web.serving()["revision"] == commit
+    web.cd["deploy"]["chart"] = {**at, "commit": "0" * 40}
+    web.commit()
+    missing = web.deploy()
+    assert missing.code == 2
+    assert "cannot be fetched" in missing.err
+
+
 def test_a_missing_namespace_is_told(web: Deployment) -> None:
     web.targets["services"]["web"]["environments"]["test"]["namespace"] = "not-there"
     web.commit()
