@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -29,6 +30,7 @@ KEPT_STDOUT = 32 * 2**20  # bytes; more than this is no answer that we ever ask 
 KEPT_LINES = 2000
 GRACE = 3.0  # seconds between SIGTERM and SIGKILL
 _CHUNK = 64 * 1024
+_DRAIN = 1.0  # seconds; a grandchild may hold the pipes open for ever after the child's own end
 _LONGEST_LINE = 16 * 1024
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -173,11 +175,9 @@ def _die_with(parent: int) -> Callable[[], None]:
 
 def _feed(child: subprocess.Popen[bytes], data: bytes) -> None:
     assert child.stdin is not None
-    try:
+    with suppress(OSError):  # it ended without reading; its exit status tells
         child.stdin.write(data)
         child.stdin.close()
-    except (BrokenPipeError, OSError):
-        pass  # it ended without reading; its exit status tells
 
 
 def _pump(
@@ -188,36 +188,42 @@ def _pump(
 ) -> None:
     """Move the child's output until it has ended and its pipes are drained."""
     name = Path(child.args[0]).name  # type: ignore[index,arg-type]
-    ended_at: float | None = None
     with selectors.DefaultSelector() as selector:
         for pipe, stream in streams.items():
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ, stream)
+        alive = time.monotonic()
         while selector.get_map():
-            if deadline.over:
-                raise OutOfTime(
-                    f"{name} did not end within {deadline.seconds:g} s ({deadline.what})",
-                    hint="raise --timeout, or look at its last lines above",
-                )
             if stop is not None and stop.is_set():
                 raise CdError(f"{name} was stopped")
-            for key, _ in selector.select(min(deadline.left, 0.2)):
-                data = os.read(key.fd, _CHUNK)
-                key.data.feed(data)
-                if not data:
-                    selector.unregister(key.fileobj)
-            # A grandchild may hold the pipes open for ever: the child's own end counts.
-            if child.poll() is not None:
-                ended_at = ended_at or time.monotonic()
-                if time.monotonic() - ended_at > 1.0:
-                    break
-    while child.poll() is None and not deadline.over:
-        try:
+            _require_time(name, deadline)
+            if _read_ready(selector, min(deadline.left, 0.2)) or child.poll() is None:
+                alive = time.monotonic()
+            elif time.monotonic() - alive > _DRAIN:
+                break
+    while child.poll() is None:
+        _require_time(name, deadline)
+        with suppress(subprocess.TimeoutExpired):
             child.wait(min(deadline.left, 0.2))
-        except subprocess.TimeoutExpired:
-            continue
-    if child.poll() is None:
-        raise OutOfTime(f"{name} did not end within {deadline.seconds:g} s ({deadline.what})")
+
+
+def _read_ready(selector: selectors.BaseSelector, seconds: float) -> bool:
+    """Hand on what the pipes have by then; whether there was anything."""
+    ready = selector.select(seconds)
+    for key, _ in ready:
+        data = os.read(key.fd, _CHUNK)
+        key.data.feed(data)
+        if not data:
+            selector.unregister(key.fileobj)
+    return bool(ready)
+
+
+def _require_time(name: str, deadline: Deadline) -> None:
+    if deadline.over:
+        raise OutOfTime(
+            f"{name} did not end within {deadline.seconds:g} s ({deadline.what})",
+            hint="raise --timeout, or look at its last lines above",
+        )
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

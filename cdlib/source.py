@@ -195,10 +195,12 @@ def _limit() -> Deadline:
 
 def _git(folder: Path, *args: str, env: Mapping[str, str] | None = None, check: bool = True) -> str:
     done = process.run(["git", *_SAFE, "-C", folder, *args], _limit(), env={**_ENV, **(env or {})})
-    if any(DISK_FULL in line.lower() for line in done.stderr):
-        raise disk_full(str(folder))
     if check and not done.ok:
-        raise UsageProblem(f"git {args[0]} failed in {folder}", details=done.stderr[-5:], hint="see git fsck")
+        said = "\n".join(done.stderr).lower()
+        if DISK_FULL in said or "unable to write" in said:  # of a file that it cannot write git says no reason
+            raise disk_full(str(folder))
+        verb = next(word for word in args if not word.startswith(("-", "/")))
+        raise UsageProblem(f"git {verb} failed in {folder}", details=done.stderr[-5:], hint="see git fsck")
     return done.stdout.strip("\n")
 
 

@@ -59,10 +59,10 @@ def make(images: Path, say: Callable[[str], None]) -> None:
         return
     images.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".making-", dir=images) as scratch:
+        Path(scratch).chmod(0o755)  # apt downloads as a user of its own
         tree = Path(scratch) / "root.tar"
-        say("base image: installing a minimal Debian with Python")
         started = time.time() - 60  # mmdebstrap gives what it writes the time at which it started
-        _bootstrap(tree)
+        _bootstrap(tree, say)
         say("base image: packing its layers")
         made = Path(scratch) / KEY
         made.mkdir()
@@ -71,7 +71,11 @@ def make(images: Path, say: Callable[[str], None]) -> None:
         made.rename(images / KEY)
 
 
-def _bootstrap(target: Path) -> None:
+def _bootstrap(target: Path, say: Callable[[str], None]) -> None:
+    def tell(line: str) -> None:
+        if line.startswith("I: "):
+            say(f"base image: {line[3:]}")
+
     options = [f"--aptopt={line}" for line in _apt_options()]
     paths = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
     options += [f"--dpkgopt=path-exclude={path}" for path in paths]
@@ -88,7 +92,9 @@ def _bootstrap(target: Path) -> None:
         str(target),
         *_sources(),
     ]
-    done = process.run(argv, Deadline(_LIMIT, "mmdebstrap"), env={"PATH": sandbox.path()})
+    # Killed at any moment, it leaves its files where the next `install` finds and removes them.
+    env = {"PATH": sandbox.path(), "TMPDIR": str(target.parent)}
+    done = process.run(argv, Deadline(_LIMIT, "mmdebstrap"), env=env, on_line=tell)
     if not done.ok:
         raise Unavailable(
             "the base image cannot be made: mmdebstrap failed",

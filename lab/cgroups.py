@@ -30,14 +30,15 @@ def trees(base: Path = _BASE) -> list[Path]:
     return sorted({path.resolve() for path in base.iterdir() if (path / "cgroup.procs").exists()})
 
 
-def enter(name: str) -> None:
+def enter(name: str, base: Path = _BASE) -> None:
     """Make the cgroup `name` of a lab, and move this process into its child for servers."""
-    for tree in trees():
+    for tree in trees(base):
         top, servers = tree / name, tree / name / "servers"
         for folder in (top, servers):
             folder.mkdir(exist_ok=True)
-            _inherit_cpuset(folder)
-        if unified():
+            if not unified(base):
+                _inherit_cpuset(folder)
+        if unified(base):
             for parent in (tree, top):
                 _enable_all(parent)
         (servers / "cgroup.procs").write_text("0")
@@ -46,7 +47,7 @@ def enter(name: str) -> None:
 def _inherit_cpuset(folder: Path) -> None:
     # A v1 cpuset starts out empty, and takes no process until it has processors and memory.
     for name in ("cpuset.cpus", "cpuset.mems"):
-        if (folder / name).exists() and not unified():
+        if (folder / name).exists():
             (folder / name).write_text((folder.parent / name).read_text())
 
 
@@ -56,42 +57,42 @@ def _enable_all(folder: Path) -> None:
             (folder / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
-def members(name: str) -> set[int]:
+def members(name: str, base: Path = _BASE) -> set[int]:
     """The pids of every process in the cgroup `name` and below."""
     found: set[int] = set()
-    for folder in _folders(name):
+    for folder in _folders(name, base):
         with contextlib.suppress(OSError):
             found.update(int(line) for line in (folder / "cgroup.procs").read_text().split())
     return found - {0}
 
 
-def kill_members(name: str) -> None:
+def kill_members(name: str, base: Path = _BASE) -> None:
     """SIGKILL whatever is still there, until nothing is."""
 
     def none_left() -> bool:
-        for pid in members(name):
+        for pid in members(name, base):
             if process := processes.known(pid):
                 process.send(signal.SIGKILL)
-        return not members(name)
+        return not members(name, base)
 
     processes.wait_until(none_left, 5)
 
 
-def remove(name: str) -> list[Path]:
+def remove(name: str, base: Path = _BASE) -> list[Path]:
     """Remove the cgroup `name` and those below, and return those that would not go."""
 
     def gone() -> bool:
-        for folder in _folders(name):
+        for folder in _folders(name, base):
             with contextlib.suppress(OSError):  # its last process is on its way out
                 folder.rmdir()
-        return not list(_folders(name))
+        return not list(_folders(name, base))
 
     processes.wait_until(gone, 5)
-    return list(_folders(name))
+    return list(_folders(name, base))
 
 
-def _folders(name: str) -> Iterator[Path]:
+def _folders(name: str, base: Path) -> Iterator[Path]:
     """The cgroups at `name` and below, children before their parents."""
-    for tree in trees():
+    for tree in trees(base):
         for path, _, _ in os.walk(tree / name, topdown=False):
             yield Path(path)

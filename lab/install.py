@@ -11,7 +11,7 @@ from cdlib.errors import UsageProblem
 from lab import base, golang, images, packages
 from lab.layout import Layout
 from lab.servers import PAUSE_IMAGE
-from lab.tools import BUILDX, EXTRAS, HELM, KUBERNETES, PAUSE, Tool
+from lab.tools import BUILDX, EXTRAS, HELM, KUBECTL, KUBERNETES, PAUSE, Tool
 
 Say = Callable[[str], None]
 
@@ -26,8 +26,7 @@ def install(layout: Layout, given: Collection[str], *, extras: bool, say: Say) -
         raise UsageProblem("installing the lab needs root, for apt-get and for the base image", hint="run it as root")
     _discard_half_made(layout)
     packages.install(_packages(given), say)
-    tools = [HELM, *([] if "kubernetes" in given else [KUBERNETES, PAUSE]), *(EXTRAS if extras else [])]
-    missing = [tool for tool in tools if not (layout.tools / tool.key).exists()]
+    missing = [tool for tool in _tools(given, extras) if not (layout.tools / tool.key).exists()]
     if missing:
         go = golang.find(layout, missing, say)
         for tool in missing:
@@ -38,10 +37,19 @@ def install(layout: Layout, given: Collection[str], *, extras: bool, say: Say) -
     _link(layout)
 
 
+def _tools(given: Collection[str], extras: bool) -> list[Tool]:
+    wanted = [HELM, *(EXTRAS if extras else ())]
+    if "kubernetes" not in given:
+        return [KUBERNETES, PAUSE, *wanted]
+    return wanted if shutil.which("kubectl") else [KUBECTL, *wanted]
+
+
 def _packages(given: Collection[str]) -> list[str]:
     wanted = [*packages.ALWAYS]
-    if "docker" not in given:
+    if "docker" not in given or not shutil.which("docker"):
         wanted += packages.DOCKER
+    if packages.apparmor_is_on():
+        wanted += packages.APPARMOR
     if "kubernetes" not in given:
         wanted += packages.KUBERNETES
     return wanted
@@ -56,7 +64,7 @@ def _discard_half_made(layout: Layout) -> None:
 
 def _link(layout: Layout) -> None:
     """Give the programs that people call their names in LAB_ROOT/bin, and buildx its place as a plugin."""
-    for tool in (KUBERNETES, HELM, *EXTRAS):
+    for tool in (KUBECTL, KUBERNETES, HELM, *EXTRAS):
         for name, program in tool.links:
             _point(layout.bin / name, tool, program, layout)
     _point(layout.docker_config / "cli-plugins" / BUILDX.rename, BUILDX, BUILDX.rename, layout)

@@ -19,6 +19,7 @@ _LISTS = Path("/var/lib/apt/lists")
 # util-linux, for unshare, is on every Debian.
 ALWAYS = ("docker-registry", "iproute2", "iptables", "kmod", "mmdebstrap")
 DOCKER = ("docker.io",)
+APPARMOR = ("apparmor",)
 KUBERNETES = ("conntrack", "containerd", "containernetworking-plugins", "etcd-server", "socat")
 
 
@@ -32,15 +33,21 @@ def install(wanted: Sequence[str], say: Callable[[str], None]) -> None:
         return
     say(f"installing {' '.join(missing)}")
     if not _known(missing):
-        _apt(["update", "--quiet"])
+        _apt(["update", "--quiet"], say)
     with no_services():
-        _apt(["install", "--yes", "--quiet", "--no-install-recommends", *missing])
+        _apt(["install", "--yes", "--quiet", "--no-install-recommends", *missing], say)
 
 
 def installed(name: str) -> bool:
     """Whether dpkg has the package `name` installed."""
     done = process.run(["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}", name], Deadline(30, "dpkg"))
     return done.stdout.startswith("ii")
+
+
+def apparmor_is_on() -> bool:
+    """Whether the kernel has AppArmor on; containers then need its parser to load their profile."""
+    switch = Path("/sys/module/apparmor/parameters/enabled")
+    return switch.exists() and switch.read_text().strip() == "Y"
 
 
 def _known(names: Sequence[str]) -> bool:
@@ -52,10 +59,15 @@ def _known(names: Sequence[str]) -> bool:
     return done.ok
 
 
-def _apt(words: list[str]) -> None:
+def _apt(words: list[str], say: Callable[[str], None]) -> None:
+    def tell(line: str) -> None:
+        if line.startswith(("Fetched", "Setting up")):
+            say(f"apt-get: {line}")
+
     env = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     # Another apt may be at work, as the daily upgrade is on a laptop that has just been switched on.
-    done = process.run(["apt-get", "-o", "DPkg::Lock::Timeout=300", *words], Deadline(_LIMIT, "apt-get"), env=env)
+    argv = ["apt-get", "-o", "DPkg::Lock::Timeout=300", *words]
+    done = process.run(argv, Deadline(_LIMIT, "apt-get"), env=env, on_line=tell)
     if not done.ok:
         raise Unavailable(
             f"apt-get {words[0]} failed", details=done.stderr[-6:], hint="see whether apt-get update works"

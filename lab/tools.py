@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Tool:
     """One compiled part: its folder in lab/go, its version, the packages it is made of, and its version stamp.
 
-    `rename` is the file that its one program is kept under, `link` the name that people call it by.
+    `rename` is the file that its one program is kept under; `links` are names that people call programs by, each
+    with the program's file.
     """
 
     name: str
@@ -46,6 +47,8 @@ KUBERNETES = Tool(
     (_STAMP + "gitVersion=v1.34.4", _STAMP + "gitMajor=1", _STAMP + "gitMinor=34", _STAMP + "gitTreeState=clean"),
     links=(("kubectl", "kubectl"),),
 )
+# For a cluster that is given, on a machine without kubectl.
+KUBECTL = replace(KUBERNETES, name="kubectl", packages=(_COMMANDS + "kubectl",))
 HELM = Tool(
     "helm",
     "4.3.1",

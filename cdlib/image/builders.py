@@ -14,6 +14,7 @@ from typing import IO, Protocol
 from cdlib import process
 from cdlib.errors import DISK_FULL, BuildFailed, CdError, Unavailable, UsageProblem, disk_full
 from cdlib.image.buildlog import BuildKitLog, EngineLog
+from cdlib.image.dockerfile import Dockerfile
 from cdlib.image.engine import Engine
 from cdlib.image.plan import Plan
 from cdlib.reference import Reference
@@ -133,13 +134,15 @@ class EngineBuilder:
                 context,
                 recipe,
                 buildargs=dict(plan.args),
-                labels=dict(plan.labels),
                 target=plan.stage or None,
                 cache_from=_engine_cache(run, self.engine, order) or None,
             )
-            for item in stream:
-                for line in log.feed(item):
-                    run.output(line)
+            try:
+                for item in stream:
+                    for line in log.feed(item):
+                        run.output(line)
+            except UsageProblem as problem:  # a Dockerfile that it cannot read at all
+                raise _failure(plan, "", [problem.message]) from problem
         if log.error:
             raise _failure(order.plan, log.step, log.lines, log.error)
 
@@ -194,7 +197,8 @@ def _tar(order: Order) -> Iterator[tuple[IO[bytes], str]]:
     """
     from docker.utils.build import tar
 
-    text = order.plan.recipe
+    plan = order.plan
+    text = Dockerfile(plan.recipe, plan.path, plan.args).with_labels(plan.labels, plan.stage)
     name = f".dockerfile.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     ignore = order.context / ".dockerignore"
     lines = ignore.read_text(encoding="utf-8", errors="replace").splitlines() if ignore.is_file() else []

@@ -87,6 +87,21 @@ class Dockerfile:
             lines[use.first : use.last + 1] = part.splitlines(keepends=True)
         return "".join(lines)
 
+    def with_labels(self, labels: Mapping[str, str], target: str) -> str:
+        """The text with one LABEL instruction more, at the end of stage `target` (of the last, where it is empty).
+
+        The Engine's own builder takes labels as options too, but runs a container for each of them.
+        """
+        position = self.stages.index(self._stage(target)) if target else len(self.stages) - 1
+        lines = self.text.splitlines(keepends=True)
+        following = self.stages[position + 1 :]
+        end = following[0].base.first if following else len(lines)
+        escaped = {name: re.sub(r'([\\"$])', r"\\\1", value) for name, value in labels.items()}
+        added = "LABEL " + " ".join(f'{name}="{value}"' for name, value in escaped.items())
+        before = "".join(lines[:end])
+        newline = "" if before.endswith("\n") or not before else "\n"
+        return f"{before}{newline}{added}\n{''.join(lines[end:])}"
+
     def _stage(self, target: str) -> Stage:
         for stage in self.stages:
             if stage.name == target.lower():

@@ -166,12 +166,17 @@ def explained(doing: str) -> Iterator[None]:
     """Turn docker-py's errors into ours."""
     import docker.errors
     import requests
+    import urllib3
 
     try:
         yield
     except docker.errors.APIError as problem:
         raise _api_problem(problem, doing) from problem
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as problem:
+    except (
+        docker.errors.DockerException,
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+    ) as problem:
         said = str(problem)
         if "Permission denied" in said:
             raise NotAllowed(

@@ -20,6 +20,10 @@ CALL = 15.0  # seconds for one request; the API server itself gives up after 60
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
+# What lightkube lets through where a kubeconfig is not what it should be.
+_UNUSABLE = (OSError, LookupError, TypeError, ValueError, AttributeError, AssertionError)
+
+
 class Conflict(Exception):
     """The object has changed since it was read, or exists already (409)."""
 
@@ -104,8 +108,8 @@ class Api:
         found: Object = answer.json()
         return found
 
-    def _send(self, method: str, where: str, deadline: Deadline, *, body: Object | None = None,
-              params: dict[str, str], accept: str = "", allowed: tuple[int, ...] = (200, 201, 202, 404)) -> Any:  # fmt: skip
+    def _send(self, method: str, where: str, deadline: Deadline, *, params: dict[str, str], body: Object | None = None,
+              accept: str = "", allowed: tuple[int, ...] = (200, 201, 202, 404)) -> Any:  # fmt: skip
         def attempt() -> Any:
             answer = self._once(method, where, deadline, params, body, accept or "application/json")
             if answer.status_code not in allowed:

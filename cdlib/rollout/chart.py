@@ -90,7 +90,7 @@ def check_rendered(objects: list[Object], image: Reference, environment: Environ
     if wanted not in {c for o in named if not _is_hook(o) for c in _images(o)}:
         raise UsageProblem(
             f"nothing in the chart runs {wanted}",
-            hint="use `{{ .Values.image.repository }}@{{ .Values.image.digest }}`, or name its keys in deploy.image_values",
+            hint="use {{ .Values.image.repository }}@{{ .Values.image.digest }}, or name other keys in image_values",
         )
     return of_interest(named)
 

@@ -110,14 +110,15 @@ def test_a_failing_step_comes_first(work: Workshop, builder: str) -> None:
     dockerfile = (
         (work.folder / "Dockerfile")
         .read_text()
-        .replace("COPY . /srv\n", "RUN echo fine\nRUN echo one; echo two >&2; exit 7\n")
+        .replace("COPY . /srv\n", "RUN echo fine\nRUN echo one; echo two; exit 7\n")
     )
     work.write(Dockerfile=dockerfile)
     done = work.run("build-image", "--variant", "test", "--builder", builder)
     assert done.code == 3 and done.result["outcome"] == "build-failed"
     assert failed_in_order(done.problem, "does not build at", "RUN echo one", "one", "two", "7", "next:"), done.problem
     assert "Traceback" not in done.err and len(done.problem) < 20
-    assert work.run("build-image", "--variant", "test", "--builder", builder, "-q").err.startswith("error: ")
+    quiet = work.run("build-image", "--variant", "test", "--builder", builder, "-q")
+    assert quiet.err.splitlines()[1].startswith("error: ") and "echo fine" not in quiet.err
     assert not list(work.temporary.iterdir())
 
 
@@ -174,6 +175,7 @@ def test_a_dry_run_builds_nothing(work: Workshop, builder: str) -> None:
 
 def test_a_base_that_only_the_engine_has(work: Workshop) -> None:
     with _closing(work.engine) as engine:
+        engine.pull(f"{work.lab.registry}/lab/python", "3.11-slim")
         engine.tag(f"{work.lab.registry}/lab/python:3.11-slim", f"cdlib/{work.name}", "base")
     work.write(Dockerfile=f"FROM cdlib/{work.name}:base AS test\nCOPY . /srv\n")
     work.env["CD_VARIANT"] = "test"
@@ -194,24 +196,27 @@ def test_ignored_files_stay_out(work: Workshop, builder: str) -> None:
         work.read(image, "/srv/secrets")
 
 
-def test_layers_come_from_the_registry_where_this_machine_has_none(work: Workshop) -> None:
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_layers_come_from_the_registry_where_this_machine_has_none(work: Workshop, builder: str) -> None:
     work.target()
     work.write(Dockerfile=(work.folder / "Dockerfile").read_text().replace("COPY", "RUN date +%s%N > /when\nCOPY"))
-    first = work.run("build-image", "--builder", "buildkit", "--variant", "production")
+    first = work.run("build-image", "--builder", builder, "--variant", "production")
     assert first.code == 0 and "importing cache" not in first.err
     assert work.run("publish-tag", "--candidate").code == 0
     when = work.read(first.result["images"][0]["id"], "/when")
-    for builder, word in (("buildkit", "importing cache"), ("buildx", "importing cache"), ("engine", "Using cache")):
-        work.forget()
-        with _closing(work.engine) as engine:
-            engine.prune_builds()
-        done = work.run("build-image", "--builder", builder, "--variant", "production")
-        assert done.code == 0 and word in done.err, done.err
-        assert work.read(done.result["images"][0]["id"], "/when") == when, builder
+    work.forget()
+    with _closing(work.engine) as engine:
+        engine.prune_builds()
+        engine.prune_images({"dangling": True})
+    again = work.run("build-image", "--builder", builder, "--variant", "production")
+    assert again.code == 0 and ("Using cache" if builder == "engine" else "importing cache") in again.err, again.err
+    assert work.read(again.result["images"][0]["id"], "/when") == when
+
+
+def test_a_cache_that_cannot_be_reached_fails_nothing(work: Workshop) -> None:
     work.target(registry="localhost:1")
-    work.write(other="x")
-    away = work.run("build-image", "--variant", "production")
-    assert away.code == 0 and "no cache is used" in away.err
+    done = work.run("build-image", "--variant", "production")
+    assert done.code == 0 and "no cache is used" in done.err
 
 
 # Bad input

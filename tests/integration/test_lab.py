@@ -6,6 +6,7 @@ import json
 import shlex
 import time
 import urllib.request
+from pathlib import Path
 
 from lab.processes import known
 from lab.testing import RunningLab, command
@@ -36,6 +37,25 @@ def test_up_twice_is_up_once(lab: RunningLab) -> None:
     done = command("up", env=lab.env)
     assert done.ok and "was up already" in "".join(done.stderr)
     assert _pids() == before
+
+
+def test_what_is_given_is_used(lab: RunningLab, tmp_path: Path) -> None:
+    root = tmp_path / "lab"
+    root.mkdir()
+    for made in ("tools", "images"):  # compiled once is enough
+        (root / made).symlink_to(lab.layout.root / made)
+    theirs = tmp_path / "kubeconfig"
+    theirs.write_text(lab.kubeconfig.read_text())
+    env = {**lab.env, "KUBECONFIG": str(theirs), "LAB_ROOT": str(root)}
+    done = command("up", env=env)
+    assert done.ok, done.stderr
+    shown = command("status", env=env)
+    assert shown.ok
+    states = {line.split()[0]: line.split()[1] for line in shown.stdout.splitlines()[1:]}
+    assert states == {"kubernetes": "given", "docker": "given", "registry": "given"}
+    assert f"KUBECONFIG={theirs}" in command("env", env=env).stdout
+    assert command("down", env=env).ok
+    assert _pids(), "the lab that was used is still up"
 
 
 def test_status_shows_processes_that_run(lab: RunningLab) -> None:

@@ -115,6 +115,23 @@ def test_up_goes_on_after_a_killed_up() -> None:
     assert command("status").ok
 
 
+def test_a_server_that_does_not_start_is_told_with_its_log() -> None:
+    place = layouts.layout()
+    assert command("down").ok
+    store, kept = place.data / "etcd", place.data / "etcd.kept"
+    store.rename(kept)
+    store.write_text("no folder")
+    try:
+        done = command("up")
+    finally:
+        store.unlink()
+        kept.rename(store)
+    said = "\n".join(done.stderr)
+    assert done.returncode == 69
+    assert "etcd ended with status" in said and str(place.log("etcd")) in said and "no folder" not in said
+    assert _left(place.root) == [], "nothing is left half-started"
+
+
 def test_down_twice_is_down_once() -> None:
     root = layouts.layout().root
     for _ in range(2):

@@ -382,3 +382,11 @@ def test_the_same_tree_has_the_same_times_and_modes(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "script").stat().st_mode & 0o777 == 0o755
     make_even(tmp_path / "b", "abc124" + "0" * 34)
     assert (tmp_path / "a" / "file").stat().st_mtime != (tmp_path / "b" / "file").stat().st_mtime
+
+
+def test_labels_become_one_instruction_at_the_end_of_a_stage() -> None:
+    read = Dockerfile("FROM a AS one\nRUN x\nFROM one AS two\nRUN y", "Dockerfile", {})
+    value = 'a "b" \\ $C'
+    assert read.with_labels({"k": value}, "one").splitlines()[2] == 'LABEL k="a \\"b\\" \\\\ \\$C"'
+    assert read.with_labels({"k": "v"}, "").splitlines()[-2:] == ["RUN y", 'LABEL k="v"']
+    assert read.with_labels({"k": "v"}, "two") == read.with_labels({"k": "v"}, "")
