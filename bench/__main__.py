@@ -172,7 +172,7 @@ def prepared() -> Iterator[Bench]:
     registry = environment["LAB_REGISTRY"]
     with tempfile.TemporaryDirectory(prefix="cd-bench-") as temporary:
         folder = Path(temporary) / "service"
-        shutil.copytree(CHECKOUT / "tests" / "integration" / "rollout" / "web", folder / "chart")
+        shutil.copytree(CHECKOUT / "tests" / "support" / "web", folder / "chart")
         (folder / "Dockerfile").write_text(DOCKERFILE.format(base=f"{registry}/lab/python:3.11-slim"))
         (folder / "cd.yaml").write_text(CD)
         targets = Path(temporary) / "targets.yaml"

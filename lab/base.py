@@ -73,7 +73,7 @@ def make(images: Path, say: Callable[[str], None]) -> None:
 
 def _bootstrap(target: Path, say: Callable[[str], None]) -> None:
     def tell(line: str) -> None:
-        if line.startswith("I: "):
+        if line.startswith("I: ") and "/" not in line:
             say(f"base image: {line[3:]}")
 
     options = [f"--aptopt={line}" for line in _apt_options()]

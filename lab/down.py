@@ -47,6 +47,7 @@ def stop(layout: Layout) -> None:
 
     Raises CdError, with one line for each, where something is left all the same.
     """
+    processes.require_root("lab down")
     status = read_json(layout.status)
     space = str(status.get("namespace", ""))
     if head := supervisor(layout):

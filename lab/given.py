@@ -57,6 +57,12 @@ def _docker(layout: Layout, say: Say, environ: Mapping[str, str]) -> str:
     return default if Path(DEFAULT_DOCKER).exists() and docker_answers(default) else ""
 
 
+def answers(what: str, where: str) -> bool:
+    """Whether something given answers still."""
+    ask = {"kubernetes": kubernetes_answers, "docker": docker_answers, "registry": registry_answers}
+    return ask[what](where)
+
+
 def kubernetes_answers(kubeconfig: str) -> bool:
     """Whether the cluster of a kubeconfig answers at all; that it may refuse us is an answer too."""
     import httpx2

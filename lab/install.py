@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from cdlib.errors import UsageProblem
-from lab import base, golang, images, packages
+from lab import base, golang, images, packages, processes
 from lab.layout import Layout
 from lab.servers import PAUSE_IMAGE
 from lab.tools import BUILDX, EXTRAS, HELM, KUBECTL, KUBERNETES, PAUSE, Tool
@@ -22,8 +20,7 @@ def install(layout: Layout, given: Collection[str], *, extras: bool, say: Say) -
     `extras` adds what tests compare with: Helm 3 and Docker's buildx. Quick where all is there. Raises
     UsageProblem without root, Unavailable where a package cannot be had.
     """
-    if os.geteuid() != 0:
-        raise UsageProblem("installing the lab needs root, for apt-get and for the base image", hint="run it as root")
+    processes.require_root("lab install")
     _discard_half_made(layout)
     packages.install(_packages(given), say)
     missing = [tool for tool in _tools(given, extras) if not (layout.tools / tool.key).exists()]

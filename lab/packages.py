@@ -17,7 +17,8 @@ _FRESH = 24 * 3600.0  # seconds for which apt's lists are taken to be good
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _LISTS = Path("/var/lib/apt/lists")
 # util-linux, for unshare, is on every Debian.
-ALWAYS = ("docker-registry", "iproute2", "iptables", "kmod", "mmdebstrap")
+# curl is what the demo and the tests ask services with.
+ALWAYS = ("curl", "docker-registry", "iproute2", "iptables", "kmod", "mmdebstrap")
 DOCKER = ("docker.io",)
 APPARMOR = ("apparmor",)
 KUBERNETES = ("conntrack", "containerd", "containernetworking-plugins", "etcd-server", "socat")

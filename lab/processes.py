@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cdlib.errors import UsageProblem
+
 _PROC = Path("/proc")
 _STARTED = 19  # field 22 of proc(5)'s stat, counted after the command's closing parenthesis
 _PARENT = 1
@@ -38,6 +40,12 @@ class Process:
                     signal.pidfd_send_signal(handle, signum)
             finally:
                 os.close(handle)
+
+
+def require_root(what: str) -> None:
+    """Raise UsageProblem unless this process is root's."""
+    if os.geteuid() != 0:
+        raise UsageProblem(f"{what} needs root", hint="the lab makes namespaces, bridges and cgroups: run it as root")
 
 
 def known(pid: int) -> Process | None:

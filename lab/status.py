@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lab import down, processes
+from lab.given import answers
 from lab.layout import Layout
 from lab.plan import read, read_json
 
@@ -41,6 +42,7 @@ class Row:
 
 def rows(layout: Layout) -> list[Row]:
     """Every server that the lab has or uses, as it is now: by the process itself, not by what was noted."""
+    processes.require_root("lab status")  # nobody else sees which namespace a process of root's is in
     status = read_json(layout.status)
     running = down.supervisor(layout) is not None
     # The supervisor knows pids of its own namespace; people see those of the machine.
@@ -50,7 +52,7 @@ def rows(layout: Layout) -> list[Row]:
     replaced = {name for what in given for name in _STARTS[what]}
     if "kubernetes" in given and "docker" in given:
         replaced.add("containerd")
-    found = [Row(what, "given", address=where) for what, where in given.items()]
+    found = [Row(what, "given" if answers(what, where) else "down", address=where) for what, where in given.items()]
     for name in SERVERS:
         entry = status.get("servers", {}).get(name)
         process = here.get(int(entry["pid"])) if entry else None

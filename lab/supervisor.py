@@ -9,6 +9,7 @@ server that died stays down, and `lab status` says so.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -89,8 +90,10 @@ class Supervisor:
         servers = {name: entry.describe() for name, entry in self._entries.items()}
         status = {"namespace": processes.namespace("self"), "problem": self._problem, "servers": servers}
         if status != self._shown:
-            write_json(self._layout.status, status)
-            self._shown = status
+            # On a full disk the servers go on, and this is tried again with the next look.
+            with contextlib.suppress(OSError):
+                write_json(self._layout.status, status)
+                self._shown = status
 
     def stop(self) -> None:
         """Let those that write end in order; the kernel ends the rest with us."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from cdlib import process
 from cdlib.deadline import Deadline
-from cdlib.errors import Unavailable, UsageProblem
+from cdlib.errors import Unavailable
 from lab import down, given, images, install, kubernetes, pki, ports, processes, sandbox, servers, settings
 from lab.layout import Layout
 from lab.plan import Plan, read, read_json, write_json
@@ -27,6 +26,7 @@ def bring_up(layout: Layout, say: Say) -> bool:
 
     Returns False where nothing had to be started. Raises as `install` and `start` do.
     """
+    processes.require_root("lab up")
     there = given.find(layout, running(layout), say)
     if not down.supervisor(layout):
         ports.require_free(make_plan(layout, there).servers)  # before compiling for ten minutes
@@ -78,8 +78,6 @@ def start(layout: Layout, there: dict[str, str], say: Say) -> bool:
     Raises UsageProblem where a port is taken, Unavailable where a server does not come up; then nothing of
     the lab is left running.
     """
-    if os.geteuid() != 0:
-        raise UsageProblem("the lab needs root: it makes namespaces, bridges and cgroups", hint="run it as root")
     wanted = KINDS - set(there)
     if not wanted:
         down.stop(layout)
@@ -130,13 +128,16 @@ def _wait(layout: Layout, say: Say) -> None:
     deadline = Deadline(_START, "the lab's start")
     started = time.monotonic()
     seen: set[str] = set()
-    while not healthy(layout):
+    while True:
+        serving = healthy(layout)
         status = read_json(layout.status)
         entries = status.get("servers", {})
         for name, entry in entries.items():
             if entry["state"] == "up" and name not in seen:
                 seen.add(name)
                 say(f"{name} serves at {entry['address']}  ({time.monotonic() - started:.1f} s)")
+        if serving:
+            return
         if status.get("problem") or not down.supervisor(layout):
             raise _failure(layout, "supervisor", status.get("problem") or "the lab's supervisor ended")
         for name, entry in entries.items():

@@ -24,6 +24,7 @@ from cdlib.service import Test
 EXPIRES = "org.cdlib.expires"  # seconds since 1970; by then a container's run is surely dead
 _GRACE = 600.0  # seconds beyond the tests' own limit
 NOBODY = "65534:65534"
+_LINKS = 5  # symbolic links that are followed
 
 
 @dataclass(frozen=True)
@@ -49,31 +50,40 @@ class Container:
         self._engine = engine
         self.name = name
 
-    def prepare_reports(self, path: str) -> None:
-        """Make the folder of `path` in the container, writable for whatever user the tests have."""
-        folder = posixpath.normpath(posixpath.dirname(path) if path.lower().endswith(".xml") else path)
+    def prepare_reports(self, path: str) -> str:
+        """Make the folder of `path` in the container, writable for whatever user the tests have.
+
+        Returns the path with symbolic links followed, from where the reports are to be taken.
+        """
+        is_file = path.lower().endswith(".xml")
+        folder = posixpath.normpath(posixpath.dirname(path) if is_file else path)
+        for _ in range(_LINKS):
+            link = str((self._stat(folder) or {}).get("linkTarget", ""))
+            folder = posixpath.normpath(posixpath.join(posixpath.dirname(folder), link)) if link else folder
         parts = folder.strip("/").split("/")
         known = 0
-        while known < len(parts) and self._exists("/" + "/".join(parts[: known + 1])):
+        while known < len(parts) - 1 and self._stat("/" + "/".join(parts[: known + 1])):
             known += 1
-        entries = [("/".join(parts[known : end + 1]), 0o755) for end in range(known, len(parts))] or [(".", 0o777)]
-        entries[-1] = (entries[-1][0], 0o777)
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
-            for name, mode in entries:
-                entry = tarfile.TarInfo(name)
-                entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, mode, int(time.time())
+            for end in range(known, len(parts)):
+                entry = tarfile.TarInfo("/".join(parts[known : end + 1]))
+                entry.type, entry.mtime = tarfile.DIRTYPE, int(time.time())
+                # Whose uid the image's user has is not known here: a name stands for it.
+                entry.mode = 0o777 if end == len(parts) - 1 else 0o755
                 tar.addfile(entry)
         with explained(f"making {folder} in the test container"):
             self._engine.client.put_archive(self.name, "/" + "/".join(parts[:known]), archive.getvalue())
+        return posixpath.join(folder, posixpath.basename(path)) if is_file else folder
 
-    def _exists(self, path: str) -> bool:
+    def _stat(self, path: str) -> dict[str, Any] | None:
+        """What lies at `path`, None where nothing does."""
         client = self._engine.client
         with explained("looking into the test container"):
             answer = client.head(client._url("/containers/{0}/archive", self.name), params={"path": path},
                                  timeout=client.timeout)  # fmt: skip
-        stat = answer.headers.get("X-Docker-Container-Path-Stat")
-        return bool(answer.ok and stat and json.loads(base64.b64decode(stat)))
+        said = answer.headers.get("X-Docker-Container-Path-Stat")
+        return dict(json.loads(base64.b64decode(said))) if answer.ok and said else None
 
     def follow(self, feed: Callable[[bytes], None], limit: Deadline) -> Ended:
         """Start it, hand on its output as it comes, and wait for its end. Raises OutOfTime after `limit`."""

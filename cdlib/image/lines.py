@@ -10,11 +10,11 @@ LONGEST = 4000  # characters of a line
 
 
 class Lines:
-    """Hands on each line as it comes, up to `limit` bytes in all, and keeps the last `kept`."""
+    """Hands on each line as it comes, up to `limit` bytes and `most` lines in all, and keeps the last `kept`."""
 
-    def __init__(self, on_line: Callable[[str], None], *, limit: int, kept: int = 30) -> None:
+    def __init__(self, on_line: Callable[[str], None], *, limit: int, most: int = 20_000, kept: int = 30) -> None:
         self._on_line = on_line
-        self._left = limit
+        self._left, self._lines_left = limit, most
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._partial = ""
         self.last: deque[str] = deque(maxlen=kept)
@@ -24,12 +24,14 @@ class Lines:
         *lines, self._partial = (self._partial + self._decode(data, final=not data)).split("\n")
         if self._partial and (not data or len(self._partial) > LONGEST):
             lines, self._partial = [*lines, self._partial], ""
+        self.last.extend(line.rstrip("\r")[:LONGEST] for line in lines[-(self.last.maxlen or 0) :])
         for line in lines:
-            self._take(line.rstrip("\r")[:LONGEST])
+            if self._left <= 0 or self._lines_left <= 0:
+                return
+            self._show(line.rstrip("\r")[:LONGEST])
 
-    def _take(self, line: str) -> None:
-        self.last.append(line)
-        if self._left <= 0:
-            return
+    def _show(self, line: str) -> None:
         self._left -= len(line.encode()) + 1
-        self._on_line(line if self._left > 0 else "… the rest of the output is left out here")
+        self._lines_left -= 1
+        full = self._left <= 0 or self._lines_left <= 0
+        self._on_line("… the rest of the output is left out here" if full else line)

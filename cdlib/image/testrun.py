@@ -81,7 +81,7 @@ def _in_container(work: Work, built: Built, test: Test) -> tuple[Ended, list[Pat
     lines = Lines(run.output, limit=LOG, kept=_LAST)
     run.note(f"user {user_of(image)}, network {test.network}, {test.time:g} s at most")
     with container(run, engine, image, test) as box:
-        box.prepare_reports(test.reports)
+        place = box.prepare_reports(test.reports)
         limit = run.deadline.part(test.time, "tests")
         try:
             ended = box.follow(lines.feed, limit)
@@ -92,7 +92,7 @@ def _in_container(work: Work, built: Built, test: Test) -> tuple[Ended, list[Pat
                 details=[line for line in lines.last if line.strip()],
                 hint="the lines above are their last; raise test.limits.time in cd.yaml if they need longer",
             ) from None
-        files, old = unpack(box.archive(test.reports), reports, not_before=ended.started - 1)
+        files, old = unpack(box.archive(place), reports, not_before=ended.started - 1)
     return ended, files, old, list(lines.last)
 
 

@@ -40,9 +40,9 @@ class Events:
 
     def emit(self, event: str, **fields: Any) -> None:
         """Record one event."""
-        line = {"t": timestamp(), "run": self.run_id, "command": self._command, "event": event, **fields}
-        clean = self._redactor.value(line)
-        assert isinstance(clean, dict)
+        told = self._redactor.value(fields)
+        assert isinstance(told, dict)
+        clean = {"t": timestamp(), "run": self.run_id, "command": self._command, "event": event, **told}
         with self._lock:
             if self._file is not None and event != "output":
                 self._file.write(json.dumps(clean, ensure_ascii=False) + "\n")

@@ -117,7 +117,7 @@ class Workshop:
             if wait_for in line:
                 break
         else:
-            raise AssertionError(f"{command} never said {wait_for!r}: {said}")
+            raise AssertionError(f"{command} never said {wait_for!r}: {said}{child.communicate()}")
         started = time.monotonic()
         child.send_signal(signum)
         return self.finish(child, started, said)

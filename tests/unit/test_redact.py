@@ -1,0 +1,49 @@
+"""Secrets out of everything that is shown or written."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdlib.redact import HIDDEN, Redactor
+
+
+def test_values_of_secret_variables_and_what_was_told() -> None:
+    redactor = Redactor(
+        {"CD_TOKEN": "abcdefgh", "PATH": "/usr/bin:/bin", "SSH_AUTH_SOCK": "/run/agent.sock", "X_SECRET": "short"}
+    )
+    redactor.hide(["hunter2hunter2"])
+    shown = redactor.text("abcdefgh /usr/bin:/bin /run/agent.sock hunter2hunter2 short")
+    assert shown == f"{HIDDEN} /usr/bin:/bin /run/agent.sock {HIDDEN} short"
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("Authorization: Basic bWU6cGFzcw==", "bWU6cGFzcw"),
+        ("authorization=Bearer abc.def-ghi", "abc.def"),
+        ("bearer abcdefghijklmnopqrstuv", "abcdefghijklmnop"),
+        ("https://me:hunter2@git.example.org/x", "hunter2"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "eyJzdWIi"),
+        ("-----BEGIN EC PRIVATE KEY-----\nMHc=\n-----END EC PRIVATE KEY-----", "MHc="),
+        ("-----BEGIN PRIVATE KEY-----\nMHc=", "MHc="),
+        ('"password": "hunter2"', "hunter2"),
+        ("?access_token=abcd1234&x=1", "abcd1234"),
+    ],
+)
+def test_shapes_that_are_secret_wherever_they_turn_up(text: str, gone: str) -> None:
+    shown = Redactor({}).text(text)
+    assert gone not in shown and HIDDEN in shown
+
+
+@pytest.mark.parametrize(
+    "text", ["https://git.example.org/a:b@c", "token is missing", "a plain line", "sha256:" + "a" * 64]
+)
+def test_ordinary_text_stays(text: str) -> None:
+    assert Redactor({}).text(text) == text
+
+
+def test_everything_inside_a_value() -> None:
+    redactor = Redactor({})
+    redactor.hide(["hunter2hunter2"])
+    value = {"a": ["x hunter2hunter2", 1, None], "b": ("hunter2hunter2",)}
+    assert redactor.value(value) == {"a": [f"x {HIDDEN}", 1, None], "b": [HIDDEN]}
