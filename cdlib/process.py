@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ _CHUNK = 64 * 1024
 _DRAIN = 1.0  # seconds; a grandchild may hold the pipes open for ever after the child's own end
 _LONGEST_LINE = 16 * 1024
 _PR_SET_PDEATHSIG = 1
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -109,28 +110,34 @@ def run(
     words = tuple(str(word) for word in argv)
     started = time.monotonic()
     deadline.require(f"starting {words[0]}")
-    child = subprocess.Popen(
-        (find(words[0], hint=hint, env=env), *words[1:]),
-        cwd=cwd,
-        env={**os.environ, **env} if env else None,
-        stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=_die_with(os.getpid()) if _libc else None,
-    )
     out, err = _Stream(on_line, keep=True), _Stream(on_line, keep=False)
+    # A signal that came while the child is being made would leave it to itself: it waits until we can end it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
     try:
-        if isinstance(stdin, bytes):
-            threading.Thread(target=_feed, args=(child, stdin), daemon=True).start()
-        _pump(child, {child.stdout: out, child.stderr: err}, deadline, stop)
-    except BaseException:
-        _end(child)
-        raise
+        child = subprocess.Popen(
+            (find(words[0], hint=hint, env=env), *words[1:]),
+            cwd=cwd,
+            env={**os.environ, **env} if env else None,
+            stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=_in_child(os.getpid(), mask),
+        )
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            if isinstance(stdin, bytes):
+                threading.Thread(target=_feed, args=(child, stdin), daemon=True).start()
+            _pump(child, {child.stdout: out, child.stderr: err}, deadline, stop)
+        except BaseException:
+            _end(child)
+            raise
+        finally:
+            for pipe in (child.stdout, child.stderr):
+                if pipe:
+                    pipe.close()
     finally:
-        for pipe in (child.stdout, child.stderr):
-            if pipe:
-                pipe.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if out.size > KEPT_STDOUT:
         raise CdError(f"{words[0]} printed more than {KEPT_STDOUT} bytes")
     text = b"".join(out.whole).decode("utf-8", "replace")
@@ -161,23 +168,26 @@ def start(
         )
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """What the child does between fork and exec: asks the kernel to be killed when its parent dies."""
+def _in_child(parent: int, mask: Iterable[int]) -> Callable[[], None]:
+    """What the child does between fork and exec: hears signals again, and is to be killed when its parent dies."""
 
-    def ask() -> None:
-        assert _libc is not None
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # the parent died before we could ask
-            os._exit(127)
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # the parent died before we could ask
+                os._exit(127)
 
-    return ask
+    return prepare
 
 
 def _feed(child: subprocess.Popen[bytes], data: bytes) -> None:
     assert child.stdin is not None
     with suppress(OSError):  # it ended without reading; its exit status tells
-        child.stdin.write(data)
-        child.stdin.close()
+        try:
+            child.stdin.write(data)
+        finally:
+            child.stdin.close()
 
 
 def _pump(
@@ -227,15 +237,10 @@ def _require_time(name: str, deadline: Deadline) -> None:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the child and all that it started: SIGTERM, and SIGKILL after a grace."""
-    for signum in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(child.pid, signum)
-        except ProcessLookupError:
-            break
-        try:
+    """End the child and all that it started: SIGTERM, and SIGKILL after a grace, or for what outlives the child."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
             child.wait(GRACE)
-            break
-        except subprocess.TimeoutExpired:
-            continue
+        os.killpg(child.pid, signal.SIGKILL)
     child.wait()

@@ -8,6 +8,7 @@ import shutil
 import signal
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from cdlib.errors import CdError
 from lab import cgroups, firewall, network, processes, sandbox
@@ -23,15 +24,17 @@ def supervisor(layout: Layout) -> Process | None:
     """The lab's supervisor, where it runs."""
     record = read_json(layout.record)
     found = Process(int(record.get("pid", 0)), int(record.get("start", 0)))
-    return found if found.pid and found.alive else None
+    return found if record.get("boot") == processes.boot() and found.alive else None
 
 
 def remember(layout: Layout) -> None:
     """Note what the lab is going to change on this machine, unless an earlier lab's note is still due."""
-    if not _before(layout).exists():
+    if not _remembered(layout):
         write_json(
             _before(layout),
             {
+                "boot": processes.boot(),
+                "mounts": sandbox.mounts_below(layout.root),
                 "sysctls": network.read_sysctls(),
                 "firewall": {
                     family: {name: asdict(table) for name, table in tables.items()}
@@ -57,7 +60,6 @@ def stop(layout: Layout) -> None:
     cgroups.kill_members(layout.cgroup)
     left = [f"process {pid}: {processes.command(pid)}" for pid in cgroups.members(layout.cgroup)]
     left += [f"cgroup {path}" for path in cgroups.remove(layout.cgroup)]
-    left += [f"mount {point}" for point in sandbox.mounts_below(layout.root)]
     left += _restore(layout)
     if left:
         raise CdError("the lab is down, but something of it is left", details=left, hint="run it once more")
@@ -76,7 +78,7 @@ def _end(head: Process, space: str) -> None:
 
 def _restore(layout: Layout) -> list[str]:
     """Remove links, and put packet filter rules, settings and folders back; returns what would not go."""
-    before = read_json(_before(layout))
+    before = _remembered(layout)
     if not before:
         return []  # this lab has changed nothing, so what is there is somebody else's
     was = {
@@ -89,7 +91,14 @@ def _restore(layout: Layout) -> list[str]:
     for folder in before["folders"]:
         with contextlib.suppress(OSError):  # somebody else uses it by now
             os.rmdir(folder)
-    return left
+    mounts = [point for point in sandbox.mounts_below(layout.root) if point not in before["mounts"]]
+    return [*left, *(f"mount {point}" for point in mounts)]
+
+
+def _remembered(layout: Layout) -> dict[str, Any]:
+    """What was noted in this boot; whatever an earlier one had is gone by itself."""
+    before = read_json(_before(layout))
+    return before if before.get("boot") == processes.boot() else {}
 
 
 def _before(layout: Layout) -> Path:
@@ -99,6 +108,6 @@ def _before(layout: Layout) -> Path:
 def wipe(layout: Layout) -> None:
     """Forget what outlives `down`: the cluster, the registry's content, Docker's and containerd's stores."""
     for folder in (layout.data, layout.pki, layout.config, layout.logs):
-        if below := sandbox.mounts_below(folder):
+        if below := [point for point in sandbox.mounts_below(folder) if point != str(folder)]:
             raise CdError(f"{below[0]} is still mounted", hint="unmount it, then run this again")
         shutil.rmtree(folder, ignore_errors=True)

@@ -17,12 +17,12 @@ Say = Callable[[str], None]
 def install(layout: Layout, given: Collection[str], *, extras: bool, say: Say) -> None:
     """Install what is missing, leaving out what is only for servers that are `given`.
 
-    `extras` adds what tests compare with: Helm 3 and Docker's buildx. Quick where all is there. Raises
+    `extras` adds what tests need beside: Helm 3, Docker's buildx, pgrep. Quick where all is there. Raises
     UsageProblem without root, Unavailable where a package cannot be had.
     """
     processes.require_root("lab install")
     _discard_half_made(layout)
-    packages.install(_packages(given), say)
+    packages.install([*_packages(given), *(packages.EXTRAS if extras else ())], say)
     missing = [tool for tool in _tools(given, extras) if not (layout.tools / tool.key).exists()]
     if missing:
         go = golang.find(layout, missing, say)

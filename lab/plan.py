@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -90,8 +89,3 @@ def read_json(path: Path) -> dict:  # type: ignore[type-arg]
         return dict(json.loads(path.read_text()))
     except FileNotFoundError:
         return {}
-
-
-def without_jobs(servers: Iterable[Server]) -> list[Server]:
-    """The servers that stay."""
-    return [server for server in servers if not server.job]

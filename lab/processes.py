@@ -54,6 +54,11 @@ def known(pid: int) -> Process | None:
     return Process(pid, int(fields[_STARTED])) if fields else None
 
 
+def boot() -> str:
+    """What the kernel calls this boot: pids, links and rules that were noted in another one mean nothing."""
+    return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
 def everyone() -> Iterator[Process]:
     """Every process that /proc shows."""
     for entry in os.listdir(_PROC):

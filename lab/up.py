@@ -117,7 +117,7 @@ def _launch(layout: Layout, there: dict[str, str]) -> None:
         stdin=subprocess.PIPE,
     )
     found = processes.known(child.pid)
-    write_json(layout.record, {"pid": child.pid, "start": found.start if found else 0})
+    write_json(layout.record, {"boot": processes.boot(), "pid": child.pid, "start": found.start if found else 0})
     assert child.stdin is not None
     child.stdin.write(b"go\n")
     child.stdin.close()

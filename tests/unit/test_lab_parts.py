@@ -17,7 +17,22 @@ import pytest
 from cryptography import x509
 
 from cdlib.errors import UsageProblem
-from lab import base, firewall, given, golang, lock, packages, pki, plan, ports, probes, processes, sandbox, settings
+from lab import (
+    base,
+    down,
+    firewall,
+    given,
+    golang,
+    lock,
+    packages,
+    pki,
+    plan,
+    ports,
+    probes,
+    processes,
+    sandbox,
+    settings,
+)
 from lab.layout import DEFAULT_ROOT, Layout, layout
 from lab.tools import EXTRAS, TOOLS
 
@@ -62,6 +77,25 @@ class TestProcesses:
 
     def test_a_command_is_shown_as_it_was_called(self) -> None:
         assert "pytest" in processes.command(os.getpid())
+
+
+class TestRecord:
+    def test_the_supervisor_is_found_by_its_record(self, place: Layout) -> None:
+        place.run.mkdir(parents=True)
+        assert down.supervisor(place) is None
+        own = processes.known(os.getpid())
+        assert own
+        record = {"boot": processes.boot(), "pid": own.pid, "start": own.start}
+        plan.write_json(place.record, record)
+        assert down.supervisor(place) == own
+
+    @pytest.mark.parametrize("change", [{"boot": "another"}, {"start": 1}])
+    def test_a_record_of_another_boot_or_process_is_nobody_s(self, place: Layout, change: dict[str, object]) -> None:
+        place.run.mkdir(parents=True)
+        own = processes.known(os.getpid())
+        assert own
+        plan.write_json(place.record, {"boot": processes.boot(), "pid": own.pid, "start": own.start, **change})
+        assert down.supervisor(place) is None
 
 
 class TestPorts:

@@ -1,0 +1,170 @@
+"""The image commands against a registry that fails in every way a registry can."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stand_ins import Fault, StandInRegistry, basic_auth, serving
+
+from cdlib import retry
+from cdlib.deadline import Deadline
+from cdlib.documents import schema_mistakes
+from cdlib.image.work import open_work
+from cdlib.run import Run
+from jobs import build_image, publish_tag
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in [name for name in os.environ if name.startswith(("CD_", "ZUUL_", "JENKINS_", "BUILD_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(retry, "RETRY_AFTER_CAP", 0.001)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")  # nothing here needs Docker
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in old.items():
+        signal.signal(number, handler)
+    gc.collect()  # docker-py leaves its socket open where it cannot connect
+
+
+@pytest.fixture
+def registry() -> Iterator[StandInRegistry]:
+    with serving(StandInRegistry()) as server:
+        yield server
+
+
+@pytest.fixture
+def service(tmp_path: Path, git: Any, registry: StandInRegistry, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A service whose candidate is in the registry."""
+    folder = tmp_path / "hello"
+    folder.mkdir()
+    (folder / "cd.yaml").write_text("service: hello\n")
+    (folder / "Dockerfile").write_text("FROM scratch AS test\nCOPY . /x\nFROM test AS production\n")
+    git(folder)
+    target = {"image": f"{registry.host}/hello", "candidates": f"{registry.host}/candidates/hello", "moving_tags": ["latest"],
+              "environments": {"lab": {"namespace": "x", "release": "x"}}}  # fmt: skip
+    document = {"version": 1, "environments": {"lab": {"policy": "none"}}, "services": {"hello": target}}
+    (tmp_path / "targets.yaml").write_text(json.dumps(document))
+    monkeypatch.setenv("CD_TARGETS", str(tmp_path / "targets.yaml"))
+    plan = open_work(Run("test", Deadline(9)), folder, tmp_path / "targets.yaml").plan("production")
+    registry.add_image("candidates/hello", plan.candidate_tag, labels=dict(plan.labels))
+    return folder
+
+
+def call(command: Any, folder: Path, *args: str) -> tuple[int, dict[str, Any]]:
+    with pytest.raises(SystemExit) as caught:
+        command.main.main(["-C", str(folder), *args])
+    result: dict[str, Any] = json.loads((folder / ".cd" / "cd-result.json").read_text())
+    assert schema_mistakes(result, "result") == [] and result["exit_code"] == caught.value.code
+    return result["exit_code"], result
+
+
+def test_a_candidate_becomes_a_release_byte_for_byte(service: Path, registry: StandInRegistry) -> None:
+    code, result = call(publish_tag, service)
+    assert code == 0 and result["outcome"] == "done"
+    (digest,) = set(registry.tags("hello").values())
+    assert result["digest"] == digest and set(registry.tags("hello")) == {result["tag"], "latest"}
+    assert registry.manifests["hello"][result["tag"]] == registry.manifests["candidates/hello"][digest]
+    writes = [seen.path.rpartition("/")[2] for seen in registry.requests("PUT", "/hello/manifests/")]
+    assert writes == [digest, "latest", result["tag"]] and not registry.requests("PUT", "blobs")
+    registry.seen.clear()
+    code, result = call(publish_tag, service)
+    assert code == 0 and result["outcome"] == "unchanged" and {seen.method for seen in registry.seen} == {"GET", "HEAD"}
+
+
+FAILURES = [
+    ("GET", "candidates/hello/manifests", 401, 77), ("GET", "candidates/hello/manifests", 403, 77),
+    ("GET", "candidates/hello/manifests", 429, 69), ("GET", "candidates/hello/manifests", 500, 69),
+    ("HEAD", "/hello/manifests", 403, 77), ("HEAD", "/hello/manifests", 502, 69),
+    ("POST", "/hello/blobs/uploads", 401, 77), ("POST", "/hello/blobs/uploads", 404, 5),
+    ("POST", "/hello/blobs/uploads", 500, 69), ("PUT", "/hello/manifests", 403, 77), ("PUT", "/hello/manifests", 400, 5),
+    ("PUT", "/hello/manifests", 429, 69), ("PUT", "/hello/manifests", 507, 69),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "status", "code"), FAILURES)
+def test_each_failure_has_its_code_and_leaves_no_tag(
+    service: Path,
+    registry: StandInRegistry,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    path: str,
+    status: int,
+    code: int,
+) -> None:
+    registry.faults.append(Fault(method, path, status, b'{"errors":[{"code":"X","message":"says the registry"}]}'))
+    exit_code, result = call(publish_tag, service)
+    shown = capsys.readouterr().err
+    assert exit_code == code and "next: " in shown and "Traceback" not in shown
+    assert result["error"]["message"].count("\n") == 0 and registry.tags("hello") == {}
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_connection_that_is_cut_is_tried_again(service: Path, registry: StandInRegistry, method: str) -> None:
+    registry.faults.append(Fault(method, "hello/manifests", drop=True, times=2))
+    assert call(publish_tag, service)[0] == 0
+    registry.faults.append(Fault("GET", "hello/manifests", 200, b"{", cut=True))
+    assert call(publish_tag, service, "--tag", "other")[0] == 69
+
+
+def test_trouble_that_passes_is_no_trouble(service: Path, registry: StandInRegistry) -> None:
+    for method in ("GET", "HEAD", "POST", "PUT"):
+        registry.faults.append(Fault(method, "", 503, headers={"Retry-After": "1"}, times=2))
+    assert call(publish_tag, service)[0] == 0
+
+
+def test_a_registry_that_does_not_mount_is_given_the_bytes(service: Path, registry: StandInRegistry) -> None:
+    registry.mounts = False
+    assert (
+        call(publish_tag, service)[0] == 0 and not registry.open_uploads and len(registry.requests("PUT", "blobs")) == 2
+    )
+
+
+def test_a_tag_that_another_run_moves_meanwhile_is_told(service: Path, registry: StandInRegistry) -> None:
+    registry.add_image("hello", "theirs", text="theirs")
+    kind, raw = registry.manifests["hello"]["theirs"]
+    registry.faults.append(Fault("GET", "/hello/manifests/v1$", 200, raw, {"Content-Type": kind}))
+    code, result = call(publish_tag, service, "--tag", "v1")
+    assert code == 5 and "reads back as" in result["error"]["message"]
+
+
+def test_no_secret_in_anything_that_is_left(
+    service: Path, registry: StandInRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.auth = basic_auth("me", "hunter2hunter2")
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "config.json").write_text(
+        json.dumps({"auths": {registry.host: {"auth": "bWU6aHVudGVyMmh1bnRlcjI="}}})
+    )
+    assert call(publish_tag, service)[0] == 0
+    registry.faults.append(Fault("GET", "candidates", 400, b"you sent Authorization: Basic bWU6aHVudGVyMmh1bnRlcjI="))
+    assert call(publish_tag, service, "--tag", "x")[0] == 5
+    shown = capsys.readouterr()
+    for text in (shown.out, shown.err, *(p.read_text() for p in (service / ".cd").iterdir())):
+        assert "hunter2" not in text and "aHVudGVyMmh1" not in text
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 77), (403, 77), (404, 5), (429, 69), (500, 69)])
+def test_a_base_image_whose_registry_fails(
+    service: Path, registry: StandInRegistry, git: Any, status: int, code: int
+) -> None:
+    (service / "Dockerfile").write_text(f"FROM {registry.host}/base:1 AS test\n")
+    git(service)
+    registry.faults.append(Fault("HEAD", "base", status))
+    assert call(build_image, service, "--variant", "test")[0] == code
+
+
+def test_no_docker_is_told_before_anything_is_built(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _ = call(build_image, service)
+    assert code == 69 and "no Docker Engine answers" in capsys.readouterr().err

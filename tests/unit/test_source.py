@@ -1,0 +1,161 @@
+"""The service's source: a commit's tree, never whatever lies in the folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdlib.errors import UsageProblem
+from cdlib.source import contained, inside, open_source
+
+
+@pytest.fixture
+def folder(tmp_path: Path, git: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-03-04T05:06:07+02:00")
+    made = tmp_path / "service"
+    (made / "sub").mkdir(parents=True)
+    (made / "cd.yaml").write_text("service: hello\n")
+    (made / "sub" / "ünï cödé 'q'.txt").write_text("x")
+    (made / "run.sh").write_text("#!/bin/sh\n")
+    (made / "run.sh").chmod(0o755)
+    (made / "link").symlink_to("/etc/passwd")
+    git(made)
+    return made
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir() or p.is_symlink())
+
+
+def test_commit_tree_tag_and_files(folder: Path) -> None:
+    source = open_source(folder)
+    assert source.default_tag == f"2026-03-04-030607-{source.commit[:12]}"
+    assert not source.dirty and not source.uncommitted and source.url == ""
+    assert source.read_text("cd.yaml", "x") == "service: hello\n" == source.read_text("./sub/../cd.yaml", "x")
+    with source.files() as files:
+        assert listing(files) == ["cd.yaml", "link", "run.sh", "sub/ünï cödé 'q'.txt"]
+        assert os.access(files / "run.sh", os.X_OK) and (files / "link").is_symlink()
+        kept = files
+    assert not kept.exists()
+
+
+def test_a_folder_inside_a_repository(folder: Path, git: Any) -> None:
+    inner = folder / "services" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "cd.yaml").write_text("service: inner\n")
+    git(folder)
+    source = open_source(inner)
+    assert source.read_text("cd.yaml", "x") == "service: inner\n"
+    with source.files() as files:
+        assert listing(files) == ["cd.yaml"]
+    tree = source.tree
+    (folder / "other").write_text("x")
+    assert not open_source(inner).uncommitted and open_source(folder).uncommitted
+    git(folder)
+    assert open_source(inner).tree == tree and open_source(inner).commit != source.commit
+    (inner / "new").write_text("x")
+    dirty = open_source(inner, with_changes=True)
+    with dirty.files() as files:
+        assert listing(files) == ["cd.yaml", "new"]
+
+
+def test_uncommitted_changes_are_taken_along_only_when_asked(folder: Path) -> None:
+    clean = open_source(folder)
+    (folder / ".gitignore").write_text("ignored\n")
+    (folder / "ignored").write_text("x")
+    (folder / "new").write_text("x")
+    (folder / "cd.yaml").write_text("service: changed\n")
+    (folder / "run.sh").unlink()
+    source = open_source(folder)
+    assert source.uncommitted and not source.dirty and source.tree == clean.tree
+    before = subprocess.run(["git", "-C", folder, "status", "--porcelain"], capture_output=True, check=True).stdout
+    dirty = open_source(folder, with_changes=True)
+    assert dirty.dirty and dirty.tree != clean.tree and dirty.commit == clean.commit
+    with dirty.files() as files:
+        assert listing(files) == [".gitignore", "cd.yaml", "link", "new", "sub/ünï cödé 'q'.txt"]
+    assert dirty.read_text("cd.yaml", "x") == "service: changed\n"
+    after = subprocess.run(["git", "-C", folder, "status", "--porcelain"], capture_output=True, check=True).stdout
+    assert before == after
+
+
+def test_another_revision_and_ancestors(folder: Path, git: Any) -> None:
+    first = open_source(folder).commit
+    (folder / "cd.yaml").write_text("service: second\n")
+    second = git(folder)
+    assert open_source(folder, revision=first).read_text("cd.yaml", "x") == "service: hello\n"
+    now = open_source(folder)
+    assert now.commit == second and now.contains(first) and open_source(folder, revision=first).is_before(second)
+    assert now.contains(second) and now.is_before(first) is False and now.contains("0" * 40) is None
+    for bad in ("none", "--upload-pack=x", "HEAD^{tree}"):
+        with pytest.raises(UsageProblem):
+            open_source(folder, revision=bad)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:secret@git.test/x", "https://git.test/x"),
+        ("git@git.test:x", "git@git.test:x"),
+        ("/srv/x", "/srv/x"),
+    ],
+)
+def test_the_url_is_without_credentials(folder: Path, url: str, shown: str) -> None:
+    subprocess.run(["git", "-C", folder, "remote", "add", "origin", url], check=True)
+    assert open_source(folder).url == shown
+
+
+def test_no_folder_no_repository_no_commit(tmp_path: Path) -> None:
+    with pytest.raises(UsageProblem, match="is no folder"):
+        open_source(tmp_path / "none")
+    with pytest.raises(UsageProblem, match="in no git repository"):
+        open_source(tmp_path)
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    with pytest.raises(UsageProblem, match="has no commit yet"):
+        open_source(tmp_path)
+
+
+def test_a_folder_that_is_not_committed(folder: Path) -> None:
+    (folder / "new").mkdir()
+    (folder / "new" / "cd.yaml").write_text("x")
+    with pytest.raises(UsageProblem, match="is not in the commit"):
+        open_source(folder / "new")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("none", "is not in the commit"), ("link", "is a symbolic link"), ("sub", "is not in the commit"), ("../x", "outside"),
+     ("/etc/passwd", "outside"), ("a\0b", "outside"), ("", "outside"), ("sub/../../x", "outside"), ("*.yaml", "is not in"),
+     (":(top)cd.yaml", "is not in")],
+)  # fmt: skip
+def test_files_that_cannot_be_read(folder: Path, path: str, said: str) -> None:
+    with pytest.raises(UsageProblem, match=said):
+        open_source(folder).read_text(path, "a file")
+
+
+def test_paths_that_lead_outside(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x").write_text("x")
+    (tmp_path / "in" / "out").symlink_to("/etc")
+    assert contained(tmp_path / "in", "x", "a file").name == "x" and inside("a/./b/../c", "x") == "a/c"
+    for path, said in (("out/passwd", "leads outside"), ("none", "is not in the commit"), ("..", "outside")):
+        with pytest.raises(UsageProblem, match=said):
+            contained(tmp_path / "in", path, "a file")
+
+
+def test_a_repository_cannot_make_git_start_programs(folder: Path, tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    trap.write_text(f"#!/bin/sh\ntouch {tmp_path}/sprung\n")
+    trap.chmod(0o755)
+    hooks = folder / ".git" / "hooks"
+    hooks.mkdir(exist_ok=True)
+    for name in ("post-index-change", "post-checkout", "pre-commit"):
+        (hooks / name).symlink_to(trap)
+    subprocess.run(["git", "-C", folder, "config", "core.fsmonitor", str(trap)], check=True)
+    (folder / "new").write_text("x")
+    with open_source(folder, with_changes=True).files():
+        pass
+    assert not (tmp_path / "sprung").exists()
