@@ -19,6 +19,7 @@ from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 
 NAMESPACE = "hello-demo"
+PATIENCE = 15.0  # seconds for the service to answer as it should
 LIMIT = 600.0  # seconds for all of it; it takes about a minute
 CHECKOUT = Path(__file__).resolve().parents[1]
 _BIN = CHECKOUT / ".venv" / "bin"
@@ -97,14 +98,21 @@ class Demo:
         return result
 
     def ask(self, expect: str) -> None:
-        """Ask the running service for its version over HTTP, and insist on the answer."""
-        answer = json.loads(self.run(*_question(self)).stdout)
-        said = f"version {answer['version']} ({answer['revision'][:7]})"
-        self.rows[-1].answer = said
-        if answer["version"] != expect:
-            raise CdError(
-                f"the service answers version {answer['version']}, expected {expect}", hint="look at the pods"
-            )
+        """Ask the running service for its version over HTTP, and insist on the answer.
+
+        The cluster's proxies hear of new pods a second or so after they are ready, so it may take a second try.
+        """
+        question, patience = _question(self), Deadline(PATIENCE, "the service's answer")
+        self.console.line("bold", "$ ", shlex.join(question))
+        answer: dict[str, str] = {}
+        while answer.get("version") != expect:
+            if patience.over:
+                raise CdError(f"the service answers {answer or 'nothing'}, expected {expect}", hint="look at the pods")
+            done = process.run(question, self.deadline, cwd=self.service, env=self.environment)
+            answer = json.loads(done.stdout) if done.ok else {}
+            time.sleep(0 if answer.get("version") == expect else 0.2)
+        self.console.line("", "  ", json.dumps(answer))
+        self.rows[-1].answer = f"version {answer['version']} ({answer['revision'][:7]})"
 
     def commit(self, message: str) -> None:
         """Commit all changes, as a developer would."""
@@ -175,7 +183,7 @@ def _back_to_the_first(demo: Demo) -> None:
     demo.run("helm-rollback", "--list")
     demo.step("back", "helm-rollback", "--to", "1", "--reason", "the demo wants the first version")
     demo.ask(_version(demo, 1))
-    demo.step("again", "helm-deploy", expect=6)
+    demo.step("held", "helm-deploy", expect=6)
     demo.run("cd-hold", "--lift")
 
 
@@ -196,7 +204,7 @@ def _question(demo: Demo) -> tuple[str, ...]:
         return ("kubectl", "get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/services/hello:80/proxy/")
     spec = "jsonpath={.spec.clusterIP}"
     address = demo.run("kubectl", "-n", NAMESPACE, "get", "service", "hello", "-o", spec, shown=False).stdout.strip()
-    return ("curl", "--silent", "--show-error", "--fail", "--max-time", "10", "--noproxy", "*", f"http://{address}/")
+    return ("curl", "--silent", "--fail", "--max-time", "2", "--noproxy", "*", f"http://{address}/")
 
 
 def _title(demo: Demo, text: str) -> None:

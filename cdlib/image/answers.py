@@ -96,7 +96,8 @@ def _root(problem: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         seen = inner
-    return str(getattr(seen, "strerror", None) or seen.args[-1] if seen.args else type(seen).__name__)
+    said = str(getattr(seen, "strerror", None) or seen.args[-1] if seen.args else type(seen).__name__)
+    return said.rpartition(": ")[2]
 
 
 def _said(body: bytes) -> str:

@@ -22,7 +22,8 @@ KEY_LABEL = "org.cdlib.key"
 VARIANT_LABEL = "org.cdlib.variant"
 TREE_LABEL = "org.cdlib.tree"
 DIRTY_LABEL = "org.cdlib.dirty"
-_PUBLIC_URL = re.compile(r"(?:https?|ssh|git)://|[\w.-]+@[\w.-]+:")
+# A path on this machine, or text that is no address, says nothing to others.
+_PUBLIC_URL = re.compile(r"(?:(?:https?|ssh|git)://|[\w.-]+@[\w.-]+:)[!-~]+\Z")
 
 
 @dataclass(frozen=True)

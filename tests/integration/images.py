@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -242,6 +243,26 @@ def registry(folder: Path, storage: Path, auth: str = "") -> Iterator[str]:
 
     with program(["docker-registry", "serve", str(folder / "config.yml")], answers, folder / "log"):
         yield host
+
+
+@contextmanager
+def docker_engine(log: Path, storage: Path) -> Iterator[str]:
+    """A Docker Engine of a test's own, which has no image and no network for containers; yields its DOCKER_HOST."""
+    # The kernel takes 107 characters for a socket's path, and containerd's lies deep.
+    with tempfile.TemporaryDirectory(prefix="dkr", dir="/tmp", ignore_cleanup_errors=True) as short:
+        host = f"unix://{short}/docker.sock"
+        argv = ["dockerd", "--data-root", str(storage), "--exec-root", f"{short}/exec", "--bridge=none",
+                "--iptables=false", "--pidfile", f"{short}/pid", "--host", host]  # fmt: skip
+
+        def answers() -> bool:
+            with socket.socket(socket.AF_UNIX) as probing, contextlib.suppress(OSError):
+                probing.connect(f"{short}/docker.sock")
+                probing.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+                return b" 200 " in probing.recv(100)
+            return False
+
+        with program(argv, answers, log):
+            yield host
 
 
 @contextmanager
