@@ -85,7 +85,7 @@ def deploy(release: Release, wish: Wish, guard: Guard | None = None) -> Outcome:
         same = _unchanged(release, wish, chart, budget)
         if same is not None:
             return same
-        with run.stage("render", f"{environment.release} by Helm {release.helm.version}"):
+        with run.stage("render", environment.release):
             plan = _plan(release, wish, chart, Path(scratch))
         if run.dry_run:
             return _planned(release, plan, budget)

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +48,15 @@ class Helm:
         self.program = os.environ.get(PROGRAM) or "helm"
         self.lease: Lease | None = None
 
-    @cached_property
-    def version(self) -> str:
-        """Helm's version, as `v4.3.1`. Raises UsageProblem where it is older than 3.14."""
+    def require_version(self) -> None:
+        """Raise UsageProblem where Helm is older than 3.14, whose options are all that is used here.
+
+        Asked only once something has failed: it costs as much as rendering a chart.
+        """
         said = process.run([self.program, "version", "--template={{.Version}}"], Deadline(_QUICK), hint=_HINT).stdout
         match = re.match(r"v(\d+)\.(\d+)", said)
         if match is None or (int(match[1]), int(match[2])) < (3, 14):
             raise UsageProblem(f"{self.program} is {said or 'no Helm'}", hint=_HINT)
-        return said.strip()
 
     def render(self, chart: Path, values: Sequence[Path]) -> list[Object]:
         """The objects that the chart renders to. Raises UsageProblem where it does not render."""
@@ -64,6 +64,7 @@ class Helm:
         argv = ["template", release, str(chart), "--namespace", self._environment.namespace, *_files(values)]
         done = self._call(argv, self._run.deadline.part(_QUICK, "helm template"), cluster=False)
         if not done.ok:
+            self.require_version()
             raise UsageProblem(
                 f"the chart does not render: {reason(done)}",
                 details=[line for line in done.stderr if line.strip()][-5:],

@@ -21,7 +21,7 @@ from cdlib.rollout.verdict import (
 )
 from cdlib.run import Run
 
-LOOK_EVERY = 0.15  # seconds
+LOOK_EVERY = 0.1  # seconds
 _APPS = "apps/v1"
 _PLURAL = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
 
