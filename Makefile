@@ -47,7 +47,7 @@ unit: venv ## Run the tests that need no server.
 integration: venv ## Run the tests against the lab's servers.
 	$(LAB) install --extras
 	$(LAB) up
-	$(PYTEST) -n 4 tests/integration
+	$(PYTEST) -n 4 --dist loadgroup tests/integration
 
 test: venv ## All that CI runs: install, lint, unit, integration.
 	$(LAB) install --extras

@@ -55,6 +55,8 @@ class Console:
         try:
             self._stream.write(f"{shown}{printable(text)}\n")
             self._stream.flush()
+        except OSError:
+            return  # whoever read it has gone; a rollout goes on without
         except UnicodeEncodeError:
             self._stream.write(f"{lead}{printable(text)}\n".encode("ascii", "replace").decode())
 

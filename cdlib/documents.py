@@ -24,7 +24,7 @@ def read_yaml(text: str, name: str, schema: str) -> dict[str, Any]:
         raise UsageProblem(f"{name} is larger than {LARGEST} bytes", hint="move what is not configuration elsewhere")
     try:
         document = yaml.load(text, Loader=_strict_loader())
-    except yaml.YAMLError as problem:
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
         where = getattr(problem, "problem_mark", None)
         place = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
         what = getattr(problem, "problem", None) or str(problem).splitlines()[0]
@@ -78,7 +78,7 @@ def load_schema(name: str) -> dict[str, Any]:
 
 def _said(error: Any) -> str:
     if error.validator == "additionalProperties":
-        unknown = sorted(set(error.instance) - set(error.schema.get("properties", {})))
+        unknown = sorted(str(key) for key in set(error.instance) - set(error.schema.get("properties", {})))
         known = sorted(error.schema.get("properties", {}))
         return f"unknown key {', '.join(map(repr, unknown))}; known are {', '.join(known)}"
     explained = error.schema.get("$comment", "") if isinstance(error.schema, dict) else ""

@@ -1,6 +1,6 @@
 """Every way in which a run can end badly, each with its exit code.
 
-The codes are the contract of docs/exit-codes.md. The library raises; `jobs.command` alone turns an error
+The codes are the contract of docs/reference.md. The library raises; `jobs.command` alone turns an error
 into a message, a result and an exit status.
 """
 

@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 HIDDEN = "[hidden]"
-_SECRET_NAME = re.compile(r"(TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|PRIVATE_KEY|API_KEY|AUTH)", re.IGNORECASE)
-_NOT_SECRET = re.compile(r"(SOCK|FILE|PATH|DIR|URL|HOST|CONFIG)\Z", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(TOKEN|PASS(?:$|_|W|PHRASE)|SECRET|CREDENTIAL|PRIVATE_KEY|API_KEY|AUTH|_PAT$)", re.IGNORECASE
+)
+_NOT_SECRET = re.compile(r"(SOCK|FILE|PATH|DIR|URL|HOST)\Z", re.IGNORECASE)
 _SHAPES = (
     (
         re.compile(r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*(?:basic|bearer)?\s*)[^\s\"',;]+"),
@@ -45,7 +47,8 @@ class Redactor:
 
     def hide(self, values: Iterable[str]) -> None:
         """Add values that must never be shown."""
-        self._values.update(v for v in values if len(v) >= _SHORTEST)
+        for value in values:  # a log has a secret of many lines line by line
+            self._values.update(part for part in (value, *value.splitlines()) if len(part) >= _SHORTEST)
 
     def text(self, text: str) -> str:
         """`text` without secrets."""

@@ -127,7 +127,7 @@ def open_source(folder: Path, *, revision: str = "HEAD", with_changes: bool = Fa
         folder=folder,
         commit=commit,
         tree=_snapshot(folder, prefix) if dirty else _subtree(folder, commit, prefix),
-        committed_at=datetime.fromtimestamp(int(_git(folder, "show", "-s", "--format=%ct", commit)), UTC),
+        committed_at=_committed_at(folder, commit),
         dirty=dirty,
         uncommitted=bool(status),
         url=_CREDENTIALS.sub("", _git(folder, "config", "--get", "remote.origin.url", check=False)),
@@ -202,6 +202,13 @@ def _git(folder: Path, *args: str, env: Mapping[str, str] | None = None, check: 
         verb = next(word for word in args if not word.startswith(("-", "/")))
         raise UsageProblem(f"git {verb} failed in {folder}", details=done.stderr[-5:], hint="see git fsck")
     return done.stdout.strip("\n")
+
+
+def _committed_at(folder: Path, commit: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(int(_git(folder, "show", "-s", "--format=%ct", commit)), UTC)
+    except (ValueError, OverflowError, OSError) as problem:
+        raise UsageProblem(f"the commit {commit[:12]} has no usable time: {problem}", hint="commit again") from problem
 
 
 def _checkout(folder: Path, git_dir: Path, tree: str, destination: Path) -> None:

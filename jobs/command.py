@@ -40,9 +40,7 @@ def command(name: str, *, timeout: float) -> Callable[[Callable[..., Result]], c
     """
 
     def wrap(function: Callable[..., Result]) -> click.Command:
-        @click.command(
-            name, context_settings={"auto_envvar_prefix": "CD", "show_default": True, "max_content_width": 100}
-        )
+        @click.command(name, context_settings={"show_default": True, "max_content_width": 100})
         @click.option("-C", "folder", metavar="DIR", default=".", type=click.Path(path_type=Path), envvar="CD_DIR",
                       help="The service's work tree.")  # fmt: skip
         @click.option("--json", "as_json", is_flag=True, envvar="CD_JSON", help="Print one JSON object on stdout.")
@@ -65,7 +63,7 @@ def command(name: str, *, timeout: float) -> Callable[[Callable[..., Result]], c
 
 def _execute(name: str, common: Common, function: Callable[..., Result], options: dict[str, Any]) -> int:
     """Run the function; print and keep its result, good or bad; return the exit status."""
-    from cdlib.console import Console
+    from cdlib.console import Console, printable
     from cdlib.errors import CdError, from_os_error
 
     started = time.monotonic()
@@ -95,7 +93,7 @@ def _execute(name: str, common: Common, function: Callable[..., Result], options
     if common.as_json:
         print(json.dumps(_clean(run, result), ensure_ascii=False))
     elif text:
-        print(text)
+        print(printable(run.redactor.text(text) if run else text))
     return int(result["exit_code"])
 
 
@@ -109,7 +107,7 @@ def _start(name: str, common: Common, console: Any) -> Any:
     if not common.folder.is_dir():
         raise UsageProblem(f"{common.folder} is no folder", hint="name the service's work tree by -C DIR")
     redactor = Redactor()
-    for place in (common.out, common.out / "events.jsonl", common.out / "cd-result.json"):
+    for place in (common.out, *(common.out.rglob("*") if common.out.is_dir() else ())):
         if place.is_symlink():  # a work tree that comes from a change could lead us anywhere
             raise UsageProblem(f"{place} is a symbolic link", hint="remove it, or name another folder by --out")
     if not common.out.exists():

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 @environment_option
 @click.option("--tag", default="", envvar="CD_TAG", help="Which published tag.  [default: that of the commit]")
 @click.option("--digest", default="", envvar="CD_DIGEST", help="Which digest, in place of a tag.")
-def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: str, digest: str) -> Result:
+@click.option(
+    "--unrelated", is_flag=True, envvar="CD_UNRELATED", help="Deploy although git does not know what is live."
+)
+def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: str, digest: str,
+         unrelated: bool) -> Result:  # fmt: skip
     """Deploy the published image of the commit in DIR by Helm, wait until it serves, and verify it.
 
     A rollout that fails goes back to the last revision that was verified healthy (exit 7), with the evidence
@@ -45,7 +49,7 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
     image = find_published(run, source, target, tag=tag, digest=digest)
     release = Release.open(run, service.name, place, trigger)
     try:
-        outcome = deploy(release, Wish(source, service, target, image), guard=require_permit(place))
+        outcome = deploy(release, Wish(source, service, target, image, unrelated), guard=require_permit(place))
     finally:
         release.api.close()
     return {"service": service.name, **shown(release, outcome)}

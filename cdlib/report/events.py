@@ -11,6 +11,7 @@ import json
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,9 @@ class Events:
         clean = {"t": timestamp(), "run": self.run_id, "command": self._command, "event": event, **told}
         with self._lock:
             if self._file is not None and event != "output":
-                self._file.write(json.dumps(clean, ensure_ascii=False) + "\n")
-                self._file.flush()
+                with suppress(OSError):  # a full disk must not end a rollout half way
+                    self._file.write(json.dumps(clean, ensure_ascii=False) + "\n")
+                    self._file.flush()
             for listener in self._listeners:
                 listener(clean)
 
@@ -54,5 +56,6 @@ class Events:
         """Close the file; later events reach listeners only."""
         with self._lock:
             if self._file is not None:
-                self._file.close()
+                with suppress(OSError):
+                    self._file.close()
                 self._file = None

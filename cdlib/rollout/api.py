@@ -7,6 +7,7 @@ API documents, because verdicts are judged on exactly those (docs/decisions/0003
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +29,17 @@ class Conflict(Exception):
     """The object has changed since it was read, or exists already (409)."""
 
 
+def first_part(pieces: Iterable[bytes], deadline: Deadline, most: int = 256 * 1024) -> str:
+    """The first `most` bytes of an answer as text; OutOfTime where they take longer than `deadline`."""
+    found = b""
+    for piece in pieces:
+        found += piece
+        if len(found) >= most:
+            break
+        deadline.require("reading the service's answer")
+    return found[:most].decode("utf-8", "replace")
+
+
 def path(kind: str, namespace: str, name: str = "", *, group: str = "") -> str:
     """The API path of a namespaced collection, or of one object in it."""
     root = f"/apis/{group}" if group else "/api/v1"
@@ -46,7 +58,11 @@ class Api:
         where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
         hint = "check the environment's kubeconfig and context in targets.yaml, or KUBECONFIG"
         try:
-            config = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_env()
+            # Helm would look in the same order: never at another cluster than we do.
+            known = kubeconfig or (os.environ.get("KUBECONFIG") or None)
+            usual = Path("~/.kube/config").expanduser()
+            file = known or (usual if usual.exists() else None)
+            config = KubeConfig.from_file(str(file)) if file else KubeConfig.from_env()
             chosen = config.get(context_name=context)
             if chosen is None:
                 raise UsageProblem(f"the kubeconfig {where} has no context {context or 'that is current'}", hint=hint)
@@ -91,9 +107,18 @@ class Api:
         return answer.text if answer.status_code == 200 else None
 
     def fetch(self, where: str, deadline: Deadline) -> tuple[int, str]:
-        """Status and body of one GET, for requests that go through the API to a service. Never retried."""
-        answer = self._once("GET", where, deadline, {}, None, "*/*")
-        return answer.status_code, answer.text[: 256 * 1024]
+        """Status and the first 256 KiB of one GET, for requests through the API to a service. Never retried.
+
+        The service may be hostile: an answer without end is cut, and one that drips ends with the deadline.
+        """
+        import httpx2
+
+        limit = min(CALL, deadline.require("asking the service"))
+        try:
+            with self._client.stream("GET", where, timeout=limit, headers={"Accept-Encoding": "identity"}) as answer:
+                return answer.status_code, first_part(answer.iter_raw(8192), deadline.part(limit, "one answer"))
+        except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
+            raise Unavailable(f"no answer: {problem or type(problem).__name__}") from problem
 
     def _written(self, where: str, answer: Object | None) -> Object:
         if answer is None:
@@ -105,7 +130,12 @@ class Api:
         answer = self._send(method, where, deadline, body=body, params=params or {}, accept=accept)
         if answer.status_code == 404:
             return None
-        found: Object = answer.json()
+        try:
+            found: Object = answer.json()
+        except ValueError as problem:
+            raise Unavailable(
+                f"{self.server} answers {method} {where} with no JSON", hint="see what is in between"
+            ) from problem
         return found
 
     def _send(self, method: str, where: str, deadline: Deadline, *, params: dict[str, str], body: Object | None = None,
@@ -127,7 +157,7 @@ class Api:
             return self._client.request(
                 method, where, params=params, json=body, timeout=limit, headers={"Accept": accept}
             )
-        except httpx2.TransportError as problem:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
             raise Unavailable(
                 f"the Kubernetes API at {self.server} cannot be reached: {problem or type(problem).__name__}",
                 hint="see that the cluster runs, and that this machine reaches it",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,7 @@ def prepare_chart(run: Run, helm: Helm, source: Source, deploy: Deploy, target: 
             raise UsageProblem(
                 f"values files of targets.yaml are missing: {', '.join(missing)}", hint="add them, or mend targets.yaml"
             )
-        every = (*values, *environment.values)
+        every = _copied((*values, *environment.values), Path(temporary))
         yield Chart(folder, every, _tree_digest(folder), _digest_of(file.read_bytes() for file in every))
 
 
@@ -102,6 +102,14 @@ def of_interest(objects: list[Object]) -> Rendered:
     return Rendered(workloads, tuple(o for o in plain if o.get("kind") == "Service"))
 
 
+def _copied(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
+    """Copies under names of our own: Helm splits what it is given at commas, so a name could name other files."""
+    copies = tuple(folder / f"values-{number}.yaml" for number in range(len(files)))
+    for file, copy in zip(files, copies, strict=True):
+        copy.write_bytes(file.read_bytes())
+    return copies
+
+
 def _chart_folder(
     run: Run, helm: Helm, files: Path, temporary: Path, chart: str | ForeignChart, target: Target
 ) -> Path:
@@ -111,7 +119,8 @@ def _chart_folder(
         folder = temporary / "chart"
     elif chart.startswith("oci://"):
         _require_allowed(chart, target)
-        name, _, version = chart.rpartition(":") if ":" in chart.rsplit("/", 1)[-1] else (chart, "", "")
+        tagged = ":" in chart.rsplit("/", 1)[-1] and "@" not in chart
+        name, _, version = chart.rpartition(":") if tagged else (chart, "", "")
         host = name.removeprefix("oci://").split("/", 1)[0]
         plain = host.startswith(LOCAL_REGISTRIES) or host in target.plain_http
         return helm.pull(name, version, temporary, plain_http=plain)
@@ -124,7 +133,8 @@ def _chart_folder(
 
 
 def _require_allowed(name: str, target: Target) -> None:
-    if not any(name == prefix or name.startswith(prefix.rstrip("/") + "/") for prefix in target.allowed.charts):
+    odd = any(part in (".", "..") for part in name.split("/")) or "%" in name
+    if odd or not any(name == prefix or name.startswith(prefix.rstrip("/") + "/") for prefix in target.allowed.charts):
         raise UsageProblem(
             f"deploy.chart: {name} is not among the charts that {target.service} may use",
             hint="add it under allow.charts in targets.yaml, or keep the chart in the service",
@@ -135,10 +145,17 @@ def _refuse_links(folder: Path) -> None:
     """Helm follows links, so one out of the chart would read the operators' files into the cluster."""
     root = folder.resolve()
     for file in folder.rglob("*"):
-        if file.is_symlink() and not file.resolve().is_relative_to(root):
+        if file.is_symlink() and not _resolved(file).is_relative_to(root):
             raise UsageProblem(
                 f"the chart's {file.relative_to(folder)} links outside the chart", hint="replace it by a file"
             )
+
+
+def _resolved(file: Path) -> Path:
+    try:
+        return file.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return Path("/")
 
 
 def _tree_digest(chart: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, Inconclusive, NeedsPerson, OutOfTime, Refused, RolledBack, UsageProblem
+from cdlib.errors import CdError, Inconclusive, NeedsPerson, NotAllowed, OutOfTime, Refused, RolledBack, UsageProblem
 from cdlib.reference import Reference
 from cdlib.rollout.chart import Chart, Rendered, check_rendered, prepare_chart, write_own_values
 from cdlib.rollout.evidence import gather
@@ -25,6 +25,7 @@ from cdlib.rollout.release import (
     interrupted,
     judge,
     new_entry,
+    patiently,
     ready_pods,
 )
 from cdlib.rollout.verdict import INCONCLUSIVE, Fault, State
@@ -46,6 +47,7 @@ class Wish:
     service: Service
     target: Target
     image: Reference
+    unrelated: bool = False  # also where git does not know the commit that is live
 
 
 @dataclass(frozen=True)
@@ -90,15 +92,16 @@ def deploy(release: Release, wish: Wish, guard: Guard | None = None) -> Outcome:
         if run.dry_run:
             return _planned(release, plan, budget)
         with release.lease(budget) as lease:
-            record = heal(release, budget)
-            check_order(record, wish)
+            record, _ = release.read(budget)
+            check_allowed(record, wish)
             if guard is not None:
                 guard(plan, record)
+            check_order(heal(release, budget), wish)
             return _roll_out(release, plan, lease, budget)
 
 
-def check_order(record: Record, wish: Wish) -> None:
-    """Raise Refused for a hold, a quarantined digest, or a commit older than what is live."""
+def check_allowed(record: Record, wish: Wish) -> None:
+    """Raise Refused for a hold, or a quarantined digest."""
     if record.hold:
         raise Refused(
             f"deploys are on hold since {record.hold.get('since')}: {record.hold.get('reason')}",
@@ -110,8 +113,20 @@ def check_order(record: Record, wish: Wish) -> None:
             f"{wish.image.digest[:19]} is quarantined since {kept.get('since')}: {kept.get('reason')}",
             hint=f"deploy a mended commit, or release it by: cd-hold --release {wish.image.digest}",
         )
+
+
+def check_order(record: Record, wish: Wish) -> None:
+    """Raise Refused for a commit older than what is live, or where git cannot tell."""
     live = record.live_revision
-    if live and live.commit != wish.source.commit and wish.source.is_before(live.commit):
+    if live is None or live.commit == wish.source.commit:
+        return
+    before = wish.source.is_before(live.commit)
+    if before is None and not wish.unrelated:
+        raise Refused(
+            f"git does not know {live.commit[:12]}, which is live, and so cannot tell what is newer",
+            hint="git fetch --unshallow or git fetch, and run this again; or insist by --unrelated",
+        )
+    if before:
         raise Refused(
             f"{wish.source.short} is older than {live.commit[:12]}, which is live as revision {live.revision}",
             hint="go back on purpose by: helm-rollback --list, then helm-rollback --to N",
@@ -140,6 +155,11 @@ def _plan(release: Release, wish: Wish, chart: Chart, scratch: Path) -> Plan:
     rendered = check_rendered(release.helm.render(chart.folder, values), wish.image, environment)
     verify = wish.service.deploy.verify.on_top_of(environment.verify)
     requests = plan_requests(verify, rendered.services, environment)
+    if verify.soak > environment.budget * (1 - KEPT_FOR_ROLLBACK) / 2:
+        raise UsageProblem(
+            f"a soak of {verify.soak:g} s leaves no time to roll out in a budget of {environment.budget:g} s",
+            hint="shorten soak in cd.yaml, or raise the environment's budget in targets.yaml",
+        )
     return Plan(wish, verify, chart, values, rendered, tuple(requests))
 
 
@@ -147,6 +167,7 @@ def _planned(release: Release, plan: Plan, deadline: Deadline) -> Outcome:
     """What a dry run says: every write, in order."""
     run, environment = release.run, release.environment
     record, history = release.read(deadline)
+    check_allowed(record, plan.wish)
     check_order(record, plan.wish)
     run.would(f"take the Lease {environment.namespace}/cd-{environment.release}")
     run.would(f"write the ConfigMap {environment.namespace}/{release.records.name}")
@@ -169,16 +190,33 @@ def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision
                      budget: Deadline) -> Outcome:  # fmt: skip
     try:
         fault = _apply(release, plan, entry, first, lease)
-    except UsageProblem:
+    except (UsageProblem, NotAllowed):
         release.records.update(lambda record: _drop(record, entry), budget)
         raise
-    entry = release.mark(entry, budget, live=True)
-    state = (
-        State(False, "", (fault,)) if fault else judge(release, lease, plan.verify, plan.rendered, plan.requests, first)
-    )
-    if state.faults:
-        raise _undo(release, lease, entry, state, budget)
-    return Outcome("done", release.mark(entry, budget, live=True, status=VERIFIED), ready_pods(state))
+    try:
+        entry = patiently(lambda: release.mark(entry, first, live=True), first)
+        state = State(False, "", (fault,) if fault else ())
+        if fault is None:
+            state = judge(release, lease, plan.verify, plan.rendered, plan.requests, first)
+        if not state.faults:
+            done = patiently(lambda: release.mark(entry, budget, live=True, status=VERIFIED), first)
+            return Outcome("done", done, ready_pods(state))
+    except Exception as problem:  # whatever it was: Helm has been called, so only 0, 7 or 8 is true now
+        lease.require()
+        state = State(False, "", (Fault("", "", INCONCLUSIVE, f"it could not be judged: {problem}"),))
+    raise _undo_whatever(release, lease, entry, state, budget)
+
+
+def _undo_whatever(release: Release, lease: Lease, entry: Revision, state: State, budget: Deadline) -> CdError:
+    """Undo it, and where even that does not get to its end, say that a person is needed."""
+    try:
+        return _undo(release, lease, entry, state, budget)
+    except Exception as problem:
+        lease.require()
+        return NeedsPerson(
+            f"the rollout of revision {entry.revision} failed ({state.faults[0]}), and it could not be undone: {problem}",
+            hint=f"look at: helm history -n {release.environment.namespace} {release.environment.release}",
+        )
 
 
 def _apply(release: Release, plan: Plan, entry: Revision, deadline: Deadline, lease: Lease) -> Fault | None:
@@ -195,8 +233,13 @@ def _apply(release: Release, plan: Plan, entry: Revision, deadline: Deadline, le
     if done.ok:
         entry.revision = applied_revision(done) or entry.revision
         return None
-    after = release.history(Deadline(10.0, "asking what Helm did"))
+    try:
+        after = patiently(lambda: release.history(deadline), deadline)
+    except CdError as problem:
+        return Fault("", "", INCONCLUSIVE, f"Helm failed ({reason(done)}), unseen how far: {problem}")
     if not after or after[-1].revision < entry.revision:
+        if "forbidden" in reason(done).lower():
+            raise NotAllowed(f"Helm may not: {reason(done)}", hint="give the deploy credentials that right")
         raise UsageProblem(f"Helm refused, and changed nothing: {reason(done)}", hint="mend the chart or its values")
     return Fault("", "", "Helm", f"Helm failed: {reason(done)}")
 
@@ -213,13 +256,14 @@ def _undo(release: Release, lease: Lease, entry: Revision, state: State, budget:
         lines = gather(run, release.api, environment.namespace, state, run.out, share)
     run.events.emit("verdict", outcome="failed", revision=entry.revision, reason=why)
     if state.faults[0].reason == INCONCLUSIVE and environment.inconclusive == "keep":
-        release.mark(entry, budget, live=True, status=FAILED, reason=why)
+        patiently(lambda: release.mark(entry, budget, live=True, status=FAILED, reason=why), budget)
         return Inconclusive(
             f"revision {entry.revision} cannot be judged: {why}", details=lines, hint="look at the cluster"
         )
-    record, history = release.read(budget)
+    record, history = patiently(lambda: release.read(budget), budget)
     target = record.last_good({each.revision for each in history})
-    _condemn(release, entry, why, target, budget)
+    condemned = target is not None and target.digest != entry.digest and state.faults[0].reason != INCONCLUSIVE
+    patiently(lambda: _record_failure(release, entry, why, condemned, budget), budget)
     if target is None:
         return NeedsPerson(
             f"the rollout of revision {entry.revision} failed, and no verified revision is there to go back to: {why}",
@@ -234,7 +278,7 @@ def _undo(release: Release, lease: Lease, entry: Revision, state: State, budget:
             details=[*lines, *problem.details],
             hint=problem.hint,
         )
-    kept = f"; {entry.digest[:19]} is quarantined" if target.digest != entry.digest else ""
+    kept = f"; {entry.digest[:19]} is quarantined" if condemned else ""
     failed = RolledBack(
         f"the rollout of revision {entry.revision} failed; {environment.release} is back on revision {target.revision} "
         f"(commit {target.commit[:12]}, now revision {back.entry.revision})",
@@ -245,12 +289,12 @@ def _undo(release: Release, lease: Lease, entry: Revision, state: State, budget:
     return failed
 
 
-def _condemn(release: Release, entry: Revision, why: str, target: Revision | None, deadline: Deadline) -> None:
-    """Record the failure, and quarantine the digest where it is not also the one to go back to."""
+def _record_failure(release: Release, entry: Revision, why: str, condemned: bool, deadline: Deadline) -> None:
+    """Record the failure, and quarantine the digest where that is what failed."""
 
     def change(record: Record) -> None:
         record.put(replace(entry, status=FAILED, reason=why))
-        if target is None or target.digest != entry.digest:
+        if condemned:
             kept = {"since": timestamp(), "reason": why, "revision": str(entry.revision)}
             record.quarantine[entry.digest] = kept
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +29,28 @@ def gather(run: Run, api: Api, namespace: str, state: State, out: Path, deadline
     Whatever cannot be had is left out: evidence must never stand in the rollback's way.
     """
     folder = out / "evidence"
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
     lines = [str(fault) for fault in state.faults[:3]]
     suspects = sorted((p for p in state.pods if not pod_ready(p)), key=lambda p: not _blamed(p, state.faults))
     for pod in suspects[:MOST_PODS]:
         try:
-            found = _pod_evidence(api, namespace, pod, deadline)
+            found = _pod_evidence(run, api, namespace, pod, deadline)
         except CdError as problem:
             run.warn(f"no evidence from {pod['metadata']['name']}: {problem.message}")
             continue
         file = folder / f"{pod['metadata']['name']}.json"
-        file.write_text(json.dumps(run.redactor.value(found), ensure_ascii=False, indent=1), encoding="utf-8")
+        try:
+            file.write_text(json.dumps(run.redactor.value(found), ensure_ascii=False, indent=1), encoding="utf-8")
+        except OSError as problem:
+            run.warn(f"the evidence could not be saved: {problem}")
         run.events.emit("evidence", pod=pod["metadata"]["name"], file=str(file), events=found["events"][-5:])
         if len(lines) <= len(state.faults[:3]):
             lines += _shown(found)
     return [run.redactor.text(line) for line in lines]
 
 
-def _pod_evidence(api: Api, namespace: str, pod: Object, deadline: Deadline) -> dict[str, Any]:
+def _pod_evidence(run: Run, api: Api, namespace: str, pod: Object, deadline: Deadline) -> dict[str, Any]:
     name = str(pod["metadata"]["name"])
     selector = f"involvedObject.name={name}"
     events = (api.get(path("events", namespace), deadline, fieldSelector=selector) or {}).get("items") or []
@@ -54,11 +59,11 @@ def _pod_evidence(api: Api, namespace: str, pod: Object, deadline: Deadline) -> 
     ]
     spec = pod.get("spec") or {}
     containers = [str(c["name"]) for kind in ("initContainers", "containers") for c in spec.get(kind) or []]
-    logs = {container: _log(api, namespace, name, container, deadline) for container in containers}
+    logs = {container: _log(run, api, namespace, name, container, deadline) for container in containers}
     return {"pod": name, "status": pod.get("status"), "events": kept, "logs": logs}
 
 
-def _log(api: Api, namespace: str, pod: str, container: str, deadline: Deadline) -> list[str]:
+def _log(run: Run, api: Api, namespace: str, pod: str, container: str, deadline: Deadline) -> list[str]:
     """The longer of the container's own and its predecessor's log: one of them is often gone already."""
     where = path("pods", namespace, pod) + "/log"
     found: list[list[str]] = []
@@ -67,7 +72,7 @@ def _log(api: Api, namespace: str, pod: str, container: str, deadline: Deadline)
             where, deadline, container=container, tailLines=str(LINES), previous=previous, limitBytes="262144"
         )
         if text and not text.startswith(_UNREADABLE):
-            found.append(text.splitlines())
+            found.append(run.redactor.text(text).splitlines())  # whole: a key has many lines
     return max(found, key=len, default=[])
 
 

@@ -137,7 +137,7 @@ class Helm:
     def _call(self, argv: Sequence[str], deadline: Deadline, *, cluster: bool = True) -> Finished:
         quiet = argv[0] in ("template", "get") or "--output=json" in argv
         on_line = None if quiet else self._run.output
-        env = {key: value for key, value in _ENV.items() if value or key in os.environ}
+        env = {**{key: "" for key in os.environ if key.startswith("HELM_KUBE")}, **_ENV}
         stop = self.lease.lost if self.lease and cluster else None
         done = process.run([self.program, *argv], deadline, env=env, on_line=on_line, stop=stop, hint=_HINT)
         if not done.ok and not cluster and any(DISK_FULL in line.lower() for line in done.stderr):
@@ -168,9 +168,18 @@ def _objects(text: str) -> list[Object]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         found = [o for o in yaml.load_all(text, Loader=loader) if isinstance(o, dict)]
-    except yaml.YAMLError as problem:
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
         raise UsageProblem(f"the chart renders to no valid YAML: {problem}", hint="mend the template") from problem
-    return [item for o in found for item in (o.get("items") or [] if o.get("kind") == "List" else [o])]
+    flat = [item for o in found for item in (o.get("items") or [] if o.get("kind") == "List" else [o])]
+    return [o for o in flat if _is_object(o)]
+
+
+def _is_object(o: Any) -> bool:
+    """Whether it has the shape that everything else relies on; the API server would refuse any other."""
+    meta = o.get("metadata") if isinstance(o, dict) else None
+    named = isinstance(meta, dict) and isinstance(meta.get("name"), str) and isinstance(o.get("kind"), str)
+    parts = [o.get("spec"), meta.get("annotations")] if named and isinstance(meta, dict) else [""]
+    return all(part is None or isinstance(part, dict) for part in parts)
 
 
 def _files(values: Sequence[Path]) -> list[str]:

@@ -65,6 +65,8 @@ class Lease:
         while True:
             found = self._api.get(self._where(self.name), self._deadline)
             state = found["metadata"]["resourceVersion"] if found else ""
+            if found is not None and _holder(found) == self._holder:
+                return  # the server wrote it, and the answer was lost on the way
             if state != watched:
                 if watched and _holder(found):
                     raise self._held(found)
@@ -98,8 +100,16 @@ class Lease:
         return True
 
     def _renew(self) -> None:
+        try:
+            self._renew_while_held()
+        finally:
+            if not self._done.is_set():
+                self.lost.set()
+
+    def _renew_while_held(self) -> None:
+        """Renew until we are done, or can no more. Whatever ends it, the lease counts as lost then."""
         good = time.monotonic()
-        while not self._done.wait(RENEW_EVERY):
+        while not self._done.wait(max(0.1, min(RENEW_EVERY, good + GIVE_UP - time.monotonic()))):
             try:
                 deadline = Deadline(max(0.1, GIVE_UP - (time.monotonic() - good)), "renewing the lease")
                 found = self._api.get(self._where(self.name), deadline)
@@ -110,8 +120,6 @@ class Lease:
             except (CdError, Conflict):
                 if time.monotonic() - good > GIVE_UP:
                     break
-        if not self._done.is_set():
-            self.lost.set()
 
     def _write(self, body: Object, deadline: Deadline) -> None:
         self._api.replace(self._where(self.name), body, deadline)

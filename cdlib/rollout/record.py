@@ -15,11 +15,13 @@ from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import Unavailable, UsageProblem
+from cdlib.redact import Redactor
 from cdlib.rollout.api import Api, Conflict, Object, path
 
 SCHEMA = "cd-release/1"
 KEPT = 60  # revisions in the record; at about 700 bytes each far below the 1 MiB of a ConfigMap
 ARCHIVED_AT_ONCE = 20
+LARGEST = 400_000  # characters; a ConfigMap holds 1 MiB, of which a character may take three bytes
 _TRIES = 8
 
 # What becomes of a revision: `verified` means that it was seen healthy while it was live.
@@ -94,7 +96,8 @@ class Record:
         for entry in reversed(self.revisions):
             if not entry.verified or entry.digest in self.quarantine or entry.revision not in present:
                 continue
-            if live is not None and (entry.revision >= live.revision or (live.verified and entry.same_as(live))):
+            # Back means older than what is live came from: after a rollback, the next one never goes forward.
+            if live is not None and (entry.revision >= (live.rollback_of or live.revision) or entry.same_as(live)):
                 continue
             return entry
         return None
@@ -108,8 +111,9 @@ class Record:
 class Records:
     """Reads and writes the record of one release."""
 
-    def __init__(self, api: Api, namespace: str, service: str, release: str) -> None:
+    def __init__(self, api: Api, namespace: str, service: str, release: str, redactor: Redactor | None = None) -> None:
         self._api, self._namespace = api, namespace
+        self._redactor = redactor or Redactor()
         self._service, self._release = service, release
         self.name = f"cd-{release}"
 
@@ -124,6 +128,7 @@ class Records:
             record = self._parse(found)
             change(record)
             self._archive(record, deadline)
+            _redact(record, self._redactor)
             body = self._object(self.name, {"record.json": _dump(record)})
             try:
                 if found is None:
@@ -138,10 +143,15 @@ class Records:
 
     def _archive(self, record: Record, deadline: Deadline) -> None:
         """Move the oldest entries to an object of their own, which nobody can change, before they are dropped."""
-        if len(record.revisions) < KEPT + ARCHIVED_AT_ONCE:
+        many = len(record.revisions) >= KEPT + ARCHIVED_AT_ONCE
+        large = len(record.revisions) > 3 and len(_dump(record)) > LARGEST
+        if not many and not large:
             return
-        old, record.revisions = record.revisions[:ARCHIVED_AT_ONCE], record.revisions[ARCHIVED_AT_ONCE:]
-        name = f"{self.name}-archive-{old[0].revision}"
+        count = ARCHIVED_AT_ONCE if many else len(record.revisions) // 3
+        by_age = sorted(record.revisions, key=lambda entry: entry.at)
+        old = by_age[:count]
+        record.revisions = [entry for entry in record.revisions if entry not in old]
+        name = f"{self.name}-archive-{old[0].revision}-{old[0].run[:8]}"
         body = self._object(name, {"revisions.json": json.dumps([asdict(e) for e in old], ensure_ascii=False)})
         with suppress(Conflict):  # a run that died after this step wrote the same entries
             self._api.create(self._path(), {**body, "immutable": True}, deadline)
@@ -167,6 +177,15 @@ class Records:
                 f"the release record {self._namespace}/{self.name} cannot be read: {problem}",
                 hint="a newer version may have written it: use that one, or restore the ConfigMap",
             ) from problem
+
+
+def _redact(record: Record, redactor: Redactor) -> None:
+    """Reasons come from logs, errors and people; whoever may read ConfigMaps must see no secret in them."""
+    for entry in record.revisions:
+        entry.reason = redactor.text(entry.reason)
+    notes = [*record.quarantine.values(), *([record.hold] if record.hold else [])]
+    for note in notes:
+        note["reason"] = redactor.text(note.get("reason", ""))
 
 
 def _entry(document: dict[str, Any]) -> Revision:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, NeedsPerson, OutOfTime, UsageProblem
+from cdlib.errors import CdError, Held, NeedsPerson, OutOfTime, UsageProblem
+from cdlib.retry import retrying
 from cdlib.rollout.api import Api
 from cdlib.rollout.chart import Rendered, of_interest
 from cdlib.rollout.evidence import gather
@@ -24,6 +27,7 @@ from cdlib.target import Environment
 from cdlib.trigger import Trigger
 from cdlib.units import timestamp
 
+T = TypeVar("T")
 KEPT_FOR_ROLLBACK = 0.4  # of the budget
 
 
@@ -51,7 +55,7 @@ class Release:
     def open(cls, run: Run, service: str, environment: Environment, trigger: Trigger) -> Release:
         """Connect to the environment's cluster. Raises what Api raises."""
         api = Api(environment.kubeconfig, environment.context)
-        records = Records(api, environment.namespace, service, environment.release)
+        records = Records(api, environment.namespace, service, environment.release, run.redactor)
         return cls(run, environment, trigger, api, Helm(run, environment), records)
 
     @property
@@ -172,42 +176,70 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
         replace(environment.verify, helm_test=False, soak=0.0)
     )
     rendered = of_interest(release.helm.manifest(to.revision))
-    requests = plan_requests(verify, rendered.services, environment)
+    requests = _plan_again(release, verify, rendered)
     number = release.history(deadline)[-1].revision + 1
     entry = replace(to, revision=number, status=DEPLOYING, at=timestamp(), by=release.holder, reason=why,
                     run=release.run.events.run_id, rollback_of=to.revision)  # fmt: skip
     release.mark(entry, deadline)
 
     def go() -> Outcome:
-        _apply_rollback(release, entry, deadline)
-        state = judge(release, lease, verify, rendered, requests, deadline)
-        if state.faults:
-            raise _unserving(release, entry, state, deadline)
-        return Outcome("done", release.mark(entry, deadline, live=True, status=VERIFIED), ready_pods(state))
+        try:
+            _apply_rollback(release, lease, entry, deadline)
+            state = judge(release, lease, verify, rendered, requests, deadline)
+            if not state.faults:
+                done = patiently(lambda: release.mark(entry, deadline, live=True, status=VERIFIED), deadline)
+                return Outcome("done", done, ready_pods(state))
+        except (NeedsPerson, Held):
+            raise
+        except Exception as problem:  # whatever it was: Helm has been called, so only 0 or 8 is true
+            lease.require()
+            raise NeedsPerson(
+                f"the rollback to revision {to.revision} could not be followed to its end: {problem}",
+                hint=_look(environment, "helm history"),
+            ) from problem
+        raise _unserving(release, entry, state)
 
     return interrupted(release, entry, go)
 
 
-def _apply_rollback(release: Release, entry: Revision, deadline: Deadline) -> None:
+def patiently(call: Callable[[], T], deadline: Deadline) -> T:
+    """What `call` returns, tried as long as there is time: once Helm has been called, giving up is no help."""
+    return retrying(call, deadline, attempts=1000)
+
+
+def _plan_again(release: Release, verify: Verify, rendered: Rendered) -> list[Request]:
+    """The checks that the old chart can be asked; another must not keep it from coming back."""
+    found: list[Request] = []
+    for check in verify.http:
+        try:
+            found += plan_requests(Verify(http=(check,)), rendered.services, release.environment)
+        except UsageProblem as problem:
+            release.run.warn(problem.message)
+    return found
+
+
+def _apply_rollback(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> None:
     environment, number = release.environment, entry.rollback_of
     with release.run.stage("helm rollback", f"{environment.release} to revision {number}"):
         try:
             done = release.helm.rollback(number, deadline)
             why = "" if done.ok else reason(done)
-        except OutOfTime as problem:
+        except CdError as problem:
+            lease.require()
             why = problem.message
         if why:
             release.mark(entry, Deadline(5.0, "recording the failure"), live=True, status=FAILED, reason=why)
             raise NeedsPerson(
                 f"the rollback to revision {number} failed: {why}", hint=_look(environment, "helm history")
             )
-    release.mark(entry, deadline, live=True)
+    patiently(lambda: release.mark(entry, deadline, live=True), deadline)
 
 
-def _unserving(release: Release, entry: Revision, state: State, deadline: Deadline) -> NeedsPerson:
+def _unserving(release: Release, entry: Revision, state: State) -> NeedsPerson:
     environment, why = release.environment, str(state.faults[0])
     lines = gather(release.run, release.api, environment.namespace, state, release.run.out, Deadline(10.0, "evidence"))
-    release.mark(entry, Deadline(5.0, "recording the failure"), live=True, status=FAILED, reason=why)
+    with suppress(CdError):
+        release.mark(entry, Deadline(5.0, "recording the failure"), live=True, status=FAILED, reason=why)
     return NeedsPerson(
         f"the rollback to revision {entry.rollback_of} does not serve: {why}",
         details=lines,
@@ -244,7 +276,8 @@ def interrupted(release: Release, entry: Revision, doing: Callable[[], Outcome])
     try:
         return doing()
     except KeyboardInterrupt:
-        release.records.update(note, Deadline(3.0, "recording the interruption"))
+        with suppress(CdError):
+            release.records.update(note, Deadline(3.0, "recording the interruption"))
         raise
 
 

@@ -69,9 +69,10 @@ def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool
     with release.lease(budget) as lease:
         record = heal(release, budget)
         target = _choose(release, to, unverified, budget)
-        if target.revision == record.live and target.verified:
-            return Outcome("unchanged", target)
-        release.records.update(lambda record: _hold(record, release.holder, reason), budget)
+        live = record.live_revision
+        if live and live.verified and (target.revision == live.revision or target.same_as(live)):
+            return Outcome("unchanged", live)
+        release.records.update(lambda record: _hold(record, release.holder, reason, str(target.revision)), budget)
         outcome = go_back(release, lease, target, reason, budget)
     if not target.verified:
         run.warn(f"revision {target.revision} had never been verified; it is now, as revision {outcome.entry.revision}")
@@ -109,6 +110,8 @@ def release_digest(release: Release, digest: str, deadline: Deadline) -> Record:
 def _choose(release: Release, to: int | None, unverified: bool, deadline: Deadline) -> Revision:
     record, history = release.read(deadline)
     present = {each.revision for each in history if not each.pending}
+    if to is None and record.hold and record.hold.get("to"):
+        to = int(record.hold["to"])  # a rollback that is under way, or done: a rerun goes to the same place
     if to is None:
         found = record.rollback_target(present)
         if found is None:
@@ -128,5 +131,5 @@ def _choose(release: Release, to: int | None, unverified: bool, deadline: Deadli
     return entry
 
 
-def _hold(record: Record, by: str, reason: str) -> None:
-    record.hold = {"since": timestamp(), "by": by, "reason": reason}
+def _hold(record: Record, by: str, reason: str, to: str = "") -> None:
+    record.hold = {"since": timestamp(), "by": by, "reason": reason, "to": to}

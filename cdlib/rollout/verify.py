@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, OutOfTime, Unavailable, UsageProblem
-from cdlib.rollout.api import Api, Object, path
+from cdlib.errors import OutOfTime, Unavailable, UsageProblem
+from cdlib.rollout.api import Api, Object, first_part, path
 from cdlib.rollout.helm import Helm, reason
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.verdict import INCONCLUSIVE, Fault
@@ -64,7 +64,8 @@ def _plan(check: HttpCheck, services: Sequence[Object], environment: Environment
             f"the HTTP check of {check.path} does not know where to go: {wrong}",
             hint=f"name one by `service`: {', '.join(names) or 'the chart must have one'}",
         )
-    ports = [p for s in services if s["metadata"]["name"] == name for p in s["spec"].get("ports") or []]
+    specs = [s.get("spec") or {} for s in services if s["metadata"]["name"] == name]
+    ports = [p for spec in specs for p in spec.get("ports") or [] if isinstance(p, dict) and "port" in p]
     numbers = [p["port"] for p in ports if check.port in ("", p.get("port"), p.get("name"))]
     if not numbers:
         raise UsageProblem(
@@ -101,10 +102,11 @@ def _ask(api: Api, request: Request, deadline: Deadline) -> tuple[int, str]:
     try:
         with requests.Session() as session:
             session.trust_env = False  # no ~/.netrc: a check must not carry credentials
-            answer = session.get(request.where, timeout=min(10.0, max(0.1, deadline.left)), allow_redirects=False)
+            limit = min(10.0, max(0.1, deadline.left))
+            with session.get(request.where, timeout=limit, allow_redirects=False, stream=True) as answer:
+                return answer.status_code, first_part(answer.iter_content(8192), deadline)
     except requests.RequestException as problem:
         raise Unavailable(f"no answer: {type(problem).__name__}") from problem
-    return answer.status_code, answer.text[: 256 * 1024]
 
 
 def _wrong(check: HttpCheck, status: int, body: str) -> str:
@@ -122,13 +124,16 @@ def _soak(
     end = time.monotonic() + seconds
     while True:
         lease.require()
+        over = time.monotonic() >= end
         try:
             state = look(api, namespace, workloads, deadline)
-        except CdError as problem:
-            return (Fault("", "", INCONCLUSIVE, f"the soak could not be watched: {problem.message}"),)
+        except Unavailable as problem:
+            if over:
+                return (Fault("", "", INCONCLUSIVE, f"the soak's end could not be seen: {problem.message}"),)
+            continue  # a silent API server says nothing of the service
         if state.faults:
             return state.faults
-        if time.monotonic() >= end:
+        if over:
             break
         time.sleep(min(LOOK_EVERY * 2, max(0.0, end - time.monotonic())))
     if not state.complete:

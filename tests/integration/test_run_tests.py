@@ -16,6 +16,9 @@ from images import HOSTILE, Workshop, new_workshop
 
 from lab.testing import Repository, RunningLab
 
+# They look at all of the Engine's test containers, so no two of them may run at once.
+pytestmark = pytest.mark.xdist_group("test-containers")
+
 PASSED = '<testsuite><testcase classname="a.B" name="one"/></testsuite>'
 PASS = f"mkdir -p /reports; echo '{PASSED}' > /reports/a.xml"
 

@@ -11,7 +11,7 @@ from stand_ins import Fault, Seen, Server
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProblem
-from cdlib.rollout.api import Api, Conflict, path
+from cdlib.rollout.api import Api, Conflict, first_part, path
 
 WHERE = path("configmaps", "ns", "name")
 
@@ -110,6 +110,18 @@ def test_a_namespace_that_is_missing_is_told_on_the_first_write(api: Api, server
     server.faults.append(Fault("POST", "/api/v1/namespaces/ns/configmaps", 404, status("namespaces not found")))
     with pytest.raises(UsageProblem, match="has no"):
         api.create(path("configmaps", "ns"), {}, Deadline(5))
+
+
+def test_an_answer_without_end_is_cut_and_one_that_drips_ends_with_the_deadline() -> None:
+    assert len(first_part(iter(lambda: b"x" * 8192, b""), Deadline(5))) == 256 * 1024
+    with pytest.raises(OutOfTime):
+        first_part(iter(lambda: b"x", b""), Deadline(0.05))
+
+
+def test_an_answer_that_is_no_json_is_told(api: Api, server: Server) -> None:
+    server.faults.append(Fault("GET", WHERE, 200, b"<html>", {"Content-Type": "text/html"}))
+    with pytest.raises(Unavailable, match="no JSON"):
+        api.get(WHERE, Deadline(5))
 
 
 def test_names_cannot_lead_elsewhere() -> None:

@@ -139,6 +139,25 @@ def test_values_that_lead_outside_are_refused(folder: Path, git: Any) -> None:
         prepare(folder, Deploy(values=("leak.yaml",)))
 
 
+def test_a_name_with_a_comma_names_one_file(folder: Path, git: Any) -> None:
+    name = "values.yaml,/etc/passwd"
+    (folder / "values.yaml,/etc").mkdir(parents=True)
+    (folder / name).write_text("a: 3\n")
+    git(folder)
+    run = Run("helm-deploy", Deadline(30))
+    with prepare_chart(run, NoHelm(), open_source(folder), Deploy(values=(name,)), target(), environment()) as chart:  # type: ignore[arg-type]
+        assert [file.read_text() for file in chart.values] == ["a: 3\n"]
+        assert not any("," in str(file) for file in chart.values)
+
+
+@pytest.mark.parametrize(
+    "chart", ["oci://good.example.org/charts/../other:1", "oci://good.example.org/charts/%2e%2e/x:1"]
+)
+def test_a_chart_cannot_climb_out_of_what_is_allowed(folder: Path, chart: str) -> None:
+    with pytest.raises(UsageProblem, match="not among the charts"):
+        prepare(folder, Deploy(chart=chart), None, "oci://good.example.org/charts")
+
+
 @pytest.mark.parametrize("path", ["../chart", "/etc", "missing", ".."])
 def test_a_chart_that_is_not_the_services_is_refused(folder: Path, path: str) -> None:
     with pytest.raises(UsageProblem):

@@ -58,9 +58,12 @@ def test_a_revision_that_helm_has_dropped_is_no_target() -> None:
 def test_going_back_means_something_else_than_what_is_live() -> None:
     first = entry(1)
     again = replace(first, revision=3, rollback_of=1)
-    target = record(first, entry(2), again).rollback_target({1, 2, 3})
+    assert record(first, entry(2), again).rollback_target({1, 2, 3}) is None, "that would be forward again"
+    target = record(entry(1), entry(2), entry(3), replace(entry(2), revision=4, rollback_of=2)).rollback_target(
+        {1, 2, 3, 4}
+    )
     assert target is not None
-    assert target.revision == 2
+    assert target.revision == 1
 
 
 def test_a_failed_rollout_goes_back_to_the_newest_verified() -> None:

@@ -151,6 +151,36 @@ def test_only_a_verified_step_forward_is_taken(web: Deployment) -> None:
     assert "helm-rollback" in refused.err
 
 
+def test_a_live_commit_that_git_does_not_know_is_no_step_forward(web: Deployment) -> None:
+    assert web.deploy().code == 0
+    web.git("checkout", "-q", "--orphan", "elsewhere")
+    web.commit(text="unrelated")
+    web.git("branch", "-q", "-D", "master")
+    web.git("reflog", "expire", "--expire=now", "--all")
+    web.git("gc", "-q", "--prune=now")
+    refused = web.deploy()
+    assert refused.code == 6, refused.err
+    assert "git does not know" in refused.err
+    assert web.deploy("--unrelated").code == 0
+
+
+def test_what_cannot_be_judged_goes_back(web: Deployment) -> None:
+    good = web.git("rev-parse", "HEAD")
+    assert web.deploy().code == 0
+    garbage = "self.send_response(200); self.send_header('Content-Encoding', 'gzip'); self.end_headers(); self.wfile.write(b'x')"
+    program = (
+        "import http.server\nclass H(http.server.BaseHTTPRequestHandler):\n"
+        f"    def do_GET(self):\n        {garbage}\nhttp.server.ThreadingHTTPServer(('', 8080), H).serve_forever()\n"
+    )
+    web.cd["deploy"]["verify"] = {"http": [{"path": "/healthz", "contains": "bread"}]}
+    (web.folder / ".cd").mkdir(exist_ok=True)
+    (web.folder / ".cd" / "evidence").write_text("a file in the way")
+    web.commit(program=program)
+    failed = web.deploy()
+    assert failed.code == 7, failed.err
+    assert web.serving()["revision"] == good
+
+
 @pytest.mark.parametrize("policy", ["reviewed", "signed"])
 def test_a_policy_without_a_permit_fails_closed(web: Deployment, policy: str) -> None:
     web.targets["environments"]["test"]["policy"] = policy

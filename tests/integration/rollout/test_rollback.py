@@ -49,6 +49,15 @@ def test_without_a_number_it_goes_to_the_last_that_worked(history: tuple[Deploym
     assert web.serving()["revision"] == commits[1]
 
 
+def test_a_rerun_stays_where_the_first_run_went(history: tuple[Deployment, list[str]]) -> None:
+    web, commits = history
+    assert web.run("helm-rollback").result["commit"] == commits[1]
+    again = web.run("helm-rollback")
+    assert (again.code, again.result["outcome"]) == (0, "unchanged"), again.err
+    assert web.run("helm-rollback", "--to", "2").result["outcome"] == "unchanged"
+    assert web.serving()["revision"] == commits[1]
+
+
 def test_revisions_that_never_worked_are_not_gone_back_to(web: Deployment) -> None:
     good = web.git("rev-parse", "HEAD")
     assert web.deploy().code == 0
