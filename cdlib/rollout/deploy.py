@@ -214,7 +214,7 @@ def _undo_whatever(release: Release, lease: Lease, entry: Revision, state: State
     except Exception as problem:
         lease.require()
         return NeedsPerson(
-            f"the rollout of revision {entry.revision} failed ({state.faults[0]}), and it could not be undone: {problem}",
+            f"the rollout of revision {entry.revision} failed ({state.faults[0]}), and is not undone: {problem}",
             hint=f"look at: helm history -n {release.environment.namespace} {release.environment.release}",
         )
 
