@@ -17,11 +17,12 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, OutOfTime, UsageProblem
@@ -111,8 +112,7 @@ def run(
     started = time.monotonic()
     deadline.require(f"starting {words[0]}")
     out, err = _Stream(on_line, keep=True), _Stream(on_line, keep=False)
-    # A signal that came while the child is being made would leave it to itself: it waits until we can end it.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+    later = _Later()
     try:
         child = subprocess.Popen(
             (find(words[0], hint=hint, env=env), *words[1:]),
@@ -122,22 +122,23 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=_in_child(os.getpid(), mask),
+            preexec_fn=_die_with(os.getpid()) if _libc else None,
         )
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            if isinstance(stdin, bytes):
-                threading.Thread(target=_feed, args=(child, stdin), daemon=True).start()
-            _pump(child, {child.stdout: out, child.stderr: err}, deadline, stop)
-        except BaseException:
-            _end(child)
-            raise
-        finally:
-            for pipe in (child.stdout, child.stderr):
-                if pipe:
-                    pipe.close()
+    except BaseException:
+        later.now()
+        raise
+    try:
+        later.now()
+        if isinstance(stdin, bytes):
+            threading.Thread(target=_feed, args=(child, stdin), daemon=True).start()
+        _pump(child, {child.stdout: out, child.stderr: err}, deadline, stop)
+    except BaseException:
+        _end(child)
+        raise
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for pipe in (child.stdout, child.stderr):
+            if pipe:
+                pipe.close()
     if out.size > KEPT_STDOUT:
         raise CdError(f"{words[0]} printed more than {KEPT_STDOUT} bytes")
     text = b"".join(out.whole).decode("utf-8", "replace")
@@ -168,17 +169,43 @@ def start(
         )
 
 
-def _in_child(parent: int, mask: Iterable[int]) -> Callable[[], None]:
-    """What the child does between fork and exec: hears signals again, and is to be killed when its parent dies."""
+class _Later:
+    """Holds interruptions back from when it is made until `now`.
 
-    def prepare() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if _libc is not None:
-            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # the parent died before we could ask
-                os._exit(127)
+    A signal that raised while a child is being made would leave the child to itself. Blocking it would not do:
+    another thread takes it then, and Python still runs the handler in this one.
+    """
 
-    return prepare
+    def __init__(self) -> None:
+        self._came: list[tuple[int, FrameType | None]] = []
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python runs handlers in the main thread only
+        for signum in _INTERRUPTIONS:
+            handler = signal.getsignal(signum)
+            if callable(handler):
+                self._handlers[signum] = handler
+                signal.signal(signum, lambda number, frame: self._came.append((number, frame)))
+
+    def now(self) -> None:
+        """Let interruptions through again, the first that came meanwhile at once."""
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
+        if self._came:
+            number, frame = self._came[0]
+            self._handlers[number](number, frame)
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    """What the child does between fork and exec: asks the kernel to be killed when its parent dies."""
+
+    def ask() -> None:
+        assert _libc is not None
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # the parent died before we could ask
+            os._exit(127)
+
+    return ask
 
 
 def _feed(child: subprocess.Popen[bytes], data: bytes) -> None:
