@@ -16,9 +16,6 @@ from images import HOSTILE, Workshop, new_workshop
 
 from lab.testing import Repository, RunningLab
 
-# They look at all of the Engine's test containers, so no two of them may run at once.
-pytestmark = pytest.mark.xdist_group("test-containers")
-
 PASSED = '<testsuite><testcase classname="a.B" name="one"/></testsuite>'
 PASS = f"mkdir -p /reports; echo '{PASSED}' > /reports/a.xml"
 
@@ -235,6 +232,7 @@ def test_no_docker_and_a_folder_that_points_elsewhere(work: Workshop, tmp_path: 
     (work.folder / ".cd" / "reports").symlink_to(tmp_path)
     done = work.run("run-tests")
     assert done.code == 2 and "symbolic link" in done.problem[0]
+    (work.folder / ".cd" / "reports").unlink()
     work.env["DOCKER_HOST"] = "unix:///nonexistent/docker.sock"
     done = work.run("run-tests")
     assert done.code == 69 and "no Docker Engine answers" in done.problem[0]
