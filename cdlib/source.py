@@ -63,19 +63,15 @@ class Source:
 
     def contains(self, ancestor: str) -> bool | None:
         """Whether `ancestor` is this commit or one before it; None where git does not know it."""
-        asked = process.run(
-            ["git", "-C", self.folder, "merge-base", "--is-ancestor", ancestor, self.commit],
-            _limit(),
-            env=_ENV,
-        )
-        return {0: True, 1: False}.get(asked.returncode)
+        return self._is_ancestor(ancestor, self.commit)
 
     def is_before(self, other: str) -> bool | None:
         """Whether this commit is an ancestor of `other`; None where git does not know `other`."""
-        asked = process.run(
-            ["git", "-C", self.folder, "merge-base", "--is-ancestor", self.commit, other], _limit(), env=_ENV
-        )
-        return {0: True, 1: False}.get(asked.returncode)
+        return self._is_ancestor(self.commit, other)
+
+    def _is_ancestor(self, older: str, newer: str) -> bool | None:
+        argv = ["git", "-C", str(self.folder), "merge-base", "--is-ancestor", older, newer]
+        return {0: True, 1: False}.get(process.run(argv, _limit(), env=_ENV).returncode)
 
     @contextmanager
     def files(self) -> Iterator[Path]:

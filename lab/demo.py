@@ -124,8 +124,10 @@ def play(root: Path, environment: Mapping[str, str]) -> None:
     """The whole demo, below `root`, against the servers that `environment` names. Raises at the first surprise."""
     started, console = time.monotonic(), Console(sys.stdout)
     demo = _prepare(root / "demo", environment, console)
-    for play_scene in (_first_version, _second_version, _crashing_version, _back_to_the_first):
-        play_scene(demo)
+    _good_version(demo, 1, "The first version", "1. The first version, from a commit to serving")
+    _good_version(demo, 2, "The second version", "2. A second version, the same way")
+    _crashing_version(demo)
+    _back_to_the_first(demo)
     _table(demo)
     console.line("ok", "", f"demo: ok in {time.monotonic() - started:.0f} s")
 
@@ -149,22 +151,13 @@ def _prepare(folder: Path, environment: Mapping[str, str], console: Console) -> 
     return demo
 
 
-def _first_version(demo: Demo) -> None:
-    _title(demo, "1. The first version, from a commit to serving")
-    (demo.service / "VERSION").write_text(_version(demo, 1) + "\n", encoding="utf-8")
-    demo.commit("The first version")
-    _build_to_publish(demo, "v1")
-    demo.step("v1", "helm-deploy")
-    demo.ask(_version(demo, 1))
-
-
-def _second_version(demo: Demo) -> None:
-    _title(demo, "2. A second version, the same way")
-    (demo.service / "VERSION").write_text(_version(demo, 2) + "\n", encoding="utf-8")
-    demo.commit("The second version")
-    _build_to_publish(demo, "v2")
-    demo.step("v2", "helm-deploy")
-    demo.ask(_version(demo, 2))
+def _good_version(demo: Demo, number: int, message: str, title: str) -> None:
+    _title(demo, title)
+    (demo.service / "VERSION").write_text(_version(demo, number) + "\n", encoding="utf-8")
+    demo.commit(message)
+    _build_to_publish(demo, f"v{number}")
+    demo.step(f"v{number}", "helm-deploy")
+    demo.ask(_version(demo, number))
 
 
 def _crashing_version(demo: Demo) -> None:
