@@ -30,8 +30,9 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
     """
     from cdlib.documents import read_all
     from cdlib.image.published import find_published
-    from cdlib.rollout.deploy import Wish, deploy
+    from cdlib.rollout.deploy import deploy
     from cdlib.rollout.permit import require_permit
+    from cdlib.rollout.planning import Wish
     from cdlib.rollout.release import Release
     from cdlib.service import read_service
     from cdlib.source import open_source

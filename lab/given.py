@@ -65,18 +65,19 @@ def answers(what: str, where: str) -> bool:
 
 def kubernetes_answers(kubeconfig: str) -> bool:
     """Whether the cluster of a kubeconfig answers at all; that it may refuse us is an answer too."""
-    import httpx2
-    from lightkube import ApiError, Client, KubeConfig
-    from lightkube.core.exceptions import ConfigError
-    from lightkube.resources.core_v1 import Namespace
+    from cdlib.deadline import Deadline
+    from cdlib.errors import CdError
+    from cdlib.rollout.connection import Connection
+    from cdlib.rollout.kubeconfig import read_cluster
 
-    first = next((part for part in kubeconfig.split(os.pathsep) if Path(part).exists()), "")
+    first = next((Path(part) for part in kubeconfig.split(os.pathsep) if Path(part).exists()), None)
+    if first is None:
+        return False
     try:
-        client = Client(config=KubeConfig.from_file(first), timeout=httpx2.Timeout(_PATIENCE))
-        client.get(Namespace, "default")
-    except ApiError:
-        return True
-    except (httpx2.HTTPError, ConfigError, OSError, ValueError):
+        with contextlib.closing(Connection(read_cluster(first, None))) as connection:
+            deadline = Deadline(_PATIENCE, "asking the given cluster")
+            connection.exchange("GET", "/api/v1/namespaces/default", deadline, params={}, headers={})
+    except CdError:
         return False
     return True
 

@@ -1,43 +1,30 @@
-"""The Kubernetes API as plain JSON.
-
-lightkube reads the kubeconfig and sets up TLS and authentication; requests and answers stay the dicts that the
-API documents, because verdicts are judged on exactly those (docs/decisions/0003-kubernetes-client.md).
-"""
+"""The Kubernetes API as plain JSON: objects stay the dicts that it documents, because verdicts are judged on those."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
 from cdlib.retry import retrying
+from cdlib.rollout.connection import CALL, Answer, Connection, first_part
+from cdlib.rollout.kubeconfig import read_cluster
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
 
 Object = dict[str, Any]
-CALL = 15.0  # seconds for one request; the API server itself gives up after 60
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-
-
-# What lightkube lets through where a kubeconfig is not what it should be.
-_UNUSABLE = (OSError, LookupError, TypeError, ValueError, AttributeError, AssertionError)
+_JSON = "application/json"
 
 
 class Conflict(Exception):
     """The object has changed since it was read, or exists already (409)."""
-
-
-def first_part(pieces: Iterable[bytes], deadline: Deadline, most: int = 256 * 1024) -> str:
-    """The first `most` bytes of an answer as text; OutOfTime where they take longer than `deadline`."""
-    found = b""
-    for piece in pieces:
-        found += piece
-        if len(found) >= most:
-            break
-        deadline.require("reading the service's answer")
-    return found[:most].decode("utf-8", "replace")
 
 
 def path(kind: str, namespace: str, name: str = "", *, group: str = "") -> str:
@@ -49,41 +36,24 @@ def path(kind: str, namespace: str, name: str = "", *, group: str = "") -> str:
 class Api:
     """One cluster. Every call is bounded by CALL and by the deadline it is given."""
 
-    def __init__(self, kubeconfig: Path | None, context: str | None) -> None:
-        from lightkube.config.client_adapter import Client, ConnectionParams
-        from lightkube.config.kubeconfig import KubeConfig
-        from lightkube.core.exceptions import ConfigError
-        from yaml import YAMLError
-
-        where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
-        hint = "check the environment's kubeconfig and context in targets.yaml, or KUBECONFIG"
-        try:
-            # Helm would look in the same order: never at another cluster than we do.
-            known = kubeconfig or (os.environ.get("KUBECONFIG") or None)
-            usual = Path("~/.kube/config").expanduser()
-            file = known or (usual if usual.exists() else None)
-            config = KubeConfig.from_file(str(file)) if file else KubeConfig.from_env()
-            chosen = config.get(context_name=context)
-            if chosen is None:
-                raise UsageProblem(f"the kubeconfig {where} has no context {context or 'that is current'}", hint=hint)
-            self.server = str(chosen.cluster.server)
-            self._client = Client(chosen, ConnectionParams(trust_env=False))
-        except (
-            ConfigError,
-            YAMLError,
-            OSError,
-            LookupError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            AssertionError,
-        ) as problem:
-            said = str(problem).splitlines() or [type(problem).__name__]
-            raise UsageProblem(f"the kubeconfig {where} cannot be used: {said[0]}", hint=hint) from problem
+    def __init__(
+        self, kubeconfig: Path | None, context: str | None, hide: Callable[[Iterable[str]], None] = lambda _: None
+    ) -> None:
+        """Read the kubeconfig; `hide` is told of every secret before it travels. Raises UsageProblem."""
+        cluster = read_cluster(kubeconfig, context)
+        self.server = cluster.server
+        self._connection = Connection(cluster, hide)
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._connection.close()
+
+    def version(self, deadline: Deadline) -> str:
+        """The server's version, such as v1.34.4; empty where it does not say."""
+        try:
+            return str((self.get("/version", deadline) or {}).get("gitVersion", ""))
+        except NotAllowed:
+            return ""
 
     def get(self, where: str, deadline: Deadline, *, accept: str = "", **params: str) -> Object | None:
         """The object or list at `where`; None where there is none."""
@@ -104,21 +74,36 @@ class Api:
     def text(self, where: str, deadline: Deadline, **params: str) -> str | None:
         """A text answer, such as a container's log; None where it is refused or missing (400, 404)."""
         answer = self._send("GET", where, deadline, params=params, allowed=(200, 400, 404))
-        return answer.text if answer.status_code == 200 else None
+        return answer.body.decode("utf-8", "replace") if answer.status == 200 else None
 
     def fetch(self, where: str, deadline: Deadline) -> tuple[int, str]:
         """Status and the first 256 KiB of one GET, for requests through the API to a service. Never retried.
 
         The service may be hostile: an answer without end is cut, and one that drips ends with the deadline.
         """
-        import httpx2
+        share = deadline.part(CALL, "one answer")
+        headers = {"Accept-Encoding": "identity"}
+        with self._connection.opened("GET", where, share, params={}, headers=headers) as response:
+            body = first_part(self._connection.pieces(response, share), share)
+            response.close()
+            return response.status, body
 
-        limit = min(CALL, deadline.require("asking the service"))
-        try:
-            with self._client.stream("GET", where, timeout=limit, headers={"Accept-Encoding": "identity"}) as answer:
-                return answer.status_code, first_part(answer.iter_raw(8192), deadline.part(limit, "one answer"))
-        except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
-            raise Unavailable(f"no answer: {problem or type(problem).__name__}") from problem
+    @contextmanager
+    def stream(self, where: str, deadline: Deadline, silence: float,
+               **params: str) -> Iterator[tuple[BaseHTTPResponse, Iterator[bytes]]]:  # fmt: skip
+        """An answer that goes on and on, such as a watch, with its pieces as they come. Never retried.
+
+        `silence` is the longest wait between two pieces, in seconds. Raises as `get` does.
+        """
+        headers = {"Accept": _JSON}
+        with self._connection.opened(
+            "GET", where, deadline, params=params, headers=headers, silence=silence
+        ) as response:
+            pieces = self._connection.pieces(response, deadline)
+            if response.status != 200:
+                raise self._problem("GET", where, Answer(response.status, response.headers, b"".join(pieces)))
+            yield response, pieces
+            response.close()
 
     def _written(self, where: str, answer: Object | None) -> Object:
         if answer is None:
@@ -128,48 +113,37 @@ class Api:
     def _json(self, method: str, where: str, deadline: Deadline, *, body: Object | None = None,
               params: dict[str, str] | None = None, accept: str = "") -> Object | None:  # fmt: skip
         answer = self._send(method, where, deadline, body=body, params=params or {}, accept=accept)
-        if answer.status_code == 404:
+        if answer.status == 404:
             return None
         try:
-            found: Object = answer.json()
+            found: Object = json.loads(answer.body)
         except ValueError as problem:
             raise Unavailable(
                 f"{self.server} answers {method} {where} with no JSON", hint="see what is in between"
             ) from problem
         return found
 
-    def _send(self, method: str, where: str, deadline: Deadline, *, params: dict[str, str], body: Object | None = None,
-              accept: str = "", allowed: tuple[int, ...] = (200, 201, 202, 404)) -> Any:  # fmt: skip
-        def attempt() -> Any:
-            answer = self._once(method, where, deadline, params, body, accept or "application/json")
-            if answer.status_code not in allowed:
+    def _send(self, method: str, where: str, deadline: Deadline, *, params: Mapping[str, str],
+              body: Object | None = None, accept: str = "",
+              allowed: tuple[int, ...] = (200, 201, 202, 404)) -> Answer:  # fmt: skip
+        headers = {"Accept": accept or _JSON, **({"Content-Type": _JSON} if body is not None else {})}
+        data = None if body is None else json.dumps(body).encode()
+
+        def attempt() -> Answer:
+            answer = self._connection.exchange(method, where, deadline, params=params, headers=headers, body=data)
+            if answer.status not in allowed:
                 raise self._problem(method, where, answer)
             return answer
 
         return retrying(attempt, deadline)
 
-    def _once(self, method: str, where: str, deadline: Deadline, params: dict[str, str],
-              body: Object | None, accept: str) -> Any:  # fmt: skip
-        import httpx2
-
-        limit = min(CALL, deadline.require("asking the Kubernetes API"))
-        try:
-            return self._client.request(
-                method, where, params=params, json=body, timeout=limit, headers={"Accept": accept}
-            )
-        except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
-            raise Unavailable(
-                f"the Kubernetes API at {self.server} cannot be reached: {problem or type(problem).__name__}",
-                hint="see that the cluster runs, and that this machine reaches it",
-            ) from problem
-
-    def _problem(self, method: str, where: str, answer: Any) -> Exception:
+    def _problem(self, method: str, where: str, answer: Answer) -> Exception:
         """The error for an answer that is none of those expected."""
         try:
-            said = str(answer.json().get("message", ""))
-        except ValueError:
-            said = answer.text[:200]
-        status, what = answer.status_code, f"{method} {where} on {self.server}"
+            said = str(json.loads(answer.body)["message"])
+        except (ValueError, LookupError, TypeError):
+            said = answer.body[:200].decode("utf-8", "replace")
+        status, what = answer.status, f"{method} {where} on {self.server}"
         if status == 409:
             return Conflict(said)
         if status in (401, 403):

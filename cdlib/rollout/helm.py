@@ -29,10 +29,14 @@ _ENV = {"HELM_DRIVER": "secret", "HELM_NAMESPACE": "", "HELM_KUBECONTEXT": "", "
 
 @dataclass(frozen=True)
 class HelmRevision:
-    """One revision as Helm's own records have it; `status` is deployed, failed, pending-upgrade, …"""
+    """One revision as Helm's own records have it; `status` is deployed, failed, pending-upgrade, …
+
+    `uid` is that of the record itself: after an uninstall, the numbers begin at 1 again.
+    """
 
     revision: int
     status: str
+    uid: str = ""
 
     @property
     def pending(self) -> bool:
@@ -58,10 +62,14 @@ class Helm:
         if match is None or (int(match[1]), int(match[2])) < (3, 14):
             raise UsageProblem(f"{self.program} is {said or 'no Helm'}", hint=_HINT)
 
-    def render(self, chart: Path, values: Sequence[Path]) -> list[Object]:
-        """The objects that the chart renders to. Raises UsageProblem where it does not render."""
+    def render(self, chart: Path, values: Sequence[Path], *, upgrade: bool, kube_version: str) -> list[Object]:
+        """The objects that the chart renders to, as far as that shows without the cluster.
+
+        `kube_version` may be empty. Raises UsageProblem where the chart does not render.
+        """
         release = self._environment.release
         argv = ["template", release, str(chart), "--namespace", self._environment.namespace, *_files(values)]
+        argv += [*(["--is-upgrade"] if upgrade else []), *(["--kube-version", kube_version] if kube_version else [])]
         done = self._call(argv, self._run.deadline.part(_QUICK, "helm template"), cluster=False)
         if not done.ok:
             self.require_version()
@@ -87,8 +95,8 @@ class Helm:
         where = path("secrets", self._environment.namespace)
         selector = f"owner=helm,name={self._environment.release}"
         found = api.get(where, deadline, accept=METADATA_ONLY, labelSelector=selector) or {"items": []}
-        labels = (item["metadata"].get("labels", {}) for item in found.get("items") or [])
-        known = (HelmRevision(int(each["version"]), str(each["status"])) for each in labels)
+        stored = ((item["metadata"].get("labels", {}), item["metadata"]) for item in found.get("items") or [])
+        known = (HelmRevision(int(label["version"]), str(label["status"]), str(meta["uid"])) for label, meta in stored)
         return sorted(known, key=lambda each: each.revision)
 
     def upgrade_argv(self, chart: Path, values: Sequence[Path], deadline: Deadline) -> list[str]:
@@ -145,13 +153,16 @@ class Helm:
         return done
 
 
-def applied_revision(done: Finished) -> int:
-    """The revision that `helm upgrade --output=json` says it made; 0 where it says nothing."""
+def applied(done: Finished) -> tuple[int, list[Object]]:
+    """The revision that `helm upgrade --output=json` says it made, and its objects; 0 and none where it says nothing.
+
+    What was applied may differ from what `helm template` rendered: a chart can look things up in the cluster.
+    """
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
-        return int(answer.get("version", 0))
+        return int(answer.get("version", 0)), _objects(str(answer.get("manifest") or ""))
     except (ValueError, AttributeError):
-        return 0
+        return 0, []
 
 
 def reason(done: Finished) -> str:

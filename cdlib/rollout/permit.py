@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdlib.errors import Refused
-from cdlib.rollout.deploy import Guard, Plan
+from cdlib.rollout.planning import Guard, Plan
 from cdlib.rollout.record import Record
 from cdlib.target import Environment
 

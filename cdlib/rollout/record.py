@@ -49,6 +49,7 @@ class Revision:
     reason: str = ""
     checks: list[dict[str, Any]] = field(default_factory=list)  # the HTTP checks that it was verified by
     workloads: list[list[str]] = field(default_factory=list)  # [kind, name] of each
+    helm_uid: str = ""  # of Helm's own record; empty until Helm has applied it
 
     @property
     def verified(self) -> bool:
@@ -81,6 +82,21 @@ class Record:
     def live_revision(self) -> Revision | None:
         """What is live, as far as the record knows."""
         return self.find(self.live)
+
+    def forget_former(self, present: dict[int, str]) -> None:
+        """Leave out entries of an earlier life of the release: after an uninstall, Helm's numbers begin again.
+
+        `present` are the revisions that Helm has, with the uid of each. A number above all of them can only be
+        of an earlier life, or of a run that has not come to Helm yet.
+        """
+        newest = max(present, default=0)
+
+        def former(entry: Revision) -> bool:
+            if entry.revision > newest:
+                return entry.status not in (DEPLOYING, INTERRUPTED)
+            return bool(entry.helm_uid) and present.get(entry.revision, entry.helm_uid) != entry.helm_uid
+
+        self.revisions = [entry for entry in self.revisions if not former(entry)]
 
     def put(self, entry: Revision) -> None:
         """Add an entry, or replace the one of the same Helm revision."""
@@ -116,15 +132,22 @@ class Records:
         self._redactor = redactor or Redactor()
         self._service, self._release = service, release
         self.name = f"cd-{release}"
+        self._known: Object | None = None  # as it was read or written last
 
     def read(self, deadline: Deadline) -> Record:
         """The record; an empty one where there is none yet."""
-        return self._parse(self._api.get(self._path(self.name), deadline))
+        self._known = self._api.get(self._path(self.name), deadline)
+        return self._parse(self._known)
 
     def update(self, change: Callable[[Record], None], deadline: Deadline) -> Record:
-        """Apply `change` to the record and write it; on a conflict to a fresh reading of it, again."""
-        for _ in range(_TRIES):
-            found = self._api.get(self._path(self.name), deadline)
+        """Apply `change` to the record and write it; on a conflict to a fresh reading of it, again.
+
+        The first try goes by what was read or written last, which the server compares by its resourceVersion.
+        """
+        for number in range(_TRIES):
+            if number or self._known is None:
+                self._known = self._api.get(self._path(self.name), deadline)
+            found = self._known
             record = self._parse(found)
             change(record)
             self._archive(record, deadline)
@@ -132,10 +155,10 @@ class Records:
             body = self._object(self.name, {"record.json": _dump(record)})
             try:
                 if found is None:
-                    self._api.create(self._path(), body, deadline)
+                    self._known = self._api.create(self._path(), body, deadline)
                 else:
                     body["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
-                    self._api.replace(self._path(self.name), body, deadline)
+                    self._known = self._api.replace(self._path(self.name), body, deadline)
             except Conflict:
                 continue
             return record

@@ -1,28 +1,24 @@
-"""One release in one environment, and what deploy and rollback both do with it."""
+"""One release in one environment, as deploy and rollback both work on it."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, Held, NeedsPerson, OutOfTime, UsageProblem
+from cdlib.errors import CdError, UsageProblem
 from cdlib.retry import retrying
 from cdlib.rollout.api import Api
-from cdlib.rollout.chart import Rendered, of_interest
-from cdlib.rollout.evidence import gather
-from cdlib.rollout.helm import Helm, HelmRevision, reason
+from cdlib.rollout.helm import Helm, HelmRevision
 from cdlib.rollout.lease import Lease
-from cdlib.rollout.record import DEPLOYING, FAILED, INTERRUPTED, UNJUDGED, VERIFIED, Record, Records, Revision
-from cdlib.rollout.verdict import INCONCLUSIVE, Fault, State, pod_ready
-from cdlib.rollout.verify import Request, check_release, plan_requests
-from cdlib.rollout.workloads import wait
+from cdlib.rollout.record import DEPLOYING, INTERRUPTED, Record, Records, Revision
+from cdlib.rollout.verdict import State, pod_ready
 from cdlib.run import Run
-from cdlib.service import HttpCheck, Verify
+from cdlib.service import Verify
 from cdlib.target import Environment
 from cdlib.trigger import Trigger
 from cdlib.units import timestamp
@@ -54,7 +50,7 @@ class Release:
     @classmethod
     def open(cls, run: Run, service: str, environment: Environment, trigger: Trigger) -> Release:
         """Connect to the environment's cluster. Raises what Api raises."""
-        api = Api(environment.kubeconfig, environment.context)
+        api = Api(environment.kubeconfig, environment.context, run.redactor.hide)
         records = Records(api, environment.namespace, service, environment.release, run.redactor)
         return cls(run, environment, trigger, api, Helm(run, environment), records)
 
@@ -81,6 +77,7 @@ class Release:
     def read(self, deadline: Deadline) -> tuple[Record, list[HelmRevision]]:
         """The record and Helm's history; what Helm applied last is live, whatever the record had time to say."""
         record, history = self.records.read(deadline), self.history(deadline)
+        record.forget_former({each.revision: each.uid for each in history})
         record.live = history[-1].revision if history else 0
         return record, history
 
@@ -96,155 +93,15 @@ class Release:
         self.records.update(change, deadline)
         return changed
 
-
-def heal(release: Release, deadline: Deadline) -> Record:
-    """Clear what a dead run left behind. The lease is held, so whoever left it is dead.
-
-    A first install that never ended is removed; anything else goes back to the last revision that Helm or we
-    know to have been applied, so that the next step starts from a whole release.
-    """
-    record, history = release.read(deadline)
-    dead = [entry for entry in record.revisions if entry.status == DEPLOYING]
-    if history and history[-1].pending:
-        _clear_pending(release, record, history, deadline)
-    if dead:
-        _forget(release, dead, deadline)
-    return release.read(deadline)[0]
-
-
-def _clear_pending(release: Release, record: Record, history: Sequence[HelmRevision], deadline: Deadline) -> None:
-    left = history[-1]
-    release.run.warn(f"revision {left.revision} was left {left.status} by a run that died: clearing it up first")
-    applied = [h.revision for h in history if h.status in ("deployed", "superseded")]
-    good = record.last_good({h.revision for h in history})
-    back_to = good.revision if good else max(applied, default=0)
-    done = release.helm.rollback(back_to, deadline) if back_to else release.helm.uninstall(deadline)
-    if not done.ok:
-        raise NeedsPerson(
-            f"the release is {left.status} since a run died, and could not be cleared up: {reason(done)}",
-            hint=f"see helm history {release.environment.release} -n {release.environment.namespace}",
-        )
-    entry = record.find(back_to)
-    if entry is not None:
-        now = release.history(deadline)[-1].revision
-        undone = replace(entry, revision=now, status=UNJUDGED, rollback_of=back_to, reason="a run died", at=timestamp())
-        release.mark(undone, deadline, live=True)
-
-
-def _forget(release: Release, dead: Sequence[Revision], deadline: Deadline) -> None:
-    def change(record: Record) -> None:
-        for entry in dead:
-            record.put(replace(entry, status=INTERRUPTED, reason=entry.reason or "its run died"))
-
-    release.records.update(change, deadline)
-
-
-def judge(release: Release, lease: Lease, verify: Verify, rendered: Rendered, requests: Sequence[Request],
-          deadline: Deadline) -> State:  # fmt: skip
-    """Wait for the rollout, then check it; a State without faults is a good one."""
-    with release.run.stage("rollout", release.environment.release):
-        state = wait(release.run, release.api, release.environment.namespace, rendered.workloads, deadline, lease)
-    if state.faults:
-        return state
-    try:
-        faults = check_release(
-            release.run,
-            release.api,
-            release.helm,
-            release.environment,
-            verify,
-            requests,
-            rendered.workloads,
-            deadline,
-            lease,
-        )
-    except OutOfTime as problem:
-        faults = (Fault("", "", "OutOfTime", problem.message),)
-    except CdError as problem:
-        lease.require()
-        faults = (Fault("", "", INCONCLUSIVE, problem.message),)
-    return replace(state, faults=faults)
-
-
-def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: Deadline) -> Outcome:
-    """Roll back to `to`, by number, and verify it again by the checks that it was verified by.
-
-    Raises NeedsPerson where that fails; the record says so then.
-    """
-    environment = release.environment
-    verify = Verify(http=tuple(HttpCheck(**check) for check in to.checks)).on_top_of(
-        replace(environment.verify, helm_test=False, soak=0.0)
-    )
-    rendered = of_interest(release.helm.manifest(to.revision))
-    requests = _plan_again(release, verify, rendered)
-    number = release.history(deadline)[-1].revision + 1
-    entry = replace(to, revision=number, status=DEPLOYING, at=timestamp(), by=release.holder, reason=why,
-                    run=release.run.events.run_id, rollback_of=to.revision)  # fmt: skip
-    release.mark(entry, deadline)
-
-    def go() -> Outcome:
-        try:
-            _apply_rollback(release, lease, entry, deadline)
-            state = judge(release, lease, verify, rendered, requests, deadline)
-            if not state.faults:
-                done = patiently(lambda: release.mark(entry, deadline, live=True, status=VERIFIED), deadline)
-                return Outcome("done", done, ready_pods(state))
-        except (NeedsPerson, Held):
-            raise
-        except Exception as problem:  # whatever it was: Helm has been called, so only 0 or 8 is true
-            lease.require()
-            raise NeedsPerson(
-                f"the rollback to revision {to.revision} could not be followed to its end: {problem}",
-                hint=_look(environment, "helm history"),
-            ) from problem
-        raise _unserving(release, entry, state)
-
-    return interrupted(release, entry, go)
+    def settle(self, entry: Revision, deadline: Deadline, **changes: str) -> Revision:
+        """Write how a revision that Helm has applied ended, tied to Helm's own record of it; it is what is live."""
+        uids = {each.revision: each.uid for each in self.history(deadline)}
+        return self.mark(entry, deadline, live=True, helm_uid=uids.get(entry.revision, ""), **changes)
 
 
 def patiently(call: Callable[[], T], deadline: Deadline) -> T:
     """What `call` returns, tried as long as there is time: once Helm has been called, giving up is no help."""
     return retrying(call, deadline, attempts=1000)
-
-
-def _plan_again(release: Release, verify: Verify, rendered: Rendered) -> list[Request]:
-    """The checks that the old chart can be asked; another must not keep it from coming back."""
-    found: list[Request] = []
-    for check in verify.http:
-        try:
-            found += plan_requests(Verify(http=(check,)), rendered.services, release.environment)
-        except UsageProblem as problem:
-            release.run.warn(problem.message)
-    return found
-
-
-def _apply_rollback(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> None:
-    environment, number = release.environment, entry.rollback_of
-    with release.run.stage("helm rollback", f"{environment.release} to revision {number}"):
-        try:
-            done = release.helm.rollback(number, deadline)
-            why = "" if done.ok else reason(done)
-        except CdError as problem:
-            lease.require()
-            why = problem.message
-        if why:
-            release.mark(entry, Deadline(5.0, "recording the failure"), live=True, status=FAILED, reason=why)
-            raise NeedsPerson(
-                f"the rollback to revision {number} failed: {why}", hint=_look(environment, "helm history")
-            )
-    patiently(lambda: release.mark(entry, deadline, live=True), deadline)
-
-
-def _unserving(release: Release, entry: Revision, state: State) -> NeedsPerson:
-    environment, why = release.environment, str(state.faults[0])
-    lines = gather(release.run, release.api, environment.namespace, state, release.run.out, Deadline(10.0, "evidence"))
-    with suppress(CdError):
-        release.mark(entry, Deadline(5.0, "recording the failure"), live=True, status=FAILED, reason=why)
-    return NeedsPerson(
-        f"the rollback to revision {entry.rollback_of} does not serve: {why}",
-        details=lines,
-        hint=_look(environment, "kubectl get pods"),
-    )
 
 
 def ready_pods(state: State) -> tuple[str, ...]:
@@ -290,9 +147,3 @@ def require_known(record: Record, number: int, present: set[int]) -> Revision:
             f"there is no revision {number} to go back to", hint=f"there are: {known} (helm-rollback --list)"
         )
     return entry
-
-
-def _look(environment: Environment, command: str) -> str:
-    return f"look at: {command} -n {environment.namespace}" + (
-        f" {environment.release}" if "history" in command else ""
-    )

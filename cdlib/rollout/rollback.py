@@ -7,9 +7,11 @@ from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, UsageProblem
+from cdlib.rollout.going_back import go_back
+from cdlib.rollout.healing import heal
 from cdlib.rollout.lease import require_namespace
 from cdlib.rollout.record import VERIFIED, Record, Revision
-from cdlib.rollout.release import Outcome, Release, go_back, heal, require_known
+from cdlib.rollout.release import Outcome, Release, require_known
 from cdlib.units import timestamp
 
 
@@ -67,7 +69,7 @@ def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool
         return Outcome("planned", target)
     _choose(release, to, unverified, budget)  # say no before waiting for a lease
     with release.lease(budget) as lease:
-        record = heal(release, budget)
+        record, _ = heal(release, release.read(budget), budget)
         target = _choose(release, to, unverified, budget)
         live = record.live_revision
         if live and live.verified and (target.revision == live.revision or target.same_as(live)):

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 
 from cdlib.deadline import Deadline
 from cdlib.errors import OutOfTime, Unavailable, UsageProblem
-from cdlib.rollout.api import Api, Object, first_part, path
+from cdlib.rollout.api import Api, Object, path
+from cdlib.rollout.connection import first_part
 from cdlib.rollout.helm import Helm, reason
 from cdlib.rollout.lease import Lease
-from cdlib.rollout.verdict import INCONCLUSIVE, Fault
-from cdlib.rollout.workloads import LOOK_EVERY, Workloads, look
+from cdlib.rollout.verdict import Fault
+from cdlib.rollout.workloads import Follower
 from cdlib.run import Run
 from cdlib.service import HttpCheck, Verify
 from cdlib.target import Environment
 
+ASK_EVERY = 0.1  # seconds
 PATIENCE = 15.0  # seconds that one check may fail before it has failed: endpoints follow readiness with a delay
 
 
@@ -34,8 +36,8 @@ def plan_requests(verify: Verify, services: Sequence[Object], environment: Envir
     return [_plan(check, services, environment) for check in verify.http]
 
 
-def check_release(run: Run, api: Api, helm: Helm, environment: Environment, verify: Verify, requests: Sequence[Request],
-                  workloads: Workloads, deadline: Deadline, lease: Lease) -> tuple[Fault, ...]:  # fmt: skip
+def check_release(run: Run, api: Api, helm: Helm, verify: Verify, requests: Sequence[Request], follower: Follower,
+                  deadline: Deadline, lease: Lease) -> tuple[Fault, ...]:  # fmt: skip
     """Every check of `verify`; the faults of the first that fails, none where all hold."""
     for request in requests:
         with run.stage("http", request.check.path):
@@ -49,7 +51,7 @@ def check_release(run: Run, api: Api, helm: Helm, environment: Environment, veri
             return (Fault("", "", "HelmTest", f"helm test failed: {reason(done)}"),)
     if verify.soak:
         with run.stage("soak", f"{verify.soak:g} s"):
-            return _soak(api, environment.namespace, workloads, verify.soak, deadline, lease)
+            return follower.soak(verify.soak, deadline)
     return ()
 
 
@@ -89,7 +91,7 @@ def _ask_until(run: Run, api: Api, request: Request, deadline: Deadline, lease: 
             break  # what it said last tells more
         if not said:
             return None
-        time.sleep(min(LOOK_EVERY, deadline.left))
+        time.sleep(min(ASK_EVERY, deadline.left))
     run.events.emit("http_check", path=request.check.path, said=said)
     return Fault("", "", "HttpCheck", f"GET {request.check.path}: {said}")
 
@@ -115,27 +117,3 @@ def _wrong(check: HttpCheck, status: int, body: str) -> str:
     if check.contains and check.contains not in body:
         return f"answered without {check.contains!r}"
     return ""
-
-
-def _soak(
-    api: Api, namespace: str, workloads: Workloads, seconds: float, deadline: Deadline, lease: Lease
-) -> tuple[Fault, ...]:
-    """Watch a release that is complete for a while longer: failing liveness and sidecars come after it."""
-    end = time.monotonic() + seconds
-    while True:
-        lease.require()
-        over = time.monotonic() >= end
-        try:
-            state = look(api, namespace, workloads, deadline)
-        except Unavailable as problem:
-            if over:
-                return (Fault("", "", INCONCLUSIVE, f"the soak's end could not be seen: {problem.message}"),)
-            continue  # a silent API server says nothing of the service
-        if state.faults:
-            return state.faults
-        if over:
-            break
-        time.sleep(min(LOOK_EVERY * 2, max(0.0, end - time.monotonic())))
-    if not state.complete:
-        return (Fault("", "", "Unsteady", f"was complete and is not any more: {state.summary}"),)
-    return ()

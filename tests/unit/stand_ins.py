@@ -6,10 +6,11 @@ import base64
 import hashlib
 import json
 import re
+import ssl
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -50,9 +51,12 @@ class Seen:
 
 
 class Server:
-    """An HTTP server on a port of its own; `answer` makes status, headers and body of a request."""
+    """An HTTP server on a port of its own; `answer` makes status, headers and body of a request.
 
-    def __init__(self, answer: Callable[[Seen], tuple[int, dict[str, str], bytes]]) -> None:
+    A body may be an iterator: it goes out in chunks, after the headers, as it comes.
+    """
+
+    def __init__(self, answer: Callable[[Seen], tuple[int, dict[str, str], bytes | Iterator[bytes]]]) -> None:
         self.seen: list[Seen] = []
         self.faults: list[Fault] = []
         self._answer = answer
@@ -78,6 +82,10 @@ class Server:
     def url(self) -> str:
         return f"http://{self.host}"
 
+    def secure(self, tls: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -96,12 +104,16 @@ class Server:
             if fault.drop:
                 handler.close_connection = True
                 return
-            status, headers, body = fault.status, fault.headers, fault.body
+            status, headers = fault.status, fault.headers
+            body: bytes | Iterator[bytes] = fault.body
         else:
             status, headers, body = self._answer(seen)
         handler.send_response(status)
         for name, value in headers.items():
             handler.send_header(name, value)
+        if not isinstance(body, bytes):
+            _send_chunks(handler, body)
+            return
         missing = 100 if fault and fault.cut else 0
         if "Content-Length" not in headers:
             handler.send_header("Content-Length", str(len(body) + missing))
@@ -109,6 +121,16 @@ class Server:
         if seen.method != "HEAD":
             handler.wfile.write(body)
         handler.close_connection = handler.close_connection or bool(missing)
+
+
+def _send_chunks(handler: BaseHTTPRequestHandler, pieces: Iterator[bytes]) -> None:
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.flush()
+    with suppress(BrokenPipeError, ConnectionResetError):
+        for piece in pieces:
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        handler.wfile.write(b"0\r\n\r\n")
 
 
 def _body(handler: BaseHTTPRequestHandler) -> bytes:

@@ -11,7 +11,8 @@ from stand_ins import Fault, Seen, Server
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProblem
-from cdlib.rollout.api import Api, Conflict, first_part, path
+from cdlib.rollout.api import Api, Conflict, path
+from cdlib.rollout.connection import first_part
 
 WHERE = path("configmaps", "ns", "name")
 

@@ -73,6 +73,21 @@ def test_a_failed_rollout_goes_back_to_the_newest_verified() -> None:
     assert good.revision == 2
 
 
+def test_entries_of_an_earlier_life_are_left_out() -> None:
+    """After helm uninstall the numbers begin at 1 again; an entry counts only for Helm's very own record of it."""
+    found = record(entry(1, helm_uid="old-1"), entry(2, helm_uid="old-2"), entry(3, "failed", helm_uid="old-3"))
+    found.forget_former({1: "new-1", 2: "old-2"})
+    assert [e.revision for e in found.revisions] == [2]
+
+
+def test_entries_that_helm_has_dropped_or_not_seen_yet_are_kept() -> None:
+    found = record(entry(1, helm_uid="u1"), entry(2), entry(3, helm_uid="u3"), entry(4, "deploying"))
+    found.forget_former({2: "u2", 3: "u3"})
+    assert [e.revision for e in found.revisions] == [1, 2, 3, 4]
+    found.forget_former({})
+    assert [e.revision for e in found.revisions] == [4]
+
+
 class OneObject:
     """The API of a single ConfigMap, with resourceVersion as the server keeps it."""
 

@@ -370,3 +370,62 @@ def test_what_a_killed_run_left_is_healed_by_the_next(web: Deployment, live: boo
     assert web.serving() == {"revision": commit, "text": "after"}
     assert web.helm_statuses()[-1][1] == "deployed"
     assert web.record()["revisions"][-1]["status"] == "verified"
+
+
+def test_a_pending_upgrade_over_a_failed_install_is_healed_without_removing_anything(web: Deployment) -> None:
+    web.commit(hook=CRASH)
+    assert web.deploy().code == 8
+    web.commit(hook=HANG)
+    kill_hard(started(web))
+    assert [status for _, status in web.helm_statuses()] == ["failed", "pending-upgrade"]
+    web.commit(text="after")
+    done = web.deploy()
+    assert done.code == 0, done.err
+    assert web.helm_statuses()[0] == (1, "failed"), "an uninstall would have begun at 1 again"
+    assert web.serving()["text"] == "after"
+
+
+# `helm template` has no cluster to look things up in: this Deployment exists only where it is really applied.
+HIDDEN = """\
+{{- if lookup "v1" "Namespace" "" .Release.Namespace }}
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: hidden}
+spec:
+  selector: {matchLabels: {app: hidden}}
+  template:
+    metadata: {labels: {app: hidden}}
+    spec:
+      containers:
+        - name: hidden
+          image: {{ .Values.image.repository }}@{{ .Values.image.digest }}
+          command: [python3, -c, "raise SystemExit(3)"]
+{{- end }}
+"""
+
+
+def test_what_only_shows_in_the_cluster_is_judged_too(any_helm: Deployment) -> None:
+    web = any_helm
+    good = web.git("rev-parse", "HEAD")
+    assert web.deploy().code == 0
+    (web.folder / "chart" / "templates" / "hidden.yaml").write_text(HIDDEN)
+    web.commit()
+    failed = web.deploy()
+    assert failed.code == 7, failed.err
+    assert "pod hidden-" in failed.err
+    assert web.serving()["revision"] == good
+
+
+def test_a_release_that_was_removed_and_installed_again_begins_anew(web: Deployment) -> None:
+    for text in ("one", "two"):
+        web.commit(text=text)
+        assert web.deploy().code == 0
+    helm = ["helm", "uninstall", "web", "-n", web.namespace, "--wait"]
+    subprocess.run(helm, env=dict(web.env), check=True, capture_output=True)
+    commit = web.commit(text="three")
+    done = web.deploy()
+    assert (done.code, done.result["revision"]) == (0, 1), done.err
+    listed = web.run("helm-rollback", "--list").result["revisions"]
+    assert [(row["revision"], row["commit"], row["live"]) for row in listed] == [(1, commit, True)]
+    assert web.run("helm-rollback", "--to", "2").code == 2
+    assert web.run("helm-rollback").code == 2
