@@ -50,6 +50,7 @@ def shown(release: Release, outcome: Outcome) -> Result:
         "release": place.release,
         "revision": entry.revision,
         "commit": entry.commit,
+        "previous": entry.previous,
         "digest": entry.digest,
         "pods": list(outcome.pods),
         "text": f"{place.namespace}/{place.release} revision {entry.revision} {entry.digest} {outcome.outcome}",

@@ -57,7 +57,7 @@ def deploy(release: Release, wish: Wish, guard: Guard | None = None) -> Outcome:
                 guard(plan, known[0])
             record, history = heal(release, known, budget)
             check_order(record, wish)
-            return _roll_out(release, plan, history, lease, budget)
+            return _roll_out(release, plan, record, history, lease, budget)
 
 
 def _unchanged(release: Release, wish: Wish, chart: Chart, known: Known, deadline: Deadline) -> Outcome | None:
@@ -88,9 +88,10 @@ def _planned(release: Release, plan: Plan, known: Known, deadline: Deadline) -> 
     return Outcome("planned", new_entry(release, number, **plan.facts))
 
 
-def _roll_out(release: Release, plan: Plan, history: Sequence[HelmRevision], lease: Lease,
+def _roll_out(release: Release, plan: Plan, record: Record, history: Sequence[HelmRevision], lease: Lease,
               budget: Deadline) -> Outcome:  # fmt: skip
     entry = new_entry(release, history[-1].revision + 1 if history else 1, **plan.facts)
+    entry.previous = record.live_revision.commit if record.live_revision else ""
     entry.checks, entry.workloads = checks_of(plan.verify), [list(each) for each in plan.rendered.workloads]
     first = budget.part(budget.left * (1 - KEPT_FOR_ROLLBACK), "the deploy's share of the budget")
     release.mark(entry, budget)

@@ -34,7 +34,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
     requests = _plan_again(release, verify, rendered)
     number = release.history(deadline)[-1].revision + 1
     entry = replace(to, revision=number, status=DEPLOYING, at=timestamp(), by=release.holder, reason=why,
-                    run=release.run.events.run_id, rollback_of=to.revision)  # fmt: skip
+                    run=release.run.events.run_id, rollback_of=to.revision, previous="", helm_uid="")  # fmt: skip
     release.mark(entry, deadline)
 
     def go() -> Outcome:

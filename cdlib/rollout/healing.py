@@ -44,7 +44,8 @@ def _clear_pending(release: Release, record: Record, history: Sequence[HelmRevis
     entry = record.find(back_to)
     if entry is not None:
         now = release.history(deadline)[-1].revision
-        undone = replace(entry, revision=now, status=UNJUDGED, rollback_of=back_to, reason="a run died", at=timestamp())
+        undone = replace(entry, revision=now, status=UNJUDGED, rollback_of=back_to, reason="a run died", at=timestamp(),
+                         previous="", helm_uid="")  # fmt: skip
         release.mark(undone, deadline, live=True)
 
 

@@ -49,6 +49,7 @@ class Revision:
     reason: str = ""
     checks: list[dict[str, Any]] = field(default_factory=list)  # the HTTP checks that it was verified by
     workloads: list[list[str]] = field(default_factory=list)  # [kind, name] of each
+    previous: str = ""  # the commit that was live before it
     helm_uid: str = ""  # of Helm's own record; empty until Helm has applied it
 
     @property

@@ -19,14 +19,19 @@ EVIDENCE = 10.0  # seconds at most, so that evidence never keeps the rollback wa
 
 def undo(release: Release, lease: Lease, entry: Revision, state: State, budget: Deadline) -> CdError:
     """Undo it, and where even that does not get to its end, say that a person is needed."""
+    place = release.environment
     try:
-        return _go_back(release, lease, entry, state, budget)
+        found = _go_back(release, lease, entry, state, budget)
     except Exception as problem:
         lease.require()
-        return NeedsPerson(
+        found = NeedsPerson(
             f"the rollout of revision {entry.revision} failed ({state.faults[0]}), and is not undone: {problem}",
-            hint=f"look at: helm history -n {release.environment.namespace} {release.environment.release}",
+            hint=f"look at: helm history -n {place.namespace} {place.release}",
         )
+    failed = {"failed_revision": entry.revision, "failed_commit": entry.commit, "previous": entry.previous}
+    where = {"environment": place.name, "namespace": place.namespace, "release": place.release}
+    found.made = {**where, **failed, "cause": str(state.faults[0]), **found.made}
+    return found
 
 
 def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budget: Deadline) -> CdError:
@@ -67,7 +72,8 @@ def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budg
         details=lines,
         hint=f"mend the commit{kept}. Hooks, CRDs and data are not undone by a rollback",
     )
-    failed.made = {"revision": back.entry.revision, "rolled_back_to": target.revision, "digest": target.digest}
+    failed.made = {"revision": back.entry.revision, "rolled_back_to": target.revision, "commit": target.commit,
+                   "digest": target.digest}  # fmt: skip
     return failed
 
 
