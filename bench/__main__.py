@@ -38,7 +38,7 @@ DOCKERFILE = """\
 FROM {base} AS production
 COPY VERSION /srv/VERSION
 RUN python3 -c "import ast, pathlib; \\
-  [ast.unparse(ast.parse(p.read_bytes())) for p in pathlib.Path('/usr/lib/python3.11').glob('*.py')]"
+  [ast.unparse(ast.parse(p.read_bytes())) for p in pathlib.Path('/usr/lib/python3.11').rglob('*.py')]"
 COPY payload /srv/payload
 CMD ["python3", "-m", "http.server", "8080", "--directory", "/srv"]
 """

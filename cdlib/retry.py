@@ -21,7 +21,25 @@ def retrying(call: Callable[[], T], deadline: Deadline, *, attempts: int = ATTEM
     Waits 0.2 s, doubling with jitter, or what the server asks for. The last error is raised as it is, once
     the attempts are used up or `deadline` leaves no room for the next.
     """
+    try:
+        return call()
+    except Unavailable as problem:
+        if attempts <= 1 or not problem.retryable or deadline.over:
+            raise
+        first = problem
+    return _again(call, deadline, attempts, first)
+
+
+def _again(call: Callable[[], T], deadline: Deadline, attempts: int, first: Unavailable) -> T:
+    """The tries after the first, which failed with `first`. Most calls never come here, nor need tenacity's import."""
     import tenacity
+
+    failed = [first]
+
+    def try_again() -> T:
+        if failed:
+            raise failed.pop()
+        return call()
 
     backoff = tenacity.wait_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT) + tenacity.wait_random(0, FIRST_WAIT)
 
@@ -42,4 +60,4 @@ def retrying(call: Callable[[], T], deadline: Deadline, *, attempts: int = ATTEM
         stop=enough,
         wait=wait,
         reraise=True,
-    )(call)
+    )(try_again)

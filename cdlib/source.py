@@ -18,9 +18,12 @@ from pathlib import Path
 from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import DISK_FULL, UsageProblem, disk_full
+from cdlib.process import Finished
 
 _QUICK = 60.0  # seconds for a git command that only reads
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+OBJECT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")  # a name that git gives to an object
+_READING = ("status", "show", "config", "ls-tree", "rev-parse")  # what ends by itself, and leaves nothing behind
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,7 @@ class Source:
             raise UsageProblem(
                 f"{what}: {clean} {why} ({self.short} in {self.folder})", hint=f"add {clean} and commit it"
             )
-        found = process.run(["git", "-C", self.folder, "cat-file", "blob", f"{self.tree}:{clean}"], _limit(), env=_ENV)
-        return found.stdout
+        return _ask(self.folder, "cat-file", "blob", f"{self.tree}:{clean}").stdout
 
     def contains(self, ancestor: str) -> bool | None:
         """Whether `ancestor` is this commit or one before it; None where git does not know it."""
@@ -70,8 +72,7 @@ class Source:
         return self._is_ancestor(self.commit, other)
 
     def _is_ancestor(self, older: str, newer: str) -> bool | None:
-        argv = ["git", "-C", str(self.folder), "merge-base", "--is-ancestor", older, newer]
-        return {0: True, 1: False}.get(process.run(argv, _limit(), env=_ENV).returncode)
+        return {0: True, 1: False}.get(_ask(self.folder, "merge-base", "--is-ancestor", older, newer).returncode)
 
     @contextmanager
     def files(self) -> Iterator[Path]:
@@ -94,10 +95,31 @@ def open_source(folder: Path, *, revision: str = "HEAD", with_changes: bool = Fa
     """
     if not folder.is_dir():
         raise UsageProblem(f"{folder} is no folder", hint="name the service's work tree by -C DIR")
-    inside_git = process.run(["git", "-C", folder, "rev-parse", "--show-prefix"], _limit(), env=_ENV)
-    if not inside_git.ok:
-        said = " ".join(inside_git.stderr)
-        if "dubious ownership" in said:
+    if revision.startswith("-"):
+        raise UsageProblem(f"{revision!r} is no commit", hint="name a commit, a tag or a branch")
+    prefix, commit, tree = _resolve(folder, revision)
+    status = _git(folder, "status", "--porcelain", "--untracked-files=normal", "--", ".") if revision == "HEAD" else ""
+    dirty = bool(status) and with_changes
+    return Source(
+        folder=folder,
+        commit=commit,
+        tree=_snapshot(folder, prefix) if dirty else tree,
+        committed_at=_committed_at(folder, commit),
+        dirty=dirty,
+        uncommitted=bool(status),
+        url=_CREDENTIALS.sub("", _git(folder, "config", "--get", "remote.origin.url", check=False)),
+    )
+
+
+def _resolve(folder: Path, revision: str) -> tuple[str, str, str]:
+    """The folder's path within its repository, the commit, and the folder's tree in it, asked for in one call.
+
+    git answers the questions in turn, and stops at the first that it cannot.
+    """
+    asked = _ask(folder, "rev-parse", "--show-prefix", f"{revision}^{{commit}}", f"{revision}^{{commit}}:./")
+    answers = asked.stdout.splitlines()
+    if not answers:
+        if "dubious ownership" in " ".join(asked.stderr):
             raise UsageProblem(
                 f"git refuses {folder}, because somebody else owns it",
                 hint=f"git config --global --add safe.directory {folder}",
@@ -105,29 +127,12 @@ def open_source(folder: Path, *, revision: str = "HEAD", with_changes: bool = Fa
         raise UsageProblem(
             f"{folder} is in no git repository", hint="name the service's work tree by -C DIR, or git init it"
         )
-    prefix = inside_git.stdout.strip("\n").rstrip("/")
-    if revision.startswith("-"):
-        raise UsageProblem(f"{revision!r} is no commit", hint="name a commit, a tag or a branch")
-    known = process.run(
-        ["git", "-C", folder, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"],
-        _limit(),
-        env=_ENV,
-    )
-    if not known.ok:
-        what = "has no commit yet" if revision == "HEAD" else f"does not have {revision!r}"
-        raise UsageProblem(f"the repository of {folder} {what}", hint="commit the service first, or fetch the commit")
-    commit = known.stdout.strip()
-    status = _git(folder, "status", "--porcelain", "--untracked-files=normal", "--", ".") if revision == "HEAD" else ""
-    dirty = bool(status) and with_changes
-    return Source(
-        folder=folder,
-        commit=commit,
-        tree=_snapshot(folder, prefix) if dirty else _subtree(folder, commit, prefix),
-        committed_at=_committed_at(folder, commit),
-        dirty=dirty,
-        uncommitted=bool(status),
-        url=_CREDENTIALS.sub("", _git(folder, "config", "--get", "remote.origin.url", check=False)),
-    )
+    if asked.ok:
+        return answers[0].rstrip("/"), answers[1], answers[2]
+    if len(answers) > 1 and OBJECT.fullmatch(answers[1]):
+        raise UsageProblem(f"{folder} is not in the commit {answers[1][:12]}", hint="add it and commit it")
+    what = "has no commit yet" if revision == "HEAD" else f"does not have {revision!r}"
+    raise UsageProblem(f"the repository of {folder} {what}", hint="commit the service first, or fetch the commit")
 
 
 def fetch_tree(repository: str, commit: str, path: str, destination: Path, deadline: Deadline) -> None:
@@ -147,11 +152,7 @@ def fetch_tree(repository: str, commit: str, path: str, destination: Path, deadl
                 details=fetched.stderr[-3:],
                 hint="check the repository, the commit, and this machine's access to it",
             )
-        found = process.run(
-            ["git", "-C", bare, "rev-parse", "--verify", "--quiet", f"{commit}:{inside(path, 'path')}"],
-            _limit(),
-            env=_ENV,
-        )
+        found = _ask(bare, "rev-parse", "--verify", "--quiet", f"{commit}:{inside(path, 'path')}")
         if not found.ok:
             raise UsageProblem(
                 f"{_CREDENTIALS.sub('', repository)} has no {path} at {commit[:12]}", hint="mend the path"
@@ -189,8 +190,14 @@ def _limit() -> Deadline:
     return Deadline(_QUICK, "git")
 
 
+def _ask(folder: Path, *args: str) -> Finished:
+    """A git command that only reads, and may fail."""
+    return process.run(["git", "-C", folder, *args], _limit(), env=_ENV, tied=False)
+
+
 def _git(folder: Path, *args: str, env: Mapping[str, str] | None = None, check: bool = True) -> str:
-    done = process.run(["git", *_SAFE, "-C", folder, *args], _limit(), env={**_ENV, **(env or {})})
+    tied = args[0] not in _READING
+    done = process.run(["git", *_SAFE, "-C", folder, *args], _limit(), env={**_ENV, **(env or {})}, tied=tied)
     if check and not done.ok:
         said = "\n".join(done.stderr).lower()
         if DISK_FULL in said or "unable to write" in said:  # of a file that it cannot write git says no reason
@@ -216,15 +223,6 @@ def _checkout(folder: Path, git_dir: Path, tree: str, destination: Path) -> None
         # A work tree of its own: git would otherwise place files relative to the folder's prefix.
         work = ["--git-dir", str(git_dir), "--work-tree", str(destination)]
         _git(destination, *work, "checkout-index", "--all", "--force", env=env)
-
-
-def _subtree(folder: Path, commit: str, prefix: str) -> str:
-    found = process.run(
-        ["git", "-C", folder, "rev-parse", "--verify", "--quiet", f"{commit}:{prefix}"], _limit(), env=_ENV
-    )
-    if not found.ok:
-        raise UsageProblem(f"{folder} is not in the commit {commit[:12]}", hint="add it and commit it")
-    return found.stdout.strip()
 
 
 def _snapshot(folder: Path, prefix: str) -> str:

@@ -51,6 +51,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script(tmp_path / "old" / "docker", 'echo "Docker version 20.10.24+dfsg1, build x"')
     monkeypatch.setenv("PATH", f"{tmp_path}/new:{tmp_path}/new:{tmp_path}/old")
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
+    for name in ("BUILDX_BUILDER", "BUILDX_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(choice, "_PLUGINS", (str(tmp_path / "lib"),))
     return tmp_path
 
@@ -78,9 +80,28 @@ def test_buildx_comes_first_where_it_works(machine: Path, place: str) -> None:
         (machine / "config").mkdir()
         (machine / "config" / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": [str(plugin.parent)]}))
     assert isinstance(choose(), BuildKit)  # the plugin is there, and docker cannot run it
-    script(machine / "new" / "docker", 'printf "Name:   default\\nDriver: docker-container\\n"')
+    script(machine / "new" / "docker", 'test "$2" = version || printf "Name:   mine\\nDriver: docker-container\\n"')
     found = choose()
-    assert isinstance(found, Buildx) and found.driver == "docker-container"
+    assert isinstance(found, Buildx) and found.driver == "docker"
+
+
+@pytest.mark.parametrize("how", ["variable", "current", "default", "unreadable"])
+def test_a_builder_that_somebody_has_chosen_is_asked_for_its_driver(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    script(machine / "config/cli-plugins/docker-buildx", "exit 0")
+    script(machine / "new" / "docker", 'test "$2" = version || printf "Name:   mine\\nDriver: docker-container\\n"')
+    kept = machine / "config" / "buildx"
+    (kept / "defaults").mkdir(parents=True)
+    (kept / "current").write_text('{"Key": "unix:///x", "Name": "", "Global": false}')
+    assert isinstance(choose(), Buildx) and choose().driver == "docker"
+    if how == "variable":
+        monkeypatch.setenv("BUILDX_BUILDER", "mine")
+    elif how == "default":
+        (kept / "defaults" / "abc").write_text("mine")
+    else:
+        (kept / "current").write_text('{"Name": "mine"}' if how == "current" else "{")
+    assert choose().driver == "docker-container"
 
 
 def test_no_docker_command_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
