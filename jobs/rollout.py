@@ -51,6 +51,7 @@ def shown(release: Release, outcome: Outcome) -> Result:
         "revision": entry.revision,
         "commit": entry.commit,
         "previous": entry.previous,
+        "image": entry.image,
         "digest": entry.digest,
         "pods": list(outcome.pods),
         "text": f"{place.namespace}/{place.release} revision {entry.revision} {entry.digest} {outcome.outcome}",

@@ -21,7 +21,8 @@ from cdlib.target import Environment
 from cdlib.units import timestamp
 
 
-def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: Deadline) -> Outcome:
+def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: Deadline,
+            previous: str = "") -> Outcome:  # fmt: skip
     """Roll back to `to`, by number, and verify it again by the checks that it was verified by.
 
     Raises NeedsPerson where that fails; the record says so then.
@@ -34,7 +35,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
     requests = _plan_again(release, verify, rendered)
     number = release.history(deadline)[-1].revision + 1
     entry = replace(to, revision=number, status=DEPLOYING, at=timestamp(), by=release.holder, reason=why,
-                    run=release.run.events.run_id, rollback_of=to.revision, previous="", helm_uid="")  # fmt: skip
+                    run=release.run.events.run_id, rollback_of=to.revision, previous=previous, helm_uid="")  # fmt: skip
     release.mark(entry, deadline)
 
     def go() -> Outcome:

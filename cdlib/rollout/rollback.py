@@ -75,7 +75,7 @@ def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool
         if live and live.verified and (target.revision == live.revision or target.same_as(live)):
             return Outcome("unchanged", live)
         release.records.update(lambda record: _hold(record, release.holder, reason, str(target.revision)), budget)
-        outcome = go_back(release, lease, target, reason, budget)
+        outcome = go_back(release, lease, target, reason, budget, live.commit if live else "")
     if not target.verified:
         run.warn(f"revision {target.revision} had never been verified; it is now, as revision {outcome.entry.revision}")
     return outcome

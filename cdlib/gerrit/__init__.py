@@ -1,0 +1,1 @@
+"""Gerrit: telling changes how their build, their tests or their deploy went."""

@@ -1,0 +1,124 @@
+"""What a command's cd-result.json says, as far as a comment needs it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cdlib.documents import schema_mistakes
+from cdlib.errors import UsageProblem
+
+CHECKS = ("build-image", "run-tests")
+ROLLBACK = "helm-rollback"
+DEPLOYS = ("helm-deploy", ROLLBACK)
+# What a deploy job does before it deploys. That it went well is nothing to tell: what comes next will.
+STEPS = ("cd-checkout", "publish-tag", "authorize-deploy")
+_LARGEST = 4 * 2**20  # bytes
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?\Z")
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a run ended. `seconds` is its duration; what it does not say is empty, or 0."""
+
+    command: str
+    outcome: str
+    exit_code: int
+    seconds: float
+    service: str = ""
+    environment: str = ""
+    release: str = ""
+    revision: int = 0
+    commit: str = ""
+    previous: str = ""
+    failed_commit: str = ""
+    rolled_back_to: int = 0
+    image: str = ""
+    digest: str = ""
+    tests: Mapping[str, int] | None = None
+    cause: str = ""
+    message: str = ""
+    hint: str = ""
+    details: tuple[str, ...] = ()
+
+    @property
+    def is_check(self) -> bool:
+        """Whether it is of a change that waits for its vote, not of one that is deployed."""
+        return self.command in CHECKS
+
+    @property
+    def good(self) -> bool:
+        """Whether all went well."""
+        return self.exit_code == 0
+
+    @property
+    def worth_telling(self) -> bool:
+        """Whether anybody waits to hear of it."""
+        if self.outcome == "planned" or (self.is_check and self.outcome == "interrupted"):
+            return False  # what was only tried, or was ended because a newer patchset is there
+        return not self.good or self.command not in STEPS
+
+
+def read_report(path: Path, environment: str = "") -> Report:
+    """The report in `path`, of `environment` where it does not say.
+
+    Raises UsageProblem where it is none, or of a command that concerns no change.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise UsageProblem(f"{path} is larger than {_LARGEST} bytes", hint="is it a cd-result.json?")
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise UsageProblem(f"result file {path}: {problem.strerror}", hint="check --result") from problem
+    except (ValueError, RecursionError) as problem:
+        raise UsageProblem(f"result file {path} is no JSON", hint="check --result") from problem
+    mistakes = schema_mistakes(document, "result")
+    if mistakes:
+        raise UsageProblem(f"{path} is no result of a command", details=mistakes[:5], hint="check --result")
+    if document["command"] not in (*CHECKS, *DEPLOYS, *STEPS):
+        known = ", ".join((*CHECKS, *DEPLOYS, *STEPS))
+        raise UsageProblem(f"{path} is of {document['command'][:50]!r}", hint=f"changes are told of: {known}")
+    return _report({**document, "environment": document.get("environment") or environment})
+
+
+def commit_of(value: object) -> str:
+    """`value` where it is a whole commit id, else nothing: it becomes an argument of git."""
+    return value if isinstance(value, str) and _COMMIT.match(value) else ""
+
+
+def _report(document: Mapping[str, Any]) -> Report:
+    error = document.get("error") or {}
+
+    def text(key: str) -> str:
+        value = document.get(key, "")
+        return value if isinstance(value, str) else ""
+
+    def number(key: str) -> int:
+        value = document.get(key, 0)
+        return value if isinstance(value, int) else 0
+
+    return Report(
+        command=document["command"],
+        outcome=document["outcome"],
+        exit_code=document["exit_code"],
+        seconds=document["duration_s"],
+        service=text("service"),
+        environment=text("environment"),
+        release=text("release"),
+        image=text("image"),
+        digest=text("digest"),
+        cause=text("cause"),
+        commit=commit_of(document.get("commit")),
+        previous=commit_of(document.get("previous")),
+        failed_commit=commit_of(document.get("failed_commit")),
+        revision=number("revision"),
+        rolled_back_to=number("rolled_back_to"),
+        tests=document.get("tests"),
+        message=error.get("message", ""),
+        hint=error.get("hint", ""),
+        details=tuple(error.get("details", ())),
+    )

@@ -1,0 +1,167 @@
+"""Who is told of an outcome, and telling them once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cdlib.errors import CdError, OutOfTime, Unavailable
+from cdlib.gerrit.changes import Change, Gerrit
+from cdlib.gerrit.commits import carried, head
+from cdlib.gerrit.message import Comment
+from cdlib.gerrit.report import ROLLBACK, Report, commit_of
+from cdlib.retry import retrying
+from cdlib.run import Run
+from cdlib.trigger import Trigger
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A comment on its way to a change. `revision` is a commit, or a patchset's number."""
+
+    change: Change
+    revision: str
+    text: str
+
+    @property
+    def takes_votes(self) -> bool:
+        """Whether a vote counts: on the newest patchset of an open change."""
+        return self.change.is_open and self.revision in self.change.newest
+
+
+@dataclass(frozen=True)
+class Told:
+    """One change, and what it was told; `new` is false where it had been told before."""
+
+    change: Change
+    text: str
+    new: bool
+    vote: int | None = None
+
+
+def tell(run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: Path, label: str = "") -> list[Told]:
+    """Comment on each change that `report` concerns, once, and vote `label` where one is given.
+
+    A change that cannot be told does not keep the others from it; what went wrong is raised at the end.
+    """
+    if report.is_check and not label:
+        run.note("nothing is told: of checks Zuul tells; where it does not, give --vote LABEL")
+        return []
+    if not report.worth_telling:
+        run.note(f"nothing is told: {report.command} ended as {report.outcome}")
+        return []
+    gerrit.log_in()
+    comment, letters = (_check if report.is_check else _deploy)(run, gerrit, report, trigger, folder)
+    told, problems = list[Told](), list[CdError]()
+    for letter in letters:
+        try:
+            told.append(_tell_once(run, gerrit, comment, letter, label))
+        except (Unavailable, OutOfTime) as problem:  # the next change would meet the same
+            problems.append(problem)
+            break
+        except CdError as problem:
+            problems.append(problem)
+    if problems:
+        problems[0].made["comments"] = shown(told)["comments"]
+        raise problems[0]
+    return told
+
+
+def shown(told: Sequence[Told], *, whole: bool = False) -> dict[str, Any]:
+    """The result: who was told; with `whole`, the text shows what."""
+    new = [each for each in told if each.new]
+    lines = [f"{each.text}\n" for each in new if whole]
+    lines += [f"{each.change.url} {'told' if each.new else 'unchanged'}" for each in told]
+    comments = [
+        {"project": each.change.project, "change": each.change.number, "url": each.change.url, "new": each.new}
+        | ({} if each.vote is None else {"vote": each.vote})
+        for each in told
+    ]
+    return {"outcome": "done" if new else "unchanged", "comments": comments, "text": "\n".join(lines)}
+
+
+Written = tuple[Comment, list[Letter]]
+
+
+def _check(run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: Path) -> Written:
+    """What is said of a change that waits for its vote."""
+    commit = report.commit or commit_of(trigger.commit)
+    if trigger.change:
+        found: Change | None = gerrit.numbered(trigger.change, trigger.project)
+        subject, revision = f"{trigger.change},{trigger.patchset}", trigger.patchset
+    else:
+        subject = revision = commit
+        found = gerrit.of_commits([commit], trigger.project, trigger.branch)[commit] if commit else None
+    comment = Comment(report, subject, trigger.url)
+    if found is None:
+        run.warn(f"nobody is told: {gerrit.url} has no change for {commit[:12] or 'this run'}")
+        return comment, []
+    return comment, [Letter(found, revision, _signed(run, comment, comment.text()))]
+
+
+def _deploy(run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: Path) -> Written:
+    """What is said of a deploy or a rollback, to each change that it brings or takes."""
+    commit = report.failed_commit or report.commit or commit_of(trigger.commit)
+    if not commit and report.command not in (ROLLBACK, "cd-checkout"):  # those leave the folder as it was
+        commit = head(run, folder)
+    comment = Comment(report, commit, trigger.url)
+    found = _concerned(run, gerrit, report, trigger, folder, commit) if commit else {}
+    if not found:
+        run.warn(f"nobody is told: {gerrit.url} has no change for {commit[:12] or 'this run'}")
+    letters = []
+    for change, revision in found.items():
+        mine = revision in (commit, trigger.patchset)
+        text = comment.text(mine=mine, others=len(found) - 1)
+        letters.append(Letter(change, revision, _signed(run, comment, text)))
+    return comment, letters
+
+
+def _concerned(
+    run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: Path, commit: str
+) -> dict[Change, str]:
+    """The changes, each with the revision to comment on, newest first."""
+    taken_out = report.command == ROLLBACK and report.good and report.previous
+    # A rollback brings nothing; what it takes are the commits that were live and are not any more.
+    newer, older = (report.previous, commit) if taken_out else (commit, report.previous or commit_of(trigger.oldrev))
+    commits = [commit] if report.command == ROLLBACK and not taken_out else carried(run, folder, newer, older)
+    found: dict[Change, str] = {}
+    for each, change in gerrit.of_commits(commits, trigger.project, trigger.branch).items():
+        if change is not None:
+            found.setdefault(change, each)
+    if trigger.change and trigger.patchset and not any(str(each.number) == trigger.change for each in found):
+        found[gerrit.numbered(trigger.change, trigger.project)] = trigger.patchset
+    return found
+
+
+def _signed(run: Run, comment: Comment, text: str) -> str:
+    """The text without secrets, and the key, which has none, as its last line."""
+    return f"{run.redactor.text(text)}\n\n{comment.key}"
+
+
+def _tell_once(run: Run, gerrit: Gerrit, comment: Comment, letter: Letter, label: str) -> Told:
+    """Comment on one change, unless it has been told.
+
+    Each try looks first: an answer that was lost does not mean that the comment was.
+    """
+    good, change = comment.report.good, letter.change
+    value = (1 if good else -1) if label and letter.takes_votes else None
+
+    def attempt() -> Told:
+        discussion = gerrit.discussion(change)
+        votes: dict[str, int] = {}
+        if value is not None:
+            discussion.require_vote(label, value)
+            votes = {} if discussion.vote(label) == value else {label: value}
+        said = comment.key.is_said_by(discussion.ours)
+        if said and not votes:
+            return Told(change, letter.text, new=False, vote=value)
+        what = f"comment on {change.url}" + "".join(f", {name}{vote:+d}" for name, vote in votes.items())
+        if not run.would(what):
+            notify = "NONE" if good else "OWNER" if comment.report.is_check else "OWNER_REVIEWERS"
+            gerrit.review(change, letter.revision, "" if said else letter.text, notify=notify, votes=votes)
+        return Told(change, letter.text, new=True, vote=value)
+
+    with run.stage("comment", change.url):
+        return retrying(attempt, run.deadline)

@@ -1,0 +1,193 @@
+"""HTTP to one Jenkins server: who we are, and how long we wait for it."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+from cdlib.deadline import Deadline
+from cdlib.errors import CdError, Unavailable, UsageProblem
+from cdlib.jenkins.answers import Answer, connection_errors, problem_of
+from cdlib.retry import retrying
+
+if TYPE_CHECKING:
+    import requests
+
+T = TypeVar("T")
+CONNECT = 5.0  # seconds
+READ = 30.0  # seconds without a byte
+PATIENCE = (
+    180.0  # seconds that a server may be gone; a restart with plugins took 25 s, and takes minutes on a large one
+)
+_NEARLY_OVER = 0.05  # seconds
+_LARGEST = 16 * 2**20  # bytes of a document
+_SESSION = "X-Jenkins-Session"
+
+
+class Server:
+    """One Jenkins server. Every call ends by its deadline; one that may be repeated waits `patience` seconds."""
+
+    def __init__(
+        self,
+        url: str,
+        user: str,
+        token: str,
+        *,
+        patience: float = PATIENCE,
+        on_trouble: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        import requests
+
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            raise UsageProblem(
+                f"{parts.hostname or url!r} is no usable address of a Jenkins server",
+                hint="give --url or JENKINS_URL as https://HOST/, without user and password",
+            )
+        self.url = url.rstrip("/") + "/"
+        self.host = parts.netloc
+        self.user = user
+        self.patience = patience
+        self.start = ""  # names the server's life since its last start; another after each restart
+        self._on_trouble = on_trouble
+        self._crumb: dict[str, str] = {}
+        self._session = requests.Session()
+        # ~/.netrc does not decide who we are; a function is left alone where a pair would be looked up.
+        self._session.auth = (user, token) if user else lambda request: request
+
+    def read(self, path: str, doing: str, deadline: Deadline, **query: str) -> dict[str, Any] | None:
+        """The JSON document at `path`, or None where there is none (404), which may also mean no right to see it."""
+        answer = self.patiently(lambda: self.send("GET", path, doing, deadline, ok=(200, 404), query=query), deadline)
+        if answer.status == 404:
+            return None
+        try:
+            document = json.loads(answer.body)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise UsageProblem(
+                f"{self.host} answers with no JSON while {doing}", hint="does JENKINS_URL lead to Jenkins?"
+            )
+        return document
+
+    def act(self, path: str, doing: str, deadline: Deadline, *, ok: tuple[int, ...]) -> Answer:
+        """POST without a body, to something that may be asked for twice."""
+        return self.patiently(lambda: self.send("POST", path, doing, deadline, ok=ok, form={}), deadline)
+
+    def patiently(self, call: Callable[[], T], deadline: Deadline) -> T:
+        """What `call` returns, tried again while the server is gone, for `patience` seconds at most."""
+        told = False
+
+        def once() -> T:
+            nonlocal told
+            try:
+                return call()
+            except Unavailable as problem:
+                if not told and problem.retryable:
+                    self._on_trouble(f"{problem.message}; waiting for up to {self.patience:g} s")
+                told = True
+                raise
+
+        return retrying(once, deadline.part(self.patience, f"waiting for {self.host}"), attempts=1_000_000)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        doing: str,
+        deadline: Deadline,
+        *,
+        ok: tuple[int, ...],
+        query: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One exchange; where it wants a crumb, a second that brings one. Raises for each status not in `ok`."""
+        for again in (False, True):
+            with self._open(method, path, doing, deadline, query, form) as response:
+                answer = Answer(response.status_code, response.headers, self._body(response, doing))
+            if answer.status == 403 and method == "POST" and b"No valid crumb" in answer.body and not again:
+                self._crumb = self._new_crumb(deadline)
+                continue
+            break
+        if answer.status not in ok:
+            raise problem_of(answer, self.host, self.user, doing)
+        return answer
+
+    def download(self, path: str, doing: str, deadline: Deadline, into: IO[bytes], limit: int) -> Answer:
+        """Write the body at `path` to `into`, whole or not at all; 404 is returned like 200."""
+
+        def once() -> Answer:
+            into.seek(0)
+            into.truncate()
+            with self._open("GET", path, doing, deadline, None, None) as response:
+                if response.status_code not in (200, 404):
+                    answer = Answer(response.status_code, response.headers, response.content[:4000])
+                    raise problem_of(answer, self.host, self.user, doing)
+                for piece in response.iter_content(256 * 1024) if response.status_code == 200 else ():
+                    deadline.require(doing)
+                    into.write(piece)
+                    if into.tell() > limit:
+                        raise CdError(f"{self.host} sends more than {limit} bytes while {doing}")
+                return Answer(response.status_code, response.headers, b"")
+
+        return self.patiently(once, deadline)
+
+    @contextmanager
+    def _open(
+        self,
+        method: str,
+        path: str,
+        doing: str,
+        deadline: Deadline,
+        query: Mapping[str, str] | None,
+        form: Mapping[str, str] | None,
+    ) -> Iterator[requests.Response]:
+        left = deadline.require(doing)
+        headers = {"User-Agent": "cdlib", **(self._crumb if method == "POST" else {})}
+        timeout = (min(CONNECT, left), min(READ, left))
+        with (
+            _by(deadline, doing),
+            connection_errors(self.host, doing),
+            self._session.request(
+                method,
+                self.url + path,
+                params=query,
+                data=form,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,  # else our token would travel to wherever a proxy sends us
+                stream=True,
+            ) as response,
+        ):
+            self.start = response.headers.get(_SESSION, self.start)
+            yield response
+
+    def _body(self, response: requests.Response, doing: str) -> bytes:
+        whole = bytearray()
+        for piece in response.iter_content(64 * 1024):
+            whole += piece
+            if len(whole) > _LARGEST:
+                raise CdError(f"{self.host} sends more than {_LARGEST} bytes while {doing}")
+        return bytes(whole)
+
+    def _new_crumb(self, deadline: Deadline) -> dict[str, str]:
+        """A crumb, which a password needs and an API token does not; the cookie of its session stays with ours."""
+        answer = self.send("GET", "crumbIssuer/api/json", "asking for a crumb", deadline, ok=(200,))
+        document = json.loads(answer.body)
+        return {str(document["crumbRequestField"]): str(document["crumb"])}
+
+
+@contextmanager
+def _by(deadline: Deadline, doing: str) -> Iterator[None]:
+    """Raise OutOfTime in place of Unavailable where it was our own limit that ended an exchange."""
+    try:
+        yield
+    except Unavailable:
+        if deadline.left < _NEARLY_OVER:  # what waited for as long as was left may end a moment early
+            time.sleep(deadline.left)
+        deadline.require(doing)
+        raise

@@ -1,0 +1,2 @@
+cd-checkout --timeout 300
+authorize-deploy --timeout 120

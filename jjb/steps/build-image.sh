@@ -1,0 +1,2 @@
+CD_DRY_RUN=false cd-checkout --timeout 300
+build-image --timeout 1200

@@ -1,0 +1,1 @@
+helm-rollback --timeout 600
