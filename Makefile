@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 ALONE := tests/integration/test_run_tests.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab-up lab-status lab-down demo lint test unit integration soak bench clean
+.PHONY: help venv lab-up lab-status lab-down demo lint test unit integration soak bench jenkins-update clean
 
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ soak: venv ## Run the long tests: crashes, interruptions, many rollouts.
 
 bench: venv ## Measure, side by side with what one would use instead.
 	$(BIN)/python -m bench
+
+jenkins-update: venv ## Send the job definitions to the Jenkins of JENKINS_URL, JENKINS_USER and JENKINS_TOKEN.
+	JENKINS_JOBS=$(CURDIR)/$(BIN)/jenkins-jobs jjb/update
 
 clean: ## Remove what was made in the checkout. The lab's own folder stays; see `make lab-down`.
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .tox

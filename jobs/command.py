@@ -7,7 +7,6 @@ import json
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -70,6 +69,7 @@ def _execute(name: str, common: Common, function: Callable[..., Result], options
     from cdlib.errors import CdError, from_os_error
 
     started = time.monotonic()
+    gc.set_threshold(50_000)  # with 700, the default, it looks through all that is imported again and again
     console = Console(quiet=common.quiet)
     run = None
     try:
@@ -152,6 +152,8 @@ def _failure(problem: Any, console: Any, run: Any) -> Result:
 
 def _defect(console: Any, run: Any) -> Result:
     """Tell of an error that nobody expected: a short message here, the traceback in events.jsonl."""
+    import traceback
+
     trace = traceback.format_exc()
     message = f"a defect of ours: {trace.strip().splitlines()[-1]}"
     hint = "please report it with the traceback, which is in events.jsonl"

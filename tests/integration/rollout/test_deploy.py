@@ -124,7 +124,15 @@ def test_operators_values_win_and_hostile_text_arrives_unharmed(web: Deployment)
     (web.folder.parent / "operators.yaml").write_text("replicas: 2\n")
     web.targets["services"]["web"]["environments"]["test"]["values"] = ["operators.yaml"]
     web.commit(text=hostile, replicas=1)
-    done = web.deploy(env={"ZUUL_UUID": "u", "ZUUL_CHANGE": hostile, "ZUUL_PATCHSET": "1"})
+    done = web.deploy(
+        env={
+            "ZUUL_UUID": "u",
+            "ZUUL_PIPELINE": "check",
+            "ZUUL_PROJECT": "web",
+            "ZUUL_CHANGE": hostile,
+            "ZUUL_PATCHSET": "1",
+        }
+    )
     assert done.code == 0, done.err
     found = web.get("deployment", "web")["spec"]
     assert found["replicas"] == 2
@@ -186,7 +194,7 @@ def test_a_policy_without_a_permit_fails_closed(web: Deployment, policy: str) ->
     web.targets["environments"]["test"]["policy"] = policy
     web.commit()
     assert web.deploy().code == 6
-    refused = web.deploy(env={"ZUUL_UUID": "u", "ZUUL_PIPELINE": "postmerge"})
+    refused = web.deploy(env={"ZUUL_UUID": "u", "ZUUL_PIPELINE": "postmerge", "ZUUL_PROJECT": "web"})
     assert refused.code == 6
     assert "no permit" in refused.err
     assert web.helm_statuses() == []
