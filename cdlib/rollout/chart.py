@@ -21,7 +21,7 @@ from cdlib.service import Deploy, ForeignChart
 from cdlib.source import Source, contained, fetch_tree
 from cdlib.target import Environment, Target
 
-WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 LOCAL_REGISTRIES = ("localhost", "127.", "[::1]")
 
 

@@ -14,81 +14,134 @@ from typing import Any
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 from cdlib.rollout.api import Api, Object, path
+from cdlib.rollout.confidential import hide_secrets, without_values
 from cdlib.rollout.verdict import Fault, State, pod_ready
 from cdlib.run import Run
 
 LINES = 200  # of a container's log
 SHOWN = 12  # lines of it that a person sees first
+FIRST = 20  # lines that a person sees at all; the rest is in the files
+MOST_FAULTS = 3
+MOST_EVENTS = 3
 MOST_PODS = 5
 _UNREADABLE = "unable to retrieve container logs"
+_SETTINGS = ("MissingClusterDNS", "DNSConfigForming")  # Warnings about the node, which every pod on it has
+_EVENT = ("type", "reason", "message", "count", "firstTimestamp", "lastTimestamp")
 
 
 def gather(run: Run, api: Api, namespace: str, state: State, out: Path, deadline: Deadline) -> list[str]:
-    """Save states, logs and events of the pods that are not ready below `out`; return the lines to show first.
+    """Save what the rollout left below `out`/evidence; return the lines to show first, the cause above all.
 
-    Whatever cannot be had is left out: evidence must never stand in the rollback's way.
+    The verdict, then for each pod that is blamed or not ready its object, logs and Events; for what has no pod the
+    Events of the object that is blamed. Whatever cannot be had is left out: evidence must never stand in the
+    rollback's way.
     """
     folder = out / "evidence"
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    lines = [str(fault) for fault in state.faults[:3]]
-    suspects = sorted((p for p in state.pods if not pod_ready(p)), key=lambda p: not _blamed(p, state.faults))
-    for pod in suspects[:MOST_PODS]:
+    faults = [_verdict(fault) for fault in state.faults]
+    _save(run, folder / "verdict.json", {"faults": faults, "summary": state.summary, "waiting": list(state.waiting)})
+    lines = [str(fault) for fault in state.faults[:MOST_FAULTS]]
+    more: list[str] = []
+    for name in _suspects(state)[:MOST_PODS]:
+        pod = next(p for p in state.pods if p["metadata"]["name"] == name)
         try:
             found = _pod_evidence(run, api, namespace, pod, deadline)
         except CdError as problem:
-            run.warn(f"no evidence from {pod['metadata']['name']}: {problem.message}")
+            run.warn(f"no evidence from {name}: {problem.message}")
             continue
-        file = folder / f"{pod['metadata']['name']}.json"
-        try:
-            file.write_text(json.dumps(run.redactor.value(found), ensure_ascii=False, indent=1), encoding="utf-8")
-        except OSError as problem:
-            run.warn(f"the evidence could not be saved: {problem}")
-        run.events.emit("evidence", pod=pod["metadata"]["name"], file=str(file), events=found["events"][-5:])
-        if len(lines) <= len(state.faults[:3]):
-            lines += _shown(found)
-    return [run.redactor.text(line) for line in lines]
+        file = folder / f"{name}.json"
+        _save(run, file, found)
+        run.events.emit("evidence", pod=name, file=str(file), events=found["events"][-5:])
+        more = more or _shown(found, state.faults)
+    for about in dict.fromkeys(fault.about for fault in state.faults if fault.about and not fault.pod):
+        more += _object_evidence(run, api, namespace, about, folder, deadline)
+    return [run.redactor.text(line) for line in (lines + more)[:FIRST]]
+
+
+def _verdict(fault: Fault) -> dict[str, Any]:
+    return {"object": fault.about or (f"Pod {fault.pod}" if fault.pod else ""), "container": fault.container,
+            "reason": fault.reason, "exit_code": fault.exit_code, "message": fault.message}  # fmt: skip
+
+
+def _suspects(state: State) -> list[str]:
+    """The pods to look at: those that are blamed, also where they are ready just now, then those not ready."""
+    names = {str(p["metadata"]["name"]): pod_ready(p) for p in state.pods}
+    blamed = [fault.pod for fault in state.faults if fault.pod in names]
+    return list(dict.fromkeys([*blamed, *(name for name, ready in names.items() if not ready)]))
 
 
 def _pod_evidence(run: Run, api: Api, namespace: str, pod: Object, deadline: Deadline) -> dict[str, Any]:
-    name = str(pod["metadata"]["name"])
-    selector = f"involvedObject.name={name}"
-    events = (api.get(path("events", namespace), deadline, fieldSelector=selector) or {}).get("items") or []
-    kept = [
-        {key: event.get(key) for key in ("type", "reason", "message", "count", "lastTimestamp")} for event in events
-    ]
-    spec = pod.get("spec") or {}
+    name, spec = str(pod["metadata"]["name"]), pod.get("spec") or {}
+    hide_secrets(run, api, namespace, spec, deadline)
     containers = [str(c["name"]) for kind in ("initContainers", "containers") for c in spec.get(kind) or []]
-    logs = {container: _log(run, api, namespace, name, container, deadline) for container in containers}
-    return {"pod": name, "status": pod.get("status"), "events": kept, "logs": logs}
+    logs = {container: _logs(run, api, namespace, name, container, deadline) for container in containers}
+    return {"pod": name, "object": without_values(pod), "events": _events(api, namespace, name, deadline), "logs": logs}
 
 
-def _log(run: Run, api: Api, namespace: str, pod: str, container: str, deadline: Deadline) -> list[str]:
-    """The longer of the container's own and its predecessor's log: one of them is often gone already."""
+def _object_evidence(run: Run, api: Api, namespace: str, about: str, folder: Path, deadline: Deadline) -> list[str]:
+    """The Events of what makes the pods, such as the ReplicaSets of a Deployment, and the lines to show of them."""
+    kind, _, name = about.partition(" ")
+    try:
+        every = _listed(api, namespace, {}, deadline)
+    except CdError as problem:
+        run.warn(f"no evidence about {about}: {problem.message}")
+        return []
+    mine = [e for e in every if _concerns(e.get("involvedObject") or {}, kind, name)]
+    events = [{key: event.get(key) for key in _EVENT} for event in mine]
+    _save(run, folder / f"{kind.lower()}-{name}.json", {"object": about, "events": events})
+    return _warnings(events)
+
+
+def _concerns(involved: Object, kind: str, name: str) -> bool:
+    made = kind == "Deployment" and involved.get("kind") == "ReplicaSet"
+    same = involved.get("kind") == kind and involved.get("name") == name
+    return same or (made and str(involved.get("name", "")).rpartition("-")[0] == name)
+
+
+def _events(api: Api, namespace: str, name: str, deadline: Deadline) -> list[dict[str, Any]]:
+    found = _listed(api, namespace, {"fieldSelector": f"involvedObject.name={name}"}, deadline)
+    return [{key: event.get(key) for key in _EVENT} for event in found]
+
+
+def _listed(api: Api, namespace: str, params: dict[str, str], deadline: Deadline) -> list[Object]:
+    items = list((api.get(path("events", namespace), deadline, **params) or {}).get("items") or [])
+    return sorted(items, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
+
+
+def _logs(run: Run, api: Api, namespace: str, pod: str, container: str, deadline: Deadline) -> dict[str, list[str]]:
+    """The container's own log and its predecessor's: one of them is often gone already."""
     where = path("pods", namespace, pod) + "/log"
-    found: list[list[str]] = []
-    for previous in ("false", "true"):
+    found: dict[str, list[str]] = {}
+    for key, previous in (("now", "false"), ("previous", "true")):
         text = api.text(
             where, deadline, container=container, tailLines=str(LINES), previous=previous, limitBytes="262144"
         )
         if text and not text.startswith(_UNREADABLE):
-            found.append(run.redactor.text(text).splitlines())  # whole: a key has many lines
-    return max(found, key=len, default=[])
+            found[key] = run.redactor.text(text).splitlines()  # whole: a key has many lines
+    return found
 
 
-def _shown(found: dict[str, Any]) -> list[str]:
+def _shown(found: dict[str, Any], faults: Sequence[Fault]) -> list[str]:
+    """The end of the log of the container that is to blame, else of those that have one; then what has happened."""
+    blamed = [fault.container for fault in faults if fault.pod == found["pod"] and fault.container]
     lines: list[str] = []
-    for container, log in found["logs"].items():
-        if log:
-            lines += [
-                f"the last lines of {found['pod']}, container {container}:",
-                *(f"  {line}" for line in log[-SHOWN:]),
-            ]
-    if not lines:
-        warnings = [e for e in found["events"] if e["type"] == "Warning"]
-        lines += [f"event {e['reason']}: {e['message']}" for e in warnings[-3:]]
-    return lines
+    for container in [c for c in blamed if found["logs"].get(c)][:1] or found["logs"]:
+        log: list[str] = max(found["logs"][container].values(), key=len, default=[])
+        if log and len(lines) <= SHOWN:
+            lines.append(f"the last lines of {found['pod']}, container {container}:")
+            lines += [f"  {line}" for line in log[-SHOWN:]]
+    return lines[: SHOWN + 1] + _warnings(found["events"])
 
 
-def _blamed(pod: Object, faults: Sequence[Fault]) -> bool:
-    return any(fault.pod == pod["metadata"]["name"] for fault in faults)
+def _warnings(events: Sequence[dict[str, Any]]) -> list[str]:
+    """The last Warnings, each kind once."""
+    last = {e["reason"]: e for e in events if e["type"] == "Warning" and e["reason"] not in _SETTINGS}
+    return [f"event {e['reason']}: {e['message']}" for e in list(last.values())[-MOST_EVENTS:]]
+
+
+def _save(run: Run, file: Path, found: dict[str, Any]) -> None:
+    try:
+        file.write_text(json.dumps(run.redactor.value(found), ensure_ascii=False, indent=1), encoding="utf-8")
+    except OSError as problem:
+        run.warn(f"the evidence could not be saved: {problem}")

@@ -1,143 +1,137 @@
-"""How a rollout stands, judged from API objects alone: no clock, no server, no side effect.
+"""How a rollout stands: complete, failed and why, or what it waits for.
 
-The rules come from recorded rollouts of a real kubelet: which states are final, which only when repeated, and
-which look the same in a rollout that ends well.
+The judge sees API objects as a watch has them, and a clock; it writes nothing. The rules come from recorded
+rollouts of a real kubelet: which states are final, which only when repeated or when they last, and which look the
+same in a rollout that ends well. docs/verdicts.md has them all.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cdlib.rollout.api import Object
+from cdlib.rollout.causes import Cause
+from cdlib.rollout.controllers import workload_causes
+from cdlib.rollout.happenings import Happenings
+from cdlib.rollout.patience import Exists, Patience, SeenTime
+from cdlib.rollout.pods import UNREADY, PodMemory, pod_causes
+from cdlib.rollout.progress import own_pods, pod_ready, unproven, workload_done
+from cdlib.rollout.pulls import Pulled
 
-# States that no time mends: the kubelet itself will not try anything else.
-FINAL = ("InvalidImageName", "ErrImageNeverPull")
-FINAL_CONFIG = "runAsNonRoot"  # CreateContainerConfigError alone may be a ConfigMap that comes in a moment
-FINAL_START = ("no such file", "permission denied", "exec format error")
-ENDS = 3  # ends of one container before it ever was ready; one or two are seen in rollouts that end well
-OOM_KILLS = 2
+__all__ = ["INCONCLUSIVE", "Fault", "Judge", "State", "Workloads", "pod_ready"]
+
 INCONCLUSIVE = "Inconclusive"  # the reason of a fault that is only the want of data
+MOST = 5  # lines of what a rollout waits for
+
+Workloads = Sequence[tuple[str, str]]  # (kind, name)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a rollout has failed: which pod and container, the reason, and what the state says of it."""
+    """Why a rollout has failed: which pod and container, the reason, and what the state says of it.
+
+    `about` names the object where no pod is to blame; `exit_code` is None where nothing has ended.
+    """
 
     pod: str
     container: str
     reason: str
     message: str
+    about: str = ""
+    exit_code: int | None = None
 
     def __str__(self) -> str:
-        where = f"pod {self.pod}" + (f", container {self.container}" if self.container else "")
-        return f"{where}: {self.message}"
+        where = f"pod {self.pod}" if self.pod else self.about
+        where += f", container {self.container}" if self.container else ""
+        return f"{where}: {self.message}" if where else self.message
 
 
 @dataclass(frozen=True)
 class State:
-    """One look at a rollout: complete, failed (with its faults), or still under way."""
+    """One look at a rollout: complete, failed (with its faults), or still under way.
+
+    `waiting` says what keeps it so far, as one line each, and `trouble` the first of them that is more than being
+    slow; `ends` counts how often containers have ended. `hold` is for how many seconds it must stay complete to count
+    as such: not 0 where containers have no readiness probe.
+    """
 
     complete: bool
     summary: str
     faults: tuple[Fault, ...] = ()
     pods: tuple[Object, ...] = field(default=(), repr=False)
+    waiting: tuple[str, ...] = ()
+    ends: int = 0
+    trouble: str = ""
+    hold: float = 0.0
 
 
-def workload_done(kind: str, o: Object) -> tuple[bool, str]:
-    """Whether the controller has brought all of the applied generation up, and how far it is."""
-    status, spec = o.get("status") or {}, o.get("spec") or {}
-    if not observed(o):
-        return False, "not yet seen by its controller"
-    if kind == "DaemonSet":
-        want = status.get("desiredNumberScheduled", 0)
-        counts = (status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0), want)
-    else:
-        want = spec.get("replicas", 1)
-        available = status.get("availableReplicas", 0)
-        if kind == "StatefulSet":
-            available = min(status.get("readyReplicas", 0), available)
-        counts = (status.get("updatedReplicas", 0), available, status.get("replicas", 0))
-    done = all(count == want for count in counts)
-    return done, f"{counts[0]} of {want} updated, {counts[1]} available"
+class Judge:
+    """Judges one rollout, look by look. `exists` looks up single objects before something missing counts."""
+
+    def __init__(self, workloads: Workloads, exists: Exists = lambda _kind, _name, _key: None,
+                 clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
+        self._workloads, self._clock = tuple(workloads), clock
+        self._seen_time, self._patience = SeenTime(clock), Patience(exists)
+        self._told, self._pulled = Happenings(), Pulled()
+        self._pods: dict[str, PodMemory] = {}
+
+    def look(self, found: Mapping[str, list[Object]], *, seen: bool = True) -> State:
+        """How it stands, by all objects of the namespace, by kind. `seen` is whether the cluster can be seen now."""
+        now, patient = self._clock(), self._seen_time.tick(seen)
+        for h in self._told.take(found.get("Event")):
+            self._pulled.see(h.message, now)
+        mine = list(_named(found, self._workloads))
+        sets, every = found.get("ReplicaSet", []), found.get("Pod", [])
+        pods = [(kind, o, own_pods(kind, o, sets, every)) for kind, o in mine]
+        failures, waiting = self._patience.sort(self._causes(pods, sets, now), patient)
+        self._forget(every)
+        done = [workload_done(kind, o) for kind, o in mine]
+        summary = "; ".join(f"{o['metadata']['name']} {text}" for (_, o), (_, text) in zip(mine, done, strict=True))
+        gone = set(self._workloads) - {(kind, str(o["metadata"]["name"])) for kind, o in mine}
+        # A Job that is not there any more has ended, and its time to live is over: Helm has just applied it.
+        complete = all(ok for ok, _ in done) and all(kind == "Job" for kind, _ in gone)
+        own = tuple(pod for _, _, group in pods for pod in group)
+        return State(complete, summary or "nothing to wait for", _faults(failures), own,
+                     _waiting(waiting), self._ends(own), _trouble(waiting),
+                     max((unproven(kind, o) for kind, o in mine), default=0.0))  # fmt: skip
+
+    def _causes(self, pods: Sequence[tuple[str, Object, list[Object]]], sets: list[Object],
+                now: float) -> Iterator[Cause]:  # fmt: skip
+        for kind, o, group in pods:
+            for pod in group:
+                memory = self._pods.setdefault(str(pod["metadata"]["uid"]), PodMemory())
+                yield from pod_causes(pod, memory, self._told, self._pulled, now)
+            yield from workload_causes(kind, o, sets, group, self._told)
+
+    def _ends(self, own: Sequence[Object]) -> int:
+        memories = [self._pods[str(pod["metadata"]["uid"])] for pod in own]
+        return sum(each.total for memory in memories for each in memory.containers.values())
+
+    def _forget(self, every: Sequence[Object]) -> None:
+        """Forget pods that are gone: a rollout may make thousands of them."""
+        if len(self._pods) > 2 * len(every):
+            there = {str(pod["metadata"]["uid"]) for pod in every}
+            self._pods = {uid: memory for uid, memory in self._pods.items() if uid in there}
 
 
-def observed(o: Object) -> bool:
-    """Whether the controller has seen the applied generation; until then all status tells of the one before."""
-    return bool((o.get("status") or {}).get("observedGeneration", 0) >= o["metadata"].get("generation", 0))
+def _faults(failures: Sequence[Cause]) -> tuple[Fault, ...]:
+    """What to blame, the most telling first: a passed deadline only says that something else has lasted long."""
+    order = sorted(failures, key=lambda c: (c.reason == "ProgressDeadlineExceeded", c.reason == "CrashLoop"))
+    return tuple(Fault(c.pod, c.container, c.reason, c.message, c.about, c.exit_code) for c in order)
 
 
-def deadline_exceeded(o: Object) -> str:
-    """The message of a Deployment whose progressDeadlineSeconds has passed, else nothing."""
-    for condition in (o.get("status") or {}).get("conditions") or [] if observed(o) else []:
-        if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
-            return str(condition.get("message", "its progress deadline has passed"))
-    return ""
+def _waiting(causes: Sequence[Cause]) -> tuple[str, ...]:
+    """What may still go away, the most telling first."""
+    return tuple(str(c) for c in sorted(causes, key=lambda c: c.reason == UNREADY)[:MOST])
 
 
-def own_pods(kind: str, o: Object, replicasets: list[Object], pods: list[Object]) -> list[Object]:
-    """The pods of the very revision that was applied, by owner and never by label alone.
-
-    Pods that are being deleted do not count: their end says nothing of the new version. Before the controller
-    has seen the applied generation there are none, and the newest pods are those of the rollout before.
-    """
-    if not observed(o):
-        return []
-    alive = [p for p in pods if "deletionTimestamp" not in p["metadata"]]
-    if kind == "Deployment":
-        revision = _annotation(o, "deployment.kubernetes.io/revision")
-        sets = [
-            r for r in replicasets if _owned(r, o) and _annotation(r, "deployment.kubernetes.io/revision") == revision
-        ]
-        return [p for p in alive if any(_owned(p, r) for r in sets)]
-    mine = [p for p in alive if _owned(p, o)]
-    if kind == "StatefulSet":
-        wanted = (o.get("status") or {}).get("updateRevision")
-        return [p for p in mine if (p["metadata"].get("labels") or {}).get("controller-revision-hash") == wanted]
-    generation = str(o["metadata"].get("generation"))
-    return [p for p in mine if (p["metadata"].get("labels") or {}).get("pod-template-generation") == generation]
+def _trouble(causes: Sequence[Cause]) -> str:
+    return next((str(c) for c in causes if c.reason != UNREADY), "")
 
 
-def pod_faults(pod: Object) -> list[Fault]:
-    """What in this pod can be called a failure already."""
-    status, name = pod.get("status") or {}, str(pod["metadata"]["name"])
-    every = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    found = [(container, _container_fault(container)) for container in every]
-    return [Fault(name, str(c.get("name")), why[0], why[1]) for c, why in found if why]
-
-
-def pod_ready(pod: Object) -> bool:
-    """Whether the pod's Ready condition is true."""
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
-
-
-def _container_fault(container: Object) -> tuple[str, str] | None:
-    """(reason, message) of a container that has failed for good."""
-    state = container.get("state") or {}
-    waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
-    last = (container.get("lastState") or {}).get("terminated") or {}
-    reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
-    end = ended or last
-    if reason in FINAL or (reason == "CreateContainerConfigError" and FINAL_CONFIG in message):
-        return reason, f"{reason}: {message}"
-    if end.get("reason") == "StartError" and any(text in str(end.get("message", "")) for text in FINAL_START):
-        return "StartError", f"cannot be started: {end.get('message', '')}"
-    ends = container.get("restartCount", 0) + (1 if ended and not _finished_init(container, ended) else 0)
-    if end.get("reason") == "OOMKilled" and last.get("reason", "OOMKilled") == "OOMKilled" and ends >= OOM_KILLS:
-        return "OOMKilled", f"killed {ends} times for using more memory than its limit"
-    if ends >= ENDS and not container.get("ready") and not ("running" in state and container.get("started")):
-        return "CrashLoop", f"ended {ends} times, the last time with exit code {end.get('exitCode', 'unknown')}"
-    return None
-
-
-def _finished_init(container: Object, ended: Object) -> bool:
-    return bool(container.get("ready")) and ended.get("exitCode") == 0
-
-
-def _owned(o: Object, owner: Object) -> bool:
-    references = o["metadata"].get("ownerReferences") or []
-    return any(r.get("uid") == owner["metadata"].get("uid") for r in references)
-
-
-def _annotation(o: Object, name: str) -> str:
-    return str((o["metadata"].get("annotations") or {}).get(name, ""))
+def _named(found: Mapping[str, list[Object]], workloads: Workloads) -> Iterator[tuple[str, Object]]:
+    wanted = set(workloads)
+    for kind in dict.fromkeys(kind for kind, _ in workloads):
+        yield from ((kind, o) for o in found.get(kind, []) if (kind, o["metadata"]["name"]) in wanted)

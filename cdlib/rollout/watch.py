@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError
+from cdlib.errors import CdError, NotAllowed
 from cdlib.rollout.api import Api, Object, path
 
 # The server ends a watch after this many seconds, and a silent connection counts as broken a little later: an API
@@ -30,11 +30,17 @@ Kind = tuple[str, str, str]
 
 
 class Watch:
-    """The objects of some kinds in a namespace, kept up to date by threads, as a context manager."""
+    """The objects of some kinds in a namespace, kept up to date by threads, as a context manager.
 
-    def __init__(self, api: Api, namespace: str, kinds: Sequence[Kind]) -> None:
-        self._changed = threading.Condition()
-        self._feeds = [_Feed(api, namespace, kind, self._changed) for kind in kinds]
+    Kinds in `helpful` are left out of `objects` while they cannot be had, and nothing waits for them; each maps to
+    a field selector, by which the server leaves out what nobody needs.
+    """
+
+    def __init__(self, api: Api, namespace: str, kinds: Sequence[Kind],
+                 helpful: Mapping[str, str] | None = None) -> None:  # fmt: skip
+        self._changed, helpful = threading.Condition(), helpful or {}
+        self._feeds = [_Feed(api, namespace, kind, self._changed, helpful.get(kind[0])) for kind in kinds]
+        self._needed = [feed for feed in self._feeds if not feed.helpful]
         self._seen = 0
 
     def __enter__(self) -> Self:
@@ -48,18 +54,18 @@ class Watch:
 
     @property
     def listed(self) -> bool:
-        """Whether every kind has been listed at least once."""
-        return all(feed.listed for feed in self._feeds)
+        """Whether every kind that is needed has been listed at least once."""
+        return all(feed.listed for feed in self._needed)
 
     @property
     def trouble(self) -> str:
         """Why something cannot be seen right now; empty where everything can."""
-        return next((feed.trouble for feed in self._feeds if feed.trouble), "")
+        return next((feed.trouble for feed in self._needed if feed.trouble), "")
 
     def objects(self) -> dict[str, list[Object]]:
         """All objects by kind, as they were seen last."""
         with self._changed:
-            return {feed.kind: list(feed.found.values()) for feed in self._feeds}
+            return {feed.kind: list(feed.found.values()) for feed in self._feeds if feed.listed or not feed.helpful}
 
     def wait(self, seconds: float) -> None:
         """Return once something has changed since the last call, or after `seconds`."""
@@ -74,10 +80,13 @@ class Watch:
 class _Feed(threading.Thread):
     """One kind: its list, then its watch, and again where that breaks."""
 
-    def __init__(self, api: Api, namespace: str, kind: Kind, changed: threading.Condition) -> None:
+    def __init__(self, api: Api, namespace: str, kind: Kind, changed: threading.Condition,
+                 selector: str | None = None) -> None:  # fmt: skip
         super().__init__(name=f"watch {kind[1]}", daemon=True)
         self.kind, plural, group = kind
         self._api, self._where, self._changed = api, path(plural, namespace, group=group), changed
+        self.helpful = selector is not None
+        self._params = {"fieldSelector": selector} if selector else {}
         self.found: dict[str, Object] = {}
         self.changes = 0
         self.listed, self.trouble = False, ""
@@ -102,6 +111,10 @@ class _Feed(threading.Thread):
                 if not self._version:
                     self._list()
                 self._watch()
+            except NotAllowed as problem:
+                self._lose(problem.message)
+                if self.helpful:
+                    return  # it will not be allowed the next time either
             except CdError as problem:
                 self._lose(problem.message)
             except Exception as problem:  # whatever came over the wire
@@ -114,8 +127,8 @@ class _Feed(threading.Thread):
 
     def _list(self) -> None:
         """Everything, as fresh as etcd has it."""
-        listed = self._api.get(self._where, Deadline(_SILENCE, f"listing {self.kind}s")) or {}
-        found = {str(o["metadata"]["uid"]): o for o in listed.get("items") or []}
+        listed = self._api.get(self._where, Deadline(_SILENCE, f"listing {self.kind}s"), **self._params) or {}
+        found = {str(o["metadata"]["uid"]): _slim(o) for o in listed.get("items") or []}
         with self._changed:
             self.found, self.listed, self.trouble = found, True, ""
             self._version = str((listed.get("metadata") or {}).get("resourceVersion", ""))
@@ -125,12 +138,14 @@ class _Feed(threading.Thread):
     def _watch(self) -> None:
         """Follow what changes, to the end of the server's window."""
         params = {"watch": "true", "resourceVersion": self._version, "allowWatchBookmarks": "true",
-                  "timeoutSeconds": str(WINDOW)}  # fmt: skip
+                  "timeoutSeconds": str(WINDOW), **self._params}  # fmt: skip
         deadline = Deadline(_LONGEST, f"watching {self.kind}s")
         with self._api.stream(self._where, deadline, _SILENCE, **params) as (response, pieces):
             self._response = response
             self.trouble = ""
             try:
+                if self._over.is_set():  # `stop` came before there was a response that it could end
+                    return
                 for event in _events(pieces):
                     if self._over.is_set():
                         return
@@ -153,7 +168,7 @@ class _Feed(threading.Thread):
             if what == "DELETED":
                 self.found.pop(uid, None)
             else:
-                self.found[uid] = o
+                self.found[uid] = _slim(o)
             self.changes += 1
             self._changed.notify_all()
         return True
@@ -164,6 +179,12 @@ class _Feed(threading.Thread):
             self._version, self.trouble = "", trouble
             self.changes += 1
             self._changed.notify_all()
+
+
+def _slim(o: Object) -> Object:
+    """The object without who changed which field: a third of it, and needed by nobody here."""
+    o["metadata"].pop("managedFields", None)
+    return o
 
 
 def _events(pieces: Iterator[bytes]) -> Iterator[Object]:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
-from cdlib.rollout.api import Api, Object, path
+from cdlib.rollout.api import Api, path
+from cdlib.rollout.happenings import SELECTOR
 from cdlib.rollout.lease import Lease
-from cdlib.rollout.verdict import (
-    INCONCLUSIVE,
-    Fault,
-    State,
-    deadline_exceeded,
-    own_pods,
-    pod_faults,
-    pod_ready,
-    workload_done,
-)
+from cdlib.rollout.lookup import Lookup
+from cdlib.rollout.verdict import INCONCLUSIVE, Fault, Judge, State, Workloads, pod_ready
 from cdlib.rollout.watch import Kind, Watch
 from cdlib.run import Run
 
 TICK = 1.0  # seconds between two judgements where nothing changes: time itself may decide
+SHARE = 3.0  # times as long as a judgement took is paused after it, so that a storm of changes costs no whole core
+LONGEST_PAUSE = 0.5  # seconds
+SOAKS = 3  # a restart in the soak begins it anew, so often at most
 _APPS = "apps/v1"
 _KINDS: dict[str, Kind] = {
     kind: (kind, plural, group)
@@ -31,11 +28,11 @@ _KINDS: dict[str, Kind] = {
         ("StatefulSet", "statefulsets", _APPS),
         ("DaemonSet", "daemonsets", _APPS),
         ("ReplicaSet", "replicasets", _APPS),
+        ("Job", "jobs", "batch/v1"),
         ("Pod", "pods", ""),
     )
 }
-
-Workloads = Sequence[tuple[str, str]]  # (kind, name)
+_EVENTS: Kind = ("Event", "events", "")
 
 
 def look(api: Api, namespace: str, workloads: Workloads, deadline: Deadline) -> State:
@@ -43,23 +40,7 @@ def look(api: Api, namespace: str, workloads: Workloads, deadline: Deadline) -> 
     found = {}
     for kind, plural, group in _kinds(workloads):
         found[kind] = list((api.get(path(plural, namespace, group=group), deadline) or {}).get("items") or [])
-    return judge_objects(found, workloads)
-
-
-def judge_objects(found: Mapping[str, list[Object]], workloads: Workloads) -> State:
-    """How the release stands, by all objects of its namespace, by kind."""
-    mine = list(_named(found, workloads))
-    done = [workload_done(kind, o) for kind, o in mine]
-    summary = "; ".join(f"{o['metadata']['name']} {text}" for (_, o), (_, text) in zip(mine, done, strict=True))
-    sets, every = found.get("ReplicaSet", []), found.get("Pod", [])
-    pods = [pod for kind, o in mine for pod in own_pods(kind, o, sets, every)]
-    faults = [fault for pod in pods for fault in pod_faults(pod)]
-    for kind, o in mine:
-        late = deadline_exceeded(o) if kind == "Deployment" else ""
-        if late and not faults:
-            faults.append(_late_fault(o, pods, late))
-    complete = len(mine) == len(workloads) and all(ok for ok, _ in done)
-    return State(complete, summary or "nothing to wait for", tuple(faults), tuple(pods))
+    return Judge(workloads).look(found)
 
 
 class Follower:
@@ -68,6 +49,7 @@ class Follower:
     def __init__(self, run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease, watch: Watch) -> None:
         self._run, self._api, self._namespace, self._workloads = run, api, namespace, workloads
         self._lease, self._watch = lease, watch
+        self._judge = Judge(workloads, Lookup(api, namespace))
         self._said = ""
 
     def states(self, deadline: Deadline) -> Iterator[State]:
@@ -77,34 +59,72 @@ class Follower:
         """
         while not deadline.over:
             self._lease.require()
+            began = time.monotonic()
             if self._watch.listed:
-                state = judge_objects(self._watch.objects(), self._workloads)
-                self._tell(state.summary)
+                state = self._judge.look(self._watch.objects(), seen=not self._watch.trouble)
+                self._tell("; ".join(filter(None, (state.summary, state.trouble))))
                 yield state
+                time.sleep(min(SHARE * (time.monotonic() - began), LONGEST_PAUSE, deadline.left))
             elif self._watch.trouble:
                 self._tell(self._watch.trouble)
             self._watch.wait(min(TICK, deadline.left))
 
     def until_up(self, deadline: Deadline) -> State:
-        """Follow it until it is complete or has failed; a State with a fault where `deadline` passes first."""
-        state = None
+        """Follow it until it is complete or has failed; a State with a fault where `deadline` passes first.
+
+        What is complete has to stay so for its `hold`, with no container ending, as far as there is time.
+        """
+        state, since, ends, held = None, 0.0, -1, False
         for state in self.states(deadline):
-            if state.complete or state.faults:
+            if not state.complete or state.ends != ends:
+                since, ends = time.monotonic(), state.ends
+            if state.faults or (state.complete and time.monotonic() - since >= state.hold):
                 return state
+            if state.complete and not held:
+                held = True
+                self._run.note(f"watched for {state.hold:g} s more: a container has no readiness probe")
+        if state is not None and state.complete:
+            return state
         blind = self._watch.trouble
         if state is None or blind:
             text = f"nothing could be seen of it at the end of {deadline.seconds:.0f} s: {blind or 'no list'}"
             return State(False, self._said, (Fault("", "", INCONCLUSIVE, text),))
-        return State(False, state.summary, (_out_of_time(state, deadline),), state.pods)
+        return State(False, state.summary, (_out_of_time(state, deadline),), state.pods, state.waiting)
 
     def soak(self, seconds: float, deadline: Deadline) -> tuple[Fault, ...]:
         """Watch a rollout that is complete for a while longer: failing liveness and sidecars come after it.
 
-        At its end the cluster is asked once more, because a silent API server says nothing of the service.
+        A container that ends in it begins it anew, as long as there is time: one restart is no failure, but only
+        the time after it can tell. At its end the cluster is asked once more, because a silent API server says
+        nothing of the service.
         """
-        for state in self.states(deadline.part(seconds, "the soak")):
+        for _ in range(SOAKS):
+            states = list(self._during(deadline.part(seconds, "the soak")))
+            if states and states[-1].faults:
+                return states[-1].faults
+            ended = bool(states) and states[-1].ends > states[0].ends
+            if not ended:
+                return self._still_up(deadline)
+            if deadline.left < seconds + TICK:
+                self._run.warn("containers have been restarted in the soak, and no time is left to watch them longer")
+                return self._still_up(deadline)
+        times = states[-1].ends - states[0].ends
+        text = f"containers were restarted in each of {SOAKS} soaks of {seconds:g} s, {times} times in the last"
+        return (Fault("", "", "Unsteady", text),)
+
+    def _during(self, deadline: Deadline) -> Iterator[State]:
+        """The first and the last state to the end of `deadline`, or to the first fault."""
+        last = None
+        for state in self.states(deadline):
+            if last is None:
+                yield state
+            last = state
             if state.faults:
-                return state.faults
+                break
+        if last is not None:
+            yield last
+
+    def _still_up(self, deadline: Deadline) -> tuple[Fault, ...]:
         try:
             state = look(self._api, self._namespace, self._workloads, deadline)
         except CdError as problem:
@@ -122,7 +142,8 @@ class Follower:
 @contextmanager
 def following(run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease) -> Iterator[Follower]:
     """Follow a rollout that has been applied already: what is listed now is not older than that."""
-    with Watch(api, namespace, _kinds(workloads)) as watch:
+    events = {"Event": SELECTOR} if workloads else {}
+    with Watch(api, namespace, [*_kinds(workloads), *([_EVENTS] if events else [])], events) as watch:
         yield Follower(run, api, namespace, workloads, lease, watch)
 
 
@@ -133,20 +154,9 @@ def _kinds(workloads: Workloads) -> list[Kind]:
     return [_KINDS[kind] for kind in [*kinds, *more]]
 
 
-def _named(found: Mapping[str, list[Object]], workloads: Workloads) -> Iterator[tuple[str, Object]]:
-    wanted = set(workloads)
-    for kind in dict.fromkeys(kind for kind, _ in workloads):
-        yield from ((kind, o) for o in found.get(kind, []) if (kind, o["metadata"]["name"]) in wanted)
-
-
 def _out_of_time(state: State, deadline: Deadline) -> Fault:
-    waiting = [p for p in state.pods if not pod_ready(p)]
-    name = str(waiting[0]["metadata"]["name"]) if waiting else ""
-    text = f"not ready within {deadline.seconds:.0f} s ({state.summary})"
+    unready = [p for p in state.pods if not pod_ready(p)]
+    name = str(unready[0]["metadata"]["name"]) if unready else ""
+    why = f"; {state.waiting[0]}" if state.waiting else ""
+    text = f"not ready within {deadline.seconds:.0f} s ({state.summary}{why})"
     return Fault(name, "", "OutOfTime", text) if name else Fault("", "", "OutOfTime", f"no pod came up: {text}")
-
-
-def _late_fault(o: Object, pods: Sequence[Object], message: str) -> Fault:
-    waiting = [p for p in pods if not pod_ready(p)]
-    name = str(waiting[0]["metadata"]["name"]) if waiting else str(o["metadata"]["name"])
-    return Fault(name, "", "ProgressDeadlineExceeded", message)

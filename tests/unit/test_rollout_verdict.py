@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from cdlib.rollout.verdict import deadline_exceeded, own_pods, pod_faults, pod_ready, workload_done
+from cdlib.rollout.causes import AT_ONCE, Cause
+from cdlib.rollout.containers import Memory
+from cdlib.rollout.controllers import workload_causes
+from cdlib.rollout.happenings import Happenings
+from cdlib.rollout.pods import PodMemory, pod_causes
+from cdlib.rollout.progress import own_pods, pod_ready, unproven, workload_done
+from cdlib.rollout.pulls import Pulled
+from cdlib.rollout.verdict import Fault, Judge
 
 
 def pod(*containers: dict[str, Any], init: list[dict[str, Any]] | None = None, **meta: Any) -> dict[str, Any]:
@@ -21,6 +28,16 @@ def waiting(reason: str, message: str = "", restarts: int = 0, **more: Any) -> d
 
 def ended(code: int, reason: str = "Error", message: str = "") -> dict[str, Any]:
     return {"terminated": {"exitCode": code, "reason": reason, "message": message}}
+
+
+def pod_failures(o: dict[str, Any]) -> list[Cause]:
+    """What a look at a pod, of which there are no Events, calls a failure, once it was seen being created."""
+    memory = PodMemory()
+    every = [*o["status"]["initContainerStatuses"], *o["status"]["containerStatuses"]]
+    pod_causes(
+        pod(*[{"name": c["name"], "state": {"waiting": {}}} for c in every]), memory, Happenings(), Pulled(), 0.0
+    )
+    return [c for c in pod_causes(o, memory, Happenings(), Pulled(), 1.0) if c.after == AT_ONCE]
 
 
 FAILED = {
@@ -48,7 +65,7 @@ HARMLESS = {
     "back-off of a pull": waiting("ImagePullBackOff"),
     "config map not there yet": waiting("CreateContainerConfigError", 'configmap "later" not found'),
     "one restart": {"name": "web", "ready": False, "restartCount": 1, "state": {"running": {}}, "lastState": ended(1)},
-    "two ends": waiting("CrashLoopBackOff", "back-off 10s", restarts=2, lastState=ended(1)),
+    "two ends": waiting("CrashLoopBackOff", "back-off 10s", restarts=1, lastState=ended(1)),
     "recovered after three restarts": {
         "name": "web", "ready": False, "started": True, "restartCount": 3, "state": {"running": {}}, "lastState": ended(1),
     },
@@ -60,24 +77,24 @@ HARMLESS = {
 
 @pytest.mark.parametrize("case", FAILED)
 def test_failures_are_called(case: str) -> None:
-    faults = pod_faults(pod(FAILED[case]))
+    faults = pod_failures(pod(FAILED[case]))
     assert [(fault.pod, fault.container) for fault in faults] == [("web-1", "web")]
     assert "web-1, container web: " in str(faults[0])
 
 
 @pytest.mark.parametrize("case", HARMLESS)
 def test_harmless_states_are_left_alone(case: str) -> None:
-    assert pod_faults(pod(HARMLESS[case])) == []
+    assert pod_failures(pod(HARMLESS[case])) == []
 
 
 def test_an_init_container_that_has_done_its_work_is_no_failure() -> None:
     done = {"name": "init", "ready": True, "restartCount": 2, "state": ended(0, "Completed"), "lastState": ended(1)}
-    assert pod_faults(pod(HARMLESS["running"], init=[done])) == []
+    assert pod_failures(pod(HARMLESS["running"], init=[done])) == []
 
 
 def test_a_failing_init_container_is_named() -> None:
     failing = waiting("CrashLoopBackOff", restarts=3, lastState=ended(7)) | {"name": "migrate"}
-    assert [f.container for f in pod_faults(pod(waiting("PodInitializing"), init=[failing]))] == ["migrate"]
+    assert [f.container for f in pod_failures(pod(waiting("PodInitializing"), init=[failing]))] == ["migrate"]
 
 
 def deployment(generation: int = 2, observed: int = 2, want: int = 2, **status: int) -> dict[str, Any]:
@@ -155,11 +172,12 @@ def test_pods_of_a_stateful_set_are_told_by_their_hash() -> None:
 
 def test_a_passed_progress_deadline_is_told() -> None:
     o = deployment()
-    assert deadline_exceeded(o) == ""
+    assert not list(workload_causes("Deployment", o, [], [], Happenings()))
     o["status"]["conditions"] = [
         {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "has timed out"}
     ]
-    assert deadline_exceeded(o) == "has timed out"
+    (cause,) = workload_causes("Deployment", o, [], [], Happenings())
+    assert str(cause) == "Deployment web: has timed out"
 
 
 def test_ready_is_the_condition() -> None:
@@ -167,3 +185,125 @@ def test_ready_is_the_condition() -> None:
     assert pod_ready(ready)
     assert not pod_ready({"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}})
     assert not pod_ready({"metadata": {}})
+
+
+def test_a_daemon_set_whose_strategy_alone_has_changed_still_knows_its_pods() -> None:
+    about = {"annotations": {"deprecated.daemonset.template.generation": "3"}, "generation": 7}
+    o = {"metadata": {"name": "log", "uid": "d1", **about}, "status": {"observedGeneration": 7}}
+    pods = [owned(n, "d1", labels={"pod-template-generation": g}) for n, g in (("a", "2"), ("b", "3"))]
+    assert [p["metadata"]["name"] for p in own_pods("DaemonSet", o, [], pods)] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "strategy", "updated", "done"),
+    [
+        ("StatefulSet", {"type": "OnDelete"}, 0, True),
+        ("StatefulSet", {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}, 1, True),
+        ("StatefulSet", {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}, 0, False),
+        ("StatefulSet", {"type": "RollingUpdate"}, 2, False),
+    ],
+)
+def test_what_the_strategy_leaves_to_people_is_not_waited_for(
+    kind: str, strategy: object, updated: int, done: bool
+) -> None:
+    status = {
+        "observedGeneration": 2,
+        "updatedReplicas": updated,
+        "replicas": 3,
+        "readyReplicas": 3,
+        "availableReplicas": 3,
+    }
+    o = {"metadata": {"generation": 2}, "spec": {"replicas": 3, "updateStrategy": strategy}, "status": status}
+    assert workload_done(kind, o)[0] is done
+
+
+@pytest.mark.parametrize(
+    ("o", "done"),
+    [
+        ({"status": {}}, False),
+        ({"status": {"conditions": [{"type": "Complete", "status": "True"}]}}, True),
+        ({"spec": {"suspend": True}}, True),
+    ],
+)
+def test_a_job_is_done_when_it_says_so(o: dict[str, Any], done: bool) -> None:
+    assert workload_done("Job", {"metadata": {"name": "j", "generation": 1}, **o})[0] is done
+
+
+PROBED, BARE = {"name": "a", "readinessProbe": {"periodSeconds": 1}}, {"name": "b"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "pod_spec", "spec", "seconds"),
+    [
+        ("Deployment", {"containers": [PROBED]}, {}, 0.0),
+        ("Deployment", {"containers": [PROBED, BARE]}, {}, 10.0),
+        ("DaemonSet", {"containers": [BARE]}, {"minReadySeconds": 4}, 6.0),
+        ("StatefulSet", {"containers": [BARE]}, {"minReadySeconds": 20}, 0.0),
+        ("Deployment", {"containers": [PROBED], "initContainers": [BARE]}, {}, 0.0),
+        ("Deployment", {"containers": [PROBED], "initContainers": [BARE | {"restartPolicy": "Always"}]}, {}, 10.0),
+        ("Job", {"containers": [BARE]}, {}, 0.0),
+    ],
+)
+def test_what_only_time_can_prove(kind: str, pod_spec: object, spec: dict[str, Any], seconds: float) -> None:
+    assert unproven(kind, {"spec": {"template": {"spec": pod_spec}, **spec}}) == seconds
+
+
+def test_ends_count_from_none_again_once_the_container_was_steady() -> None:
+    memory = Memory()
+    up: dict[str, Any] = {"ready": True, "state": {"running": {}}}
+    memory.see({"ready": False, "restartCount": 2, "state": {"running": {}}, "lastState": ended(1)}, 0.0)
+    memory.see({**up, "restartCount": 2}, 1.0)
+    memory.see({"ready": False, "restartCount": 2, "state": ended(1)}, 9.0)
+    assert memory.lately == 3
+    memory.see({**up, "restartCount": 3}, 10.0)
+    memory.see({"ready": False, "restartCount": 3, "state": ended(1)}, 20.0)
+    assert memory.lately == 1
+
+
+def test_ends_from_before_this_rollout_do_not_count() -> None:
+    memory = Memory()
+    memory.see({"ready": True, "restartCount": 9, "state": {"running": {}}, "lastState": ended(1)}, 0.0)
+    assert memory.lately == 0
+    memory.see({"ready": False, "restartCount": 9, "state": ended(1), "lastState": ended(1)}, 1.0)
+    assert memory.lately == 1
+
+
+def test_a_pod_that_was_crashing_before_must_crash_once_more() -> None:
+    memory = Memory()
+    memory.see(waiting("CrashLoopBackOff", restarts=8, lastState=ended(1)), 0.0)
+    assert memory.lately == 2
+    memory.see({"ready": False, "restartCount": 9, "state": ended(1), "lastState": ended(1)}, 100.0)
+    assert memory.lately == 3
+
+
+def test_a_job_that_is_gone_has_ended_and_a_service_that_is_gone_has_not() -> None:
+    assert Judge([("Job", "migrate")]).look({"Job": []}).complete
+    assert not Judge([("Deployment", "web")]).look({"Deployment": []}).complete
+
+
+def test_an_evicted_pod_is_no_failure_of_the_new_version() -> None:
+    o = pod(
+        {
+            "name": "web",
+            "ready": False,
+            "restartCount": 4,
+            "state": ended(137, "OOMKilled"),
+            "lastState": ended(137, "OOMKilled"),
+        }
+    )
+    assert pod_failures(o)
+    o["status"] |= {"phase": "Failed", "reason": "Evicted"}
+    assert pod_failures(o) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (Fault("web-1", "web", "r", "it"), "pod web-1, container web: it"),
+        (Fault("web-1", "", "r", "it"), "pod web-1: it"),
+        (Fault("", "", "r", "it", about="Deployment web"), "Deployment web: it"),
+        (Fault("", "", "r", "it"), "it"),
+    ],
+)
+def test_a_fault_names_what_is_to_blame(fault: Fault, text: str) -> None:
+    assert str(fault) == text

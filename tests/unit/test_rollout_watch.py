@@ -170,3 +170,39 @@ def test_it_ends_at_once_although_the_server_says_nothing(cluster: Cluster, api:
         threads = [thread for thread in threading.enumerate() if thread.name == "watch pods"]
     assert threads
     assert not any(thread.is_alive() for thread in threads)
+
+
+EVENTS = ("Event", "events", "")
+
+
+def test_what_only_helps_is_filtered_and_not_waited_for(api: Api, cluster: Cluster) -> None:
+    refused = (403, JSON, json.dumps({"message": "events is forbidden"}).encode())
+    asked: list[str] = []
+    answer = cluster._answer
+
+    def answers(request: Seen) -> tuple[int, dict[str, str], bytes | Iterator[bytes]]:
+        if "/events" not in request.path:
+            return answer(request)
+        asked.append(request.path)
+        return refused
+
+    cluster.server._answer = answers
+    cluster.pods = [pod("a", 1)]
+    with Watch(api, "ns", [PODS, EVENTS], {"Event": "reason!=Started"}) as watch:
+        until(watch, lambda: watch.listed and bool(asked))
+        assert names(watch) == {"a"}
+        assert "Event" not in watch.objects()
+        assert watch.trouble == ""
+        until(watch, lambda: not any(t.name == "watch events" for t in threading.enumerate()))
+    assert len(asked) == 1
+    assert "fieldSelector=reason%21%3DStarted" in asked[0]
+
+
+def test_who_changed_which_field_is_not_kept(cluster: Cluster, api: Api) -> None:
+    listed, changed = pod("a", 1), pod("b", 2)
+    for o in (listed, changed):
+        o["metadata"]["managedFields"] = [{"manager": "kubelet"}]
+    cluster.pods, cluster.rounds = [listed], [(200, event("ADDED", changed))]
+    with Watch(api, "ns", [PODS]) as watch:
+        until(watch, lambda: names(watch) == {"a", "b"})
+        assert not any("managedFields" in o["metadata"] for o in watch.objects()["Pod"])

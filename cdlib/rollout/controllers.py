@@ -1,0 +1,94 @@
+"""One workload: what its controller says of why it cannot go on, such as a quota that allows no more pods."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from cdlib.rollout.api import Object
+from cdlib.rollout.causes import AT_ONCE, POD_REFUSED, QUOTA, SERVICE_ACCOUNT, Cause, Question, brief
+from cdlib.rollout.happenings import Happenings
+from cdlib.rollout.progress import condition, observed, own_replicaset, pod_ready
+
+_FORBIDDEN = re.compile(r"violates PodSecurity|(?:maximum|minimum) \S+ (?:usage|request|limit)|is invalid:", re.I)
+_QUOTA = "exceeded quota"
+_ACCOUNT = re.compile(r'serviceaccount "([^"]+)" not found', re.I)
+_PLAIN = re.compile(r'^(?:\(combined from similar events\): )?(?:Error creating: )?pods "[^"]*" is forbidden: ')
+
+
+def workload_causes(kind: str, o: Object, replicasets: list[Object], pods: Sequence[Object],
+                    told: Happenings) -> Iterator[Cause]:  # fmt: skip
+    """What keeps a workload from going on that shows in none of its pods."""
+    name = f"{kind} {o['metadata']['name']}"
+    if kind == "Deployment":
+        yield from _late(o, name, pods)
+        mine = own_replicaset(o, replicasets)
+        failure = condition(mine, "ReplicaFailure") if mine is not None and observed(o) else {}
+        if mine is not None and failure.get("status") == "True":
+            yield _refused(name, "ReplicaSet", mine, str(failure.get("message", "")))
+        return
+    if kind == "Job":
+        yield from _failed(o, name, pods)
+    if _short_of_pods(kind, o):
+        messages = [h.message for h in told.about(str(o["metadata"]["uid"]))
+                    if h.reason == "FailedCreate" and h.count > h.before]  # fmt: skip
+        if messages:
+            yield _refused(name, kind, o, messages[-1])
+
+
+def _late(o: Object, name: str, pods: Sequence[Object]) -> Iterator[Cause]:
+    """A passed progress deadline is a failure by contract: somebody has set it."""
+    progress = condition(o, "Progressing") if observed(o) else {}
+    if progress.get("reason") == "ProgressDeadlineExceeded":
+        text = str(progress.get("message") or "its progress deadline has passed")
+        first = next((str(p["metadata"]["name"]) for p in pods if not pod_ready(p)), "")
+        yield Cause((str(o["metadata"]["uid"]), "late"), "ProgressDeadlineExceeded", brief(text), pod=first, about=name)
+
+
+def _failed(o: Object, name: str, pods: Sequence[Object]) -> Iterator[Cause]:
+    """FailureTarget is set as soon as it is decided, Failed once the last pod has ended."""
+    for kind in ("Failed", "FailureTarget"):
+        found = condition(o, kind)
+        if found.get("status") == "True":
+            pod, code = _last_end(pods)
+            text = f"the Job {o['metadata']['name']} has failed: {found.get('message', found.get('reason', ''))}"
+            more = f"; its last pod ended with exit code {code}" if code is not None else ""
+            yield Cause((str(o["metadata"]["uid"]), "job"), "JobFailed", brief(text + more), pod=pod, about=name,
+                        exit_code=code)  # fmt: skip
+            return
+
+
+def _last_end(pods: Sequence[Object]) -> tuple[str, int | None]:
+    for pod in sorted(pods, key=lambda p: str(p["metadata"].get("creationTimestamp", "")), reverse=True):
+        for container in (pod.get("status") or {}).get("containerStatuses") or []:
+            ended = (container.get("state") or {}).get("terminated") or {}
+            if ended.get("exitCode"):
+                return str(pod["metadata"]["name"]), int(ended["exitCode"])
+    return "", None
+
+
+def _refused(name: str, kind: str, maker: Object, message: str) -> Cause:
+    """Why no pod is made. What the maker has got done is part of the key: progress begins the time anew."""
+    status = maker.get("status") or {}
+    done = tuple(str(status.get(k, 0)) for k in ("replicas", "readyReplicas", "currentNumberScheduled", "numberReady"))
+    key = (str(maker["metadata"]["uid"]), "refused", *done)
+    text = brief(f"its pods cannot be made: {_PLAIN.sub('', message)}")
+    alive = Question(kind, str(maker["metadata"]["name"]), there=True)
+    if _FORBIDDEN.search(message):
+        return Cause(key, "PodForbidden", text, AT_ONCE, about=name)
+    if account := _ACCOUNT.search(message):
+        text = f"its pods cannot be made: the ServiceAccount {account.group(1)} does not exist"
+        question = Question("ServiceAccount", account.group(1))
+        return Cause(key, "MissingServiceAccount", text, SERVICE_ACCOUNT, question, about=name)
+    if _QUOTA in message:
+        return Cause(key, "Quota", text, QUOTA, alive, about=name)
+    return Cause(key, "PodRefused", text, POD_REFUSED, alive, about=name)
+
+
+def _short_of_pods(kind: str, o: Object) -> bool:
+    status, spec = o.get("status") or {}, o.get("spec") or {}
+    if kind == "Job":
+        return not any(status.get(k) for k in ("active", "succeeded", "failed"))
+    if kind == "DaemonSet":
+        return bool(status.get("currentNumberScheduled", 0) < status.get("desiredNumberScheduled", 0))
+    return bool(status.get("replicas", 0) < spec.get("replicas", 1))

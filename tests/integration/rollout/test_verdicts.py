@@ -1,0 +1,244 @@
+"""Verdicts on a real cluster: what cannot come up is called in time and by its cause, and harmless trouble is not.
+
+Seconds are counted from the start of Helm; each bound is the rule's own, with some more for a machine that does other
+things, too. Most cases are a first deploy, so that nothing but the verdict is waited for.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from subprocess import CalledProcessError
+from typing import Any
+
+import pytest
+import yaml
+from deployments import CRASH, Deployment, Ran
+
+SLACK = 6.0  # seconds
+IMAGE = "{{ .Values.image.repository }}@{{ .Values.image.digest }}"
+SERVE = "{{ .Values.program }}"
+READINESS = {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}
+CRASH_LATER = "import time; time.sleep(5); raise SystemExit(4)"
+# Runs until it has allocated a gigabyte, of which it is allowed 24 MiB.
+GREEDY = "x = b''.join(b'x' * 10**7 for _ in range(100))"
+# What the shell does before it becomes the chart's own program, which it is given as $0.
+RESTART_ONCE = 'test -e /kept/once || { touch /kept/once; exit 1; }; exec python3 -u -c "$0"'
+START_SLOWLY = 'sleep 12; exec python3 -u -c "$0"'
+
+
+def python(program: str, name: str = "web", **more: Any) -> dict[str, Any]:
+    """A container that runs a program, with the environment that the chart's own needs."""
+    env = [{"name": "REVISION", "value": "{{ .Values.cd.revision }}"}, {"name": "TEXT", "value": ""}]
+    return {"name": name, "image": IMAGE, "command": ["python3", "-u", "-c", program], "env": env, **more}
+
+
+def server(**more: Any) -> dict[str, Any]:
+    """The chart's own program, with more."""
+    return python(SERVE, readinessProbe=READINESS, **more)
+
+
+def write_chart(service: Deployment, *containers: dict[str, Any], kind: str = "Deployment", **pod: Any) -> None:
+    """A chart of one workload with these containers, and a Service."""
+    labels = {"app": "web"}
+    template = {
+        "metadata": {"labels": labels},
+        "spec": {"terminationGracePeriodSeconds": 1, "containers": [*containers], **pod},
+    }
+    spec: dict[str, Any] = {"selector": {"matchLabels": labels}, "template": template}
+    if kind != "DaemonSet":
+        spec["replicas"] = 1
+    if kind == "StatefulSet":
+        spec["serviceName"] = "web"
+    workload = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "web"}, "spec": spec}
+    ports = {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]}
+    front = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": ports}
+    text = (
+        yaml.safe_dump_all([workload, front])
+        .replace(f"'{SERVE}'", SERVE)
+        .replace(SERVE, "{{ .Values.program | quote }}")
+    )
+    (service.folder / "chart" / "templates" / "all.yaml").write_text(text, encoding="utf-8")
+
+
+def seconds_to_verdict(service: Deployment) -> float:
+    """From the start of Helm to the end of what judged."""
+    lines = (service.folder / ".cd" / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    stages = [e for e in map(json.loads, lines) if e["event"] == "stage_end"]
+    return float(sum(e["seconds"] for e in stages if e["stage"] in ("helm upgrade", "rollout", "soak", "http")))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A chart, what else is there, and the verdict: its words, and the second by which it falls."""
+
+    containers: tuple[dict[str, Any], ...]
+    says: str
+    within: float
+    pod: dict[str, Any]
+    kind: str = "Deployment"
+    soak: str = ""
+    before: tuple[str, ...] = ()  # a manifest that the namespace has first
+
+
+def case(*containers: dict[str, Any], says: str, within: float, kind: str = "Deployment", soak: str = "",
+         before: tuple[str, ...] = (), **pod: Any) -> Case:  # fmt: skip
+    return Case(containers or (server(),), says, within, pod, kind, soak, before)
+
+
+def variable(source: str, name: str, key: str) -> list[dict[str, Any]]:
+    return [{"name": "X", "valueFrom": {source: {"name": name, "key": key}}}]
+
+
+QUOTA = '{"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}'
+LIMITS = (
+    '{"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "l"}, "spec": {"limits": '
+    '[{"type": "Container", "max": {"cpu": "100m"}, "default": {"cpu": "100m"}}]}}'
+)
+FAILING = {"exec": {"command": ["false"]}, "periodSeconds": 1}
+
+CASES = {
+    "image missing": case(server(), {"name": "other", "image": "localhost:5000/lab/nothing:1"},
+                          says="container other: its image cannot be pulled (tried 2 times)", within=20),
+    "image name invalid": case(server(), {"name": "other", "image": "lab/NoSuch:1"}, says="no valid name", within=5),
+    "command missing": case(python("") | {"command": ["/no/such"]}, says="cannot be started", within=5),
+    "runs as root": case(server(securityContext={"runAsNonRoot": True}), says="runAsNonRoot", within=5),
+    "root by its user, and may not": case(server(securityContext={"runAsNonRoot": True, "runAsUser": 0}),
+                                          says="breaks non-root policy", within=5),
+    "ConfigMap missing": case(python(SERVE) | {"env": variable("configMapKeyRef", "gone", "a")},
+                              says="the ConfigMap gone does not exist", within=30),
+    "key missing": case(python(SERVE) | {"env": variable("configMapKeyRef", "kube-root-ca.crt", "gone")},
+                        says="the ConfigMap kube-root-ca.crt has no key gone", within=30),
+    "Secret of a volume missing": case(server(volumeMounts=[{"name": "v", "mountPath": "/v"}]), says="the Secret gone does not exist", within=30,
+                                       volumes=[{"name": "v", "secret": {"secretName": "gone"}}]),
+    "crash at once": case(python(CRASH), says="ended 3 times, the last time with exit code 3", within=20),
+    "crash after 5 s": case(python(CRASH_LATER), says="ended 3 times, the last time with exit code 4", within=35),
+    "out of memory": case(python(GREEDY, resources={"limits": {"memory": "24Mi"}}),
+                          says="killed 2 times for using more memory", within=5),
+    "sidecar dies before it could be complete for long": case(
+        server(), python("import time; time.sleep(3); raise SystemExit(1)", "side"),
+        says="container side: ended 3 times", within=35),
+    "init container fails": case(initContainers=[python("raise SystemExit(7)", "prepare")],
+                                 says="container prepare: ended 3 times, the last time with exit code 7", within=20),
+    "startup probe fails": case(server(startupProbe={**FAILING, "failureThreshold": 3}),
+                                says="its startup probe failed to the end", within=25),
+    "postStart hook fails": case(server(lifecycle={"postStart": {"exec": {"command": ["false"]}}}),
+                                 says="its postStart hook failed 2 times", within=10),
+    "liveness fails after it was complete": case(server(livenessProbe={**FAILING, "failureThreshold": 2}), soak="35s",
+                                                 says="killed 3 times because its liveness probe failed", within=35),
+    "sidecar dies after it was complete": case(
+        soak="35s", says="container side: ended 3 times", within=35,
+        initContainers=[python("import time; time.sleep(3); raise SystemExit(1)", "side", restartPolicy="Always")]),
+    "quota": case(says="exceeded quota: q", within=25, before=("apply", QUOTA)),
+    "LimitRange": case(server(resources={"limits": {"cpu": "1"}}), says="maximum cpu usage", within=5,
+                       before=("apply", LIMITS)),
+    "PodSecurity": case(says="violates PodSecurity", within=5,
+                        before=("label", "pod-security.kubernetes.io/enforce=restricted")),
+    "ServiceAccount missing": case(says="the ServiceAccount ghost does not exist", within=8, serviceAccountName="ghost"),
+    "no such node": case(says="fits on no node", within=35, nodeSelector={"no": "such"}),
+    "claim missing": case(says="the PersistentVolumeClaim gone does not exist", within=35,
+                          volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "gone"}}]),
+    "StatefulSet": case(python("") | {"command": ["/no/such"]}, says="pod web-0, container web: cannot be started",
+                        within=5, kind="StatefulSet"),
+    "DaemonSet": case(python(CRASH), says="ended 3 times", within=20, kind="DaemonSet"),
+}  # fmt: skip
+
+
+def prepare(service: Deployment, before: tuple[str, ...]) -> None:
+    """Put into the namespace what a case needs there."""
+    if before and before[0] == "label":
+        service.kubectl("label", "namespace", service.namespace, before[1])
+    elif before:
+        file = service.folder.parent / "before.json"
+        file.write_text(before[1], encoding="utf-8")
+        service.kubectl("apply", "-f", str(file))
+
+
+def verdict(service: Deployment, case: Case) -> Ran:
+    """Deploy the case's chart."""
+    prepare(service, case.before)
+    service.cd["deploy"]["verify"] = {"soak": case.soak} if case.soak else {}
+    write_chart(service, *case.containers, kind=case.kind, **case.pod)
+    service.commit()
+    return service.deploy()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_cannot_come_up_is_called_in_time_and_by_its_cause(name: str, request: pytest.FixtureRequest) -> None:
+    service: Deployment = request.getfixturevalue("web")
+    failed = verdict(service, CASES[name])
+    assert failed.code == 8, failed.err  # it was the first, so there is nothing to go back to
+    assert CASES[name].says in failed.result["cause"], failed.err
+    assert seconds_to_verdict(service) <= CASES[name].within + SLACK
+    kept = json.loads((service.folder / ".cd" / "evidence" / "verdict.json").read_text(encoding="utf-8"))
+    assert kept["faults"][0]["message"] in failed.result["cause"]
+
+
+def later(seconds: float, act: Callable[[], object]) -> threading.Thread:
+    """Do something in some seconds."""
+
+    def run() -> None:
+        time.sleep(seconds)
+        with suppress(CalledProcessError):
+            act()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def through(shell: str, **more: Any) -> dict[str, Any]:
+    """The chart's own program, started by a shell."""
+    return server(**more) | {"command": ["sh", "-c", shell, SERVE]}
+
+
+KEPT = [{"name": "kept", "emptyDir": {}}]
+MOUNT = [{"name": "kept", "mountPath": "/kept"}]
+HARMLESS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "one restart": (through(RESTART_ONCE, volumeMounts=MOUNT), {"volumes": KEPT}),
+    "slow start in the startup probe's allowance": (
+        through(START_SLOWLY, startupProbe={**READINESS, "failureThreshold": 40}), {}),
+    "slow init container": (server(), {"initContainers": [python("import time; time.sleep(12)", "prepare")]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_harmless_trouble_ends_no_rollout(name: str, request: pytest.FixtureRequest) -> None:
+    web: Deployment = request.getfixturevalue("web")
+    container, pod = HARMLESS[name]
+    web.cd["deploy"]["verify"] = {"soak": "3s"}
+    write_chart(web, container, **pod)
+    web.commit()
+    done = web.deploy()
+    assert done.code == 0, done.err
+
+
+def test_a_config_map_that_comes_late_ends_no_rollout(web: Deployment) -> None:
+    # The second container is all that needs it.
+    waits = python("import time; time.sleep(600)", "waits") | {"env": variable("configMapKeyRef", "late", "a")}
+    write_chart(web, server(), waits)
+    web.commit()
+    making = later(8.0, lambda: web.kubectl("create", "configmap", "late", "--from-literal=a=1"))
+    done = web.deploy()
+    making.join()
+    assert done.code == 0, done.err
+
+
+def test_a_failure_beside_a_good_version_goes_back_and_shows_why(web: Deployment) -> None:
+    good = web.git("rev-parse", "HEAD")
+    assert web.deploy().code == 0
+    write_chart(web, python("print('password=hunter2222 was wrong'); raise SystemExit(5)", readinessProbe=READINESS))
+    web.commit()
+    failed = web.deploy()
+    assert failed.code == 7, failed.err
+    assert web.serving()["revision"] == good
+    shown = [line for line in failed.err.splitlines() if not line.startswith(("✓", "…", "  │"))][:20]
+    assert any("ended 3 times, the last time with exit code 5" in line for line in shown), failed.err
+    assert any("was wrong" in line for line in shown), failed.err
+    files = list((web.folder / ".cd" / "evidence").glob("*.json"))
+    assert len(files) == 2
+    assert "hunter2222" not in "".join(file.read_text(encoding="utf-8") for file in files) + failed.err

@@ -1,0 +1,160 @@
+"""What is kept of a failed rollout: everything that explains it, and nothing that is secret."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from stand_ins import Seen, Server, serving
+from test_rollout_api import kubeconfig
+
+from cdlib.deadline import Deadline
+from cdlib.redact import Redactor
+from cdlib.rollout.api import Api
+from cdlib.rollout.evidence import FIRST, gather
+from cdlib.rollout.verdict import Fault, State
+from cdlib.run import Run
+
+NS = "/api/v1/namespaces/ns"
+JSON = {"Content-Type": "application/json"}
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def event(kind: str, name: str, reason: str, message: str, type_: str = "Warning") -> dict[str, Any]:
+    about = {"kind": kind, "name": name}
+    return {"involvedObject": about, "type": type_, "reason": reason, "message": message, "count": 2,
+            "lastTimestamp": "2026-01-01T00:00:00Z"}  # fmt: skip
+
+
+POD = {
+    "metadata": {"name": "web-1", "uid": "p1", "managedFields": [{"manager": "kubelet"}]},
+    "spec": {
+        "initContainers": [{"name": "migrate", "envFrom": [{"secretRef": {"name": "database"}}]}],
+        "containers": [
+            {"name": "side", "env": [{"name": "PLAIN", "value": "plain-value-of-a-variable"}]},
+            {"name": "web", "env": [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "forbidden", "key": "t"}}}]},
+        ],
+        "volumes": [{"name": "v", "secret": {"secretName": "files"}}],
+    },
+    "status": {"phase": "Running"},
+}
+READY = {"metadata": {"name": "web-2", "uid": "p2"}, "spec": {"containers": [{"name": "web"}]},
+         "status": {"conditions": [{"type": "Ready", "status": "True"}]}}  # fmt: skip
+LOGS = {
+    ("web", "false"): "".join(f"now {n}\n" for n in range(3)),
+    ("web", "true"): "".join(f"before {n}\n" for n in range(40)) + "cannot log in as root with open-sesame\n",
+    ("side", "false"): "side is fine\n",
+    ("side", "true"): "unable to retrieve container logs for containerd://1",
+    ("migrate", "false"): "migrated with open-sesame and key line two\n",
+}
+EVENTS = [
+    event("Pod", "web-1", "Started", "started", "Normal"),
+    event("Pod", "web-1", "BackOff", "back-off, first"),
+    event("Pod", "web-1", "BackOff", "back-off, last"),
+]
+SECRETS = {"database": {"data": {"password": encoded("open-sesame\n"), "binary": "/w=="}},
+           "files": {"data": {"key.pem": encoded("key line one\nkey line two\n")}}}  # fmt: skip
+
+
+def answer(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    where = urlsplit(seen.path)
+    asked = {key: values[0] for key, values in parse_qs(where.query).items()}
+    if where.path.endswith("/log"):
+        text = LOGS.get((asked["container"], asked["previous"]))
+        return (200, {}, text.encode()) if text is not None and "web-1" in where.path else (400, {}, b"{}")
+    if where.path == f"{NS}/events":
+        name = asked.get("fieldSelector", "").rpartition("=")[2]
+        items = [e for e in EVENTS if not name or e["involvedObject"]["name"] == name]
+        quota = event("ReplicaSet", "api-5d8f", "FailedCreate", "exceeded quota: q")
+        other = event("ReplicaSet", "other-5d8f", "FailedCreate", "of somebody else")
+        return 200, JSON, json.dumps({"items": items if name else [*items, quota, other]}).encode()
+    name = where.path.rpartition("/")[2]
+    if name in SECRETS:
+        return 200, JSON, json.dumps(SECRETS[name]).encode()
+    return 403, JSON, b'{"message": "no"}'
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run("helm-deploy", Deadline(60.0), Redactor({}))
+
+
+def gathered(run: Run, state: State, tmp_path: Path) -> list[str]:
+    with serving(Server(answer)) as server:
+        api = Api(kubeconfig(tmp_path, server.url), None)
+        try:
+            return gather(run, api, "ns", state, tmp_path / "out", Deadline(10.0))
+        finally:
+            api.close()
+
+
+CRASH = State(
+    False, "0 of 1 available", (Fault("web-1", "web", "CrashLoop", "ended 3 times", exit_code=3),), (READY, POD)
+)
+
+
+def test_the_first_lines_name_the_cause_and_show_the_log_of_who_is_to_blame(run: Run, tmp_path: Path) -> None:
+    lines = gathered(run, CRASH, tmp_path)
+    assert lines[0] == "pod web-1, container web: ended 3 times"
+    assert lines[1] == "the last lines of web-1, container web:"
+    assert lines[13] == "  cannot log in as root with [hidden]"
+    assert lines[14:] == ["event BackOff: back-off, last"]
+    assert len(lines) <= FIRST
+
+
+def test_all_of_it_is_on_disk_without_secrets(run: Run, tmp_path: Path) -> None:
+    gathered(run, CRASH, tmp_path)
+    folder = tmp_path / "out" / "evidence"
+    assert sorted(file.name for file in folder.iterdir()) == ["verdict.json", "web-1.json"]
+    (fault,) = json.loads((folder / "verdict.json").read_text())["faults"]
+    assert fault == {"object": "Pod web-1", "container": "web", "reason": "CrashLoop", "exit_code": 3,
+                     "message": "ended 3 times"}  # fmt: skip
+    kept = json.loads((folder / "web-1.json").read_text())
+    assert kept["object"]["status"] == POD["status"]
+    assert kept["logs"]["web"]["now"] == ["now 0", "now 1", "now 2"]
+    assert len(kept["logs"]["web"]["previous"]) == 41
+    assert kept["logs"]["side"] == {"now": ["side is fine"]}
+    assert kept["logs"]["migrate"] == {"now": ["migrated with [hidden] and [hidden]"]}
+    assert [e["reason"] for e in kept["events"]] == ["Started", "BackOff", "BackOff"]
+    text = "".join(file.read_text() for file in folder.iterdir())
+    assert not any(secret in text for secret in ("open-sesame", "key line", "plain-value", "managedFields"))
+
+
+def test_a_pod_that_is_ready_just_now_is_looked_at_where_it_is_to_blame(run: Run, tmp_path: Path) -> None:
+    fault = Fault("web-2", "web", "FailedLivenessProbe", "killed 3 times")
+    gathered(run, State(True, "", (fault,), (READY,)), tmp_path)
+    assert (tmp_path / "out" / "evidence" / "web-2.json").exists()
+
+
+def test_where_there_is_no_pod_its_maker_is_looked_at(run: Run, tmp_path: Path) -> None:
+    fault = Fault("", "", "Quota", "its pods cannot be made", about="Deployment api")
+    lines = gathered(run, State(False, "", (fault,)), tmp_path)
+    assert lines == ["Deployment api: its pods cannot be made", "event FailedCreate: exceeded quota: q"]
+    assert "exceeded quota" in (tmp_path / "out" / "evidence" / "deployment-api.json").read_text()
+
+
+def test_nothing_that_goes_wrong_stands_in_the_way(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "evidence").write_text("a file in the way")
+    assert gathered(run, CRASH, tmp_path)[0] == str(CRASH.faults[0])
+    lines = gather(run, _Gone(), "ns", CRASH, tmp_path / "other", Deadline(10.0))  # type: ignore[arg-type]
+    assert lines == [str(CRASH.faults[0])]
+
+
+class _Gone:
+    """A cluster that has gone away."""
+
+    def get(self, *_: object, **__: object) -> None:
+        """No answer."""
+        from cdlib.errors import Unavailable
+
+        raise Unavailable("no answer")
+
+    text = get

@@ -1,0 +1,223 @@
+"""Single rules of the judge: pulls, own clocks, questions, and the soak."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cdlib.errors import Unavailable
+from cdlib.rollout.causes import NEVER, Cause, Place, Question
+from cdlib.rollout.happenings import Happenings
+from cdlib.rollout.patience import AGAIN, FLICKER, SETTLING, Patience, SeenTime
+from cdlib.rollout.pulls import Pulled, Pulls, explained, pull_cause
+from cdlib.rollout.soak import default_soak, probe_soak
+from cdlib.rollout.verdict import Judge
+from tests.traces.corpus import BROKEN
+from tests.traces.replay import Tape, play
+
+PLACE = Place("p1", "web-1", "web")
+
+
+def cause(after: float, question: Question | None = None) -> Cause:
+    return Cause(("a",), "Reason", "message", after, question)
+
+
+def test_own_time_stands_still_while_the_cluster_cannot_be_seen_and_until_it_has_settled() -> None:
+    now = [0.0]
+    time = SeenTime(lambda: now[0])
+    for second in range(1, 11):
+        now[0] = float(second)
+        assert time.tick(True) == second
+    for second in range(11, 31):
+        now[0] = float(second)
+        assert time.tick(False) == 10.0
+    for second, counted in ((31.0, 10.0), (31.0 + SETTLING, 10.0), (36.0 + SETTLING, 15.0)):
+        now[0] = second
+        assert time.tick(True) == counted
+
+
+def test_a_connection_that_is_only_opened_anew_costs_no_time() -> None:
+    now = [0.0]
+    time = SeenTime(lambda: now[0])
+    for second, seen, counted in ((10.0, True, 10.0), (10.2, False, 10.0), (10.5, True, 10.0), (15.5, True, 15.0)):
+        now[0] = second
+        assert time.tick(seen) == counted
+
+
+def test_a_cause_is_a_failure_once_it_has_lasted() -> None:
+    patience = Patience(lambda _k, _n, _d: True)
+    assert patience.sort([cause(20.0)], 0.0) == ([], [cause(20.0)])
+    assert patience.sort([cause(20.0)], 19.9) == ([], [cause(20.0)])
+    assert patience.sort([cause(20.0)], 20.0) == ([cause(20.0)], [])
+    assert patience.sort([cause(NEVER)], 1e6) == ([], [cause(NEVER)])
+
+
+def test_a_cause_that_goes_begins_anew_but_not_where_it_only_flickers() -> None:
+    patience = Patience(lambda _k, _n, _d: True)
+    for now in (0.0, 10.0):
+        patience.sort([cause(20.0)], now)
+    patience.sort([], 10.0 + FLICKER)
+    assert patience.sort([cause(20.0)], 20.0)[0]
+    patience.sort([], 21.0 + 2 * FLICKER)
+    assert patience.sort([cause(20.0)], 41.0)[0] == []
+
+
+def test_what_our_own_look_finds_begins_anew() -> None:
+    answers, asked = [True, False], []
+
+    def exists(*question: str) -> bool:
+        asked.append(question)
+        return answers.pop(0)
+
+    patience, missing = Patience(exists), cause(20.0, Question("Secret", "s", "k"))
+    for now, failed in ((0.0, False), (20.0, False), (39.0, False), (40.0, True), (41.0, True)):
+        assert bool(patience.sort([missing], now)[0]) is failed, now
+    assert asked == [("Secret", "s", "k")] * 2
+
+
+def test_where_we_may_not_look_it_must_last_twice_as_long() -> None:
+    patience, missing = Patience(lambda *_: None), cause(20.0, Question("Secret", "s"))
+    found = [bool(patience.sort([missing], now)[0]) for now in (0.0, 20.0, 39.0, 40.0)]
+    assert found == [False, False, False, True]
+
+
+def test_a_question_that_cannot_be_asked_is_asked_again() -> None:
+    answers: list[Any] = [Unavailable("gone"), False]
+
+    def exists(*_: str) -> bool:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
+
+    patience, missing = Patience(exists), cause(20.0, Question("Secret", "s"))
+    found = [bool(patience.sort([missing], now)[0]) for now in (0.0, 20.0, 20.5, 20.0 + AGAIN)]
+    assert found == [False, False, False, True]
+
+
+def test_a_message_is_one_line_and_has_an_end() -> None:
+    assert PLACE.cause("x", "R", "one\n  two\t three\n").message == "one two three"
+    assert len(PLACE.cause("x", "R", "long " * 1000).message) == 500
+
+
+def waiting(message: str, image: str = "registry.test/web:1") -> dict[str, Any]:
+    return {"name": "web", "image": image, "state": {"waiting": {"reason": "ErrImagePull", "message": message}}}
+
+
+def tried(times: int, message: str = "no") -> Happenings:
+    about = {"uid": "p1", "fieldPath": "spec.containers{web}"}
+    told = Happenings()
+    told.take([])
+    told.take([{"metadata": {"uid": "e1"}, "involvedObject": about, "reason": "Failed", "count": times,
+                "message": f'Failed to pull image "x": {message}'}])  # fmt: skip
+    return told
+
+
+@pytest.mark.parametrize(
+    ("message", "tries"),
+    [
+        ("rpc error: code = NotFound desc = registry.test/web:1: not found", 2),
+        ("pulling from host registry.test failed with status code [manifests 1]: 401 Unauthorized", 2),
+        ("failed to authorize: failed to fetch anonymous token: 403 Forbidden", 2),
+        ("manifest for registry.test/web:1 not found: manifest unknown", 2),
+        ('failed to do request: Head "http://registry.test/v2/": dial tcp: connect: connection refused', 4),
+        ("dial tcp: lookup registry.test: no such host", 4),
+        ("pulling from host registry.test failed with status code [manifests 1]: 503 Service Unavailable", 4),
+        ("429 Too Many Requests", 4),
+        # Words that only stand in names say nothing.
+        ('failed to do request: Head "https://registry.test/v2/access-denied/manifests/not found": EOF', 4),
+        ("pulling from host registry-403.test failed with status code [manifests 404]: 500 Internal Server Error", 4),
+        ("no match for platform in manifest: not found", 1),
+    ],
+)
+def test_a_pull_is_a_failure_after_as_many_tries_as_its_kind_needs(message: str, tries: int) -> None:
+    for times in range(1, 5):
+        found = pull_cause(PLACE, waiting(message), Pulls(), tried(times), Pulled(), 0.0)
+        assert found is not None
+        assert (found.after != NEVER) is (times >= tries), times
+
+
+def test_pulls_that_failed_before_the_first_look_need_one_more() -> None:
+    event: dict[str, Any] = {"metadata": {"uid": "e1"}, "involvedObject": {"uid": "p1", "fieldPath": "spec.containers{web}"},
+                             "reason": "Failed", "message": "Failed to pull image x: not found"}  # fmt: skip
+    told, pulls = Happenings(), Pulls()
+    for count, failed in ((7, False), (8, True)):
+        told.take([{**event, "count": count}])
+        found = pull_cause(PLACE, waiting("not found"), pulls, told, Pulled(), 0.0)
+        assert found is not None and (found.after != NEVER) is failed
+        assert f"tried {count} times" in found.message
+
+
+def test_a_registry_that_serves_others_is_up() -> None:
+    pulls, pulled = Pulls(), Pulled()
+    status, told = waiting("503 Service Unavailable"), tried(4)
+    pulls.see("ErrImagePull", "503", 10.0)
+    pulled.see('Successfully pulled image "other.test/web:1" in 2s', 20.0)
+    found = pull_cause(PLACE, status, pulls, told, pulled, 30.0)
+    assert found is not None and found.after != NEVER
+    pulled.see('Successfully pulled image "registry.test/web:1" in 2s', 20.0)
+    found = pull_cause(PLACE, status, pulls, told, pulled, 30.0)
+    assert found is not None and found.after == NEVER
+
+
+def test_a_pull_says_why_and_nothing_else() -> None:
+    text = ('Back-off pulling image "r/web:1": ErrImagePull: rpc error: code = NotFound desc = failed to pull and '
+            'unpack image "r/web:1": failed to resolve reference "r/web:1": r/web:1: not found')  # fmt: skip
+    assert explained(text) == "r/web:1: not found"
+    assert explained('Back-off pulling image "r/web:1"') == ""
+
+
+def silent(tape: Tape) -> Tape:
+    """The tape of a cluster whose Events may not be read."""
+    return replace(tape, changes=tuple(c for c in tape.changes if c.kind != "Event"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["image: tag missing", "image: 403", "crash at once", "second container dies after it was complete", "quota"],
+)
+def test_without_events_it_is_called_in_time_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Happenings, "take", lambda _self, _events: [])
+    case = BROKEN[name]
+    played = play(silent(case.tape()), case.there)
+    assert played.called is not None and played.called <= case.within
+    assert played.faults[0].reason == case.reason
+
+
+def test_old_events_of_a_workload_do_not_count() -> None:
+    job: dict[str, Any] = {"metadata": {"name": "j", "uid": "j1"}, "status": {}}
+    old = {"metadata": {"uid": "e1"}, "involvedObject": {"uid": "j1"}, "reason": "FailedCreate", "count": 3,
+           "message": 'Error creating: pods "j-1" is forbidden: violates PodSecurity "restricted"'}  # fmt: skip
+    judge = Judge([("Job", "j")])
+    assert judge.look({"Job": [job], "Event": [old]}).faults == ()
+    assert judge.look({"Job": [job], "Event": [{**old, "count": 4}]}).faults[0].reason == "PodForbidden"
+
+
+def workload(probe: dict[str, Any] | None, **spec: Any) -> dict[str, Any]:
+    container = {"name": "web", **({"livenessProbe": probe} if probe is not None else {})}
+    pod = {"containers": [container], "terminationGracePeriodSeconds": 1}
+    return {"kind": "Deployment", "spec": {"template": {"spec": pod}, **spec}}
+
+
+@pytest.mark.parametrize(
+    ("o", "seconds"),
+    [
+        (workload(None), 0.0),
+        (workload({}), 36.0),
+        (workload({"periodSeconds": 2, "failureThreshold": 4, "initialDelaySeconds": 3}), 17.0),
+        (workload({"periodSeconds": 2, "terminationGracePeriodSeconds": 20}), 31.0),
+        (workload({}, minReadySeconds=10), 26.0),
+        (workload({}, minReadySeconds=100), 0.0),
+        ({**workload({}), "kind": "Job"}, 0.0),
+    ],
+)
+def test_a_soak_by_the_probes_own_numbers(o: dict[str, Any], seconds: float) -> None:
+    assert probe_soak(o) == seconds
+
+
+def test_a_default_soak_keeps_to_its_share() -> None:
+    assert default_soak([workload({}), workload(None)], 60.0) == 30.0
+    assert default_soak([workload({"periodSeconds": 1}), workload(None)], 108.0) == 9.0
+    assert default_soak([], 108.0) == 0.0

@@ -1,0 +1,233 @@
+"""Following a rollout: when it is called, how long it is watched, and what is looked up meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stand_ins import Seen, Server
+from test_rollout_api import kubeconfig
+
+from cdlib.deadline import Deadline
+from cdlib.errors import Unavailable
+from cdlib.rollout import workloads
+from cdlib.rollout.api import Api
+from cdlib.rollout.lookup import Lookup
+from cdlib.rollout.verdict import INCONCLUSIVE, Fault, State
+from cdlib.rollout.workloads import Follower, look
+from cdlib.run import Run
+
+WEB = [("Deployment", "web")]
+BAD = (Fault("web-1", "web", "CrashLoop", "ended 3 times"),)
+
+
+class Lease:
+    """One that is held."""
+
+    def require(self) -> None:
+        """Nothing to say."""
+
+
+class Watch:
+    """One that has listed everything."""
+
+    listed, trouble = True, ""
+
+    def objects(self) -> dict[str, list[Any]]:
+        """Nothing: the judge here is scripted."""
+        return {}
+
+    def wait(self, _seconds: float) -> None:
+        """Something changes at once."""
+
+
+class Script:
+    """A judge whose verdicts are written down; the last one stays."""
+
+    def __init__(self, *states: State) -> None:
+        self.states, self.looks, self.seen = list(states), 0, list[bool]()
+
+    def look(self, _found: object, *, seen: bool) -> State:
+        """The next verdict."""
+        self.looks += 1
+        self.seen.append(seen)
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+
+def state(
+    *, complete: bool = False, faults: tuple[Fault, ...] = (), ends: int = 0, waiting: tuple[str, ...] = ()
+) -> State:
+    return State(complete, "web 1 of 2 updated", faults, (), waiting, ends)
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run("helm-deploy", Deadline(60.0))
+
+
+def follower(run: Run, *states: State) -> Follower:
+    made = Follower(run, None, "ns", WEB, Lease(), Watch())  # type: ignore[arg-type]
+    made._judge = Script(*states)  # type: ignore[assignment]
+    return made
+
+
+def test_it_ends_with_the_first_fault_or_when_it_is_complete(run: Run) -> None:
+    assert follower(run, state(), state(), state(complete=True)).until_up(Deadline(9.0)).complete
+    assert follower(run, state(), state(faults=BAD)).until_up(Deadline(9.0)).faults == BAD
+
+
+def test_what_has_no_readiness_probe_must_stay_complete_for_a_while(run: Run) -> None:
+    up = replace(state(complete=True), hold=0.05)
+    steady = follower(run, up)
+    assert steady.until_up(Deadline(9.0)).complete
+    assert steady._judge.looks > 2  # type: ignore[attr-defined]
+    crashes = follower(run, up, replace(up, ends=1), replace(up, complete=False, ends=2), state(faults=BAD))
+    assert crashes.until_up(Deadline(9.0)).faults == BAD
+    assert follower(run, replace(up, hold=9.0)).until_up(Deadline(0.1)).complete
+
+
+def test_out_of_time_says_what_it_waited_for(run: Run) -> None:
+    found = follower(run, state(waiting=("pod web-1, container web: is being created",))).until_up(Deadline(0.05))
+    assert found.faults[0].reason == "OutOfTime"
+    assert "web 1 of 2 updated; pod web-1, container web: is being created" in str(found.faults[0])
+
+
+def test_a_person_is_told_of_trouble_and_not_of_being_slow(run: Run) -> None:
+    told: list[str] = []
+    run.events.listen(lambda event: told.append(event["text"]) if event["event"] == "note" else None)
+    slow, bad = state(waiting=("is being created",)), state(waiting=("a", "b"))
+    follower(run, slow, slow, replace(bad, trouble="a"), state(complete=True)).until_up(Deadline(9.0))
+    assert told == ["web 1 of 2 updated", "web 1 of 2 updated; a", "web 1 of 2 updated"]
+
+
+def test_what_was_never_seen_is_inconclusive(run: Run) -> None:
+    blind = follower(run, state())
+    blind._watch.trouble = "connection refused"  # type: ignore[misc]
+    assert blind.until_up(Deadline(0.05)).faults[0].reason == INCONCLUSIVE
+    assert blind._judge.seen and not any(blind._judge.seen)  # type: ignore[attr-defined]
+
+
+def test_a_storm_of_changes_costs_no_whole_core(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workloads, "LONGEST_PAUSE", 0.02)
+    slow = follower(run, state())
+    script = slow._judge
+    look_at_once = script.look
+
+    def work(found: Any, *, seen: bool) -> State:
+        end = Deadline(0.01)
+        while not end.over:
+            pass
+        return look_at_once(found, seen=seen)
+
+    script.look = work  # type: ignore[method-assign]
+    slow.until_up(Deadline(0.3))
+    assert script.looks <= 12  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("states", "reason"),
+    [
+        ([state(complete=True)], ""),
+        ([state(complete=True), state(complete=True, faults=BAD)], "CrashLoop"),
+        ([state(complete=True, ends=4), state(complete=True, ends=4)], ""),
+        ([state(complete=True), state(complete=True, ends=1)], ""),  # once, and steady in the soak after it
+    ],
+)
+def test_a_soak(run: Run, monkeypatch: pytest.MonkeyPatch, states: list[State], reason: str) -> None:
+    monkeypatch.setattr(workloads, "look", lambda *_: state(complete=True))
+    faults = follower(run, *states).soak(0.03, Deadline(9.0))
+    assert [fault.reason for fault in faults] == ([reason] if reason else [])
+
+
+def test_a_soak_in_which_containers_end_again_and_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workloads, "look", lambda *_: state(complete=True))
+    restless = follower(run, state(complete=True))
+    counted = iter(range(10**9))
+    monkeypatch.setattr(restless._judge, "look", lambda _found, *, seen: state(complete=seen, ends=next(counted)))
+    (fault,) = restless.soak(0.02, Deadline(9.0))
+    assert fault.reason == "Unsteady"
+    assert "restarted in each of 3 soaks" in fault.message
+
+
+def test_a_soak_without_time_for_another_goes_by_what_is_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workloads, "look", lambda *_: state(complete=True))
+    assert follower(run, state(complete=True), state(complete=True, ends=1)).soak(0.02, Deadline(0.5)) == ()
+
+
+def test_a_soak_at_whose_end_it_is_not_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workloads, "look", lambda *_: state())
+    assert follower(run, state(complete=True)).soak(0.02, Deadline(9.0))[0].reason == "Unsteady"
+
+    def gone(*_: object) -> State:
+        raise Unavailable("no answer")
+
+    monkeypatch.setattr(workloads, "look", gone)
+    assert follower(run, state(complete=True)).soak(0.02, Deadline(9.0))[0].reason == INCONCLUSIVE
+
+
+THERE = {
+    "/api/v1/namespaces/ns/configmaps/settings": {"metadata": {}, "data": {"a": "1"}, "binaryData": {"b": "MQ=="}},
+    "/api/v1/namespaces/ns/secrets/keys": {"metadata": {}, "data": {"c": "MQ=="}},
+    "/apis/apps/v1/namespaces/ns/replicasets/web-1": {"metadata": {}},
+}
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[tuple[Api, list[Seen]]]:
+    seen: list[Seen] = []
+
+    def answer(request: Seen) -> tuple[int, dict[str, str], bytes]:
+        seen.append(request)
+        if "forbidden" in request.path:
+            return 403, {}, b'{"message": "no"}'
+        if "trouble" in request.path:
+            return 503, {}, b"{}"
+        found = THERE.get(request.path)
+        return (200 if found else 404), {"Content-Type": "application/json"}, json.dumps(found or {}).encode()
+
+    server = Server(answer)
+    made = Api(kubeconfig(tmp_path, server.url), None)
+    yield made, seen
+    made.close()
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("question", "there"),
+    [
+        (("ConfigMap", "settings", ""), True),
+        (("ConfigMap", "settings", "a"), True),
+        (("ConfigMap", "settings", "b"), True),
+        (("ConfigMap", "settings", "x"), False),
+        (("ConfigMap", "gone", "a"), False),
+        (("Secret", "keys", "c"), True),
+        (("Secret", "gone", ""), False),
+        (("Secret", "forbidden", ""), None),
+        (("ReplicaSet", "web-1", ""), True),
+        (("Pod", "../../secrets/keys", ""), False),
+    ],
+)
+def test_single_objects_are_looked_up(
+    api: tuple[Api, list[Seen]], question: tuple[str, str, str], there: bool | None
+) -> None:
+    assert Lookup(api[0], "ns")(*question) is there
+
+
+def test_a_secrets_values_are_not_asked_for(api: tuple[Api, list[Seen]]) -> None:
+    Lookup(api[0], "ns")("Secret", "keys")
+    assert "PartialObjectMetadata" in api[1][-1].headers["Accept"]
+
+
+def test_a_cluster_in_trouble_gives_no_answer(api: tuple[Api, list[Seen]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdlib.rollout.lookup.PATIENCE", 0.3)
+    with pytest.raises(Unavailable):
+        Lookup(api[0], "ns")("Secret", "trouble")
+
+
+def test_one_look_asks_for_each_kind_once(api: tuple[Api, list[Seen]]) -> None:
+    assert not look(api[0], "ns", [*WEB, ("Job", "migrate")], Deadline(5.0)).complete
+    assert [request.path.rpartition("/")[2] for request in api[1]] == ["deployments", "jobs", "replicasets", "pods"]
