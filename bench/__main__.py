@@ -168,7 +168,8 @@ def prepared() -> Iterator[Bench]:
     who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
            for what, value in (("NAME", "Bench"), ("EMAIL", "bench@example.org"))}  # fmt: skip
     place = layout()
-    environment = {**settings.settings(place, read(place.plan).given), **who, "DOCKER_CONFIG": str(place.docker_config)}
+    environment = {**settings.settings(place, read(place.plan).given), **who, "DOCKER_CONFIG": str(place.docker_config),
+                   "PYTHONDONTWRITEBYTECODE": ""}  # fmt: skip
     registry = environment["LAB_REGISTRY"]
     with tempfile.TemporaryDirectory(prefix="cd-bench-") as temporary:
         folder = Path(temporary) / "service"

@@ -17,8 +17,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -110,41 +110,35 @@ def run(
     Raises UsageProblem where the program is missing, OutOfTime where the deadline passes first; an exit
     status other than 0 raises nothing. Whatever is raised here or in `on_line`, the child is gone by then.
     """
-    words = tuple(str(word) for word in argv)
-    started = time.monotonic()
-    deadline.require(f"starting {words[0]}")
-    out, err = _Stream(on_line, keep=True), _Stream(on_line, keep=False)
-    later = _Later()
+    job = _Job(argv, deadline, on_line, stop)
+    job.start(cwd, env, stdin, hint, tied)
     try:
-        child = subprocess.Popen(
-            (find(words[0], hint=hint, env=env), *words[1:]),
-            cwd=cwd,
-            env={**os.environ, **env} if env else None,
-            stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            preexec_fn=_die_with(os.getpid()) if _libc and tied else None,
-        )
+        return job.finish(stdin)
     except BaseException:
-        later.now()
-        raise
-    try:
-        later.now()
-        if isinstance(stdin, bytes):
-            threading.Thread(target=_feed, args=(child, stdin), daemon=True).start()
-        _pump(child, {child.stdout: out, child.stderr: err}, deadline, stop)
-    except BaseException:
-        _end(child)
+        job.end()
         raise
     finally:
-        for pipe in (child.stdout, child.stderr):
-            if pipe:
-                pipe.close()
-    if out.size > KEPT_STDOUT:
-        raise CdError(f"{words[0]} printed more than {KEPT_STDOUT} bytes")
-    text = b"".join(out.whole).decode("utf-8", "replace")
-    return Finished(words, child.returncode, text, tuple(err.lines), time.monotonic() - started)
+        job.close()
+
+
+@contextmanager
+def asked(
+    argv: Sequence[str | Path], deadline: Deadline, *, env: Mapping[str, str] | None = None, hint: str = ""
+) -> Iterator[Callable[[], Finished]]:
+    """Start a program that only reads, and is over in a moment, and go on while it works.
+
+    Yields what waits for its end, to be called once at most. As `run` with `tied` off; a program that still runs
+    when the block is left is ended.
+    """
+    job = _Job(argv, deadline)
+    job.start(None, env, None, hint, tied=False)
+    try:
+        job.release()
+        yield job.finish
+    finally:
+        if job.child.returncode is None:
+            job.end()
+        job.close()
 
 
 def start(
@@ -169,6 +163,80 @@ def start(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+class _Job:
+    """One program from its start to its end. Interruptions are held back from `start` until `release`."""
+
+    child: subprocess.Popen[bytes]
+
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        deadline: Deadline,
+        on_line: Callable[[str], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.words = tuple(str(word) for word in argv)
+        self.deadline = deadline
+        self.stop = stop
+        self.out, self.err = _Stream(on_line, keep=True), _Stream(on_line, keep=False)
+        self._started = time.monotonic()
+        self._later: _Later | None = None
+
+    def start(
+        self,
+        cwd: Path | None,
+        env: Mapping[str, str] | None,
+        stdin: bytes | IO[bytes] | None,
+        hint: str,
+        tied: bool,
+    ) -> None:
+        """Start it; where that raises, interruptions pass again."""
+        self.deadline.require(f"starting {self.words[0]}")
+        self._later = _Later()
+        try:
+            self.child = subprocess.Popen(
+                (find(self.words[0], hint=hint, env=env), *self.words[1:]),
+                cwd=cwd,
+                env={**os.environ, **env} if env else None,
+                stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                preexec_fn=_die_with(os.getpid()) if _libc and tied else None,
+            )
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Let interruptions pass, those that came meanwhile first."""
+        if self._later:
+            later, self._later = self._later, None
+            later.now()
+
+    def finish(self, stdin: bytes | IO[bytes] | None = None) -> Finished:
+        """Wait for its end, and hand on what it prints meanwhile."""
+        self.release()
+        if isinstance(stdin, bytes):
+            threading.Thread(target=_feed, args=(self.child, stdin), daemon=True).start()
+        _pump(self.child, {self.child.stdout: self.out, self.child.stderr: self.err}, self.deadline, self.stop)
+        if self.out.size > KEPT_STDOUT:
+            raise CdError(f"{self.words[0]} printed more than {KEPT_STDOUT} bytes")
+        text = b"".join(self.out.whole).decode("utf-8", "replace")
+        seconds = time.monotonic() - self._started
+        return Finished(self.words, self.child.returncode, text, tuple(self.err.lines), seconds)
+
+    def end(self) -> None:
+        """End it and all that it started."""
+        _end(self.child)
+
+    def close(self) -> None:
+        """Close the pipes."""
+        for pipe in (self.child.stdout, self.child.stderr):
+            if pipe:
+                pipe.close()
 
 
 class _Later:

@@ -9,8 +9,8 @@ import os
 import posixpath
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +22,8 @@ from cdlib.process import Finished
 
 _QUICK = 60.0  # seconds for a git command that only reads
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
-OBJECT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")  # a name that git gives to an object
-_READING = ("status", "show", "config", "ls-tree", "rev-parse")  # what ends by itself, and leaves nothing behind
+_OBJECT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")  # a name that git gives to an object
+_READING = ("show", "config", "ls-tree", "rev-parse")  # what ends by itself, and leaves nothing behind
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,16 @@ class Source:
     def read_text(self, path: str, what: str) -> str:
         """The text of one file of the tree. Raises UsageProblem where it has no such file."""
         clean = inside(path, what)
-        mode = _git(self.folder, "ls-tree", "--full-tree", self.tree, "--", clean).split(" ", 1)[0]
-        if mode not in ("100644", "100755"):
-            why = "is a symbolic link" if mode == "120000" else "is not in the commit"
-            raise UsageProblem(
-                f"{what}: {clean} {why} ({self.short} in {self.folder})", hint=f"add {clean} and commit it"
-            )
-        return _ask(self.folder, "cat-file", "blob", f"{self.tree}:{clean}").stdout
+        with _started(self.folder, "cat-file", "blob", f"{self.tree}:{clean}") as content:
+            mode = _git(self.folder, "ls-tree", "--full-tree", self.tree, "--", clean).split(" ", 1)[0]
+            if mode not in ("100644", "100755"):
+                why = "is a symbolic link" if mode == "120000" else "is not in the commit"
+                raise UsageProblem(
+                    f"{what}: {clean} {why} ({self.short} in {self.folder})", hint=f"add {clean} and commit it"
+                )
+            found = content()
+        _answer(found, self.folder, "cat-file")
+        return found.stdout
 
     def contains(self, ancestor: str) -> bool | None:
         """Whether `ancestor` is this commit or one before it; None where git does not know it."""
@@ -87,38 +90,45 @@ class Source:
         _checkout(self.folder, git_dir, tree or self.tree, destination)
 
 
-def open_source(folder: Path, *, revision: str = "HEAD", with_changes: bool = False) -> Source:
+def open_source(
+    folder: Path,
+    *,
+    revision: str = "HEAD",
+    with_changes: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Source:
     """The source of the service in `folder`, at `revision`.
 
     `with_changes` takes uncommitted changes along, by a snapshot that leaves index and folder untouched; the
-    result is then `dirty` wherever there are any. Raises UsageProblem where there is no commit to read.
+    result is then `dirty` wherever there are any. `meanwhile` is called while git looks through the folder. Raises
+    UsageProblem where there is no commit to read.
     """
     if not folder.is_dir():
         raise UsageProblem(f"{folder} is no folder", hint="name the service's work tree by -C DIR")
     if revision.startswith("-"):
         raise UsageProblem(f"{revision!r} is no commit", hint="name a commit, a tag or a branch")
-    prefix, commit, tree = _resolve(folder, revision)
-    status = _git(folder, "status", "--porcelain", "--untracked-files=normal", "--", ".") if revision == "HEAD" else ""
-    dirty = bool(status) and with_changes
+    with _started(folder, "status", "--porcelain", "--untracked-files=normal", "--", ".") as status:
+        prefix, commit = _resolve(folder, revision)
+        tree, committed_at = _tree_and_time(folder, commit, prefix)
+        url = _git(folder, "config", "--get", "remote.origin.url", check=False)
+        meanwhile()
+        changes = _answer(status(), folder, "status") if revision == "HEAD" else ""
+    dirty = bool(changes) and with_changes
     return Source(
         folder=folder,
         commit=commit,
         tree=_snapshot(folder, prefix) if dirty else tree,
-        committed_at=_committed_at(folder, commit),
+        committed_at=committed_at,
         dirty=dirty,
-        uncommitted=bool(status),
-        url=_CREDENTIALS.sub("", _git(folder, "config", "--get", "remote.origin.url", check=False)),
+        uncommitted=bool(changes),
+        url=_CREDENTIALS.sub("", url),
     )
 
 
-def _resolve(folder: Path, revision: str) -> tuple[str, str, str]:
-    """The folder's path within its repository, the commit, and the folder's tree in it, asked for in one call.
-
-    git answers the questions in turn, and stops at the first that it cannot.
-    """
-    asked = _ask(folder, "rev-parse", "--show-prefix", f"{revision}^{{commit}}", f"{revision}^{{commit}}:./")
-    answers = asked.stdout.splitlines()
-    if not answers:
+def _resolve(folder: Path, revision: str) -> tuple[str, str]:
+    """The folder's path within its repository, empty or with a slash at its end, and the commit's name."""
+    asked = _ask(folder, "rev-parse", "--show-prefix", "--verify", "--quiet", f"{revision}^{{commit}}")
+    if not asked.stdout:
         if "dubious ownership" in " ".join(asked.stderr):
             raise UsageProblem(
                 f"git refuses {folder}, because somebody else owns it",
@@ -127,12 +137,26 @@ def _resolve(folder: Path, revision: str) -> tuple[str, str, str]:
         raise UsageProblem(
             f"{folder} is in no git repository", hint="name the service's work tree by -C DIR, or git init it"
         )
-    if asked.ok:
-        return answers[0].rstrip("/"), answers[1], answers[2]
-    if len(answers) > 1 and OBJECT.fullmatch(answers[1]):
-        raise UsageProblem(f"{folder} is not in the commit {answers[1][:12]}", hint="add it and commit it")
-    what = "has no commit yet" if revision == "HEAD" else f"does not have {revision!r}"
-    raise UsageProblem(f"the repository of {folder} {what}", hint="commit the service first, or fetch the commit")
+    prefix, _, commit = asked.stdout.removesuffix("\n").rpartition("\n")
+    if not asked.ok or not _OBJECT.fullmatch(commit):
+        what = "has no commit yet" if revision == "HEAD" else f"does not have {revision!r}"
+        raise UsageProblem(f"the repository of {folder} {what}", hint="commit the service first, or fetch the commit")
+    return prefix, commit
+
+
+def _tree_and_time(folder: Path, commit: str, prefix: str) -> tuple[str, datetime]:
+    """The tree of the folder at `prefix` in a commit, and the commit's time."""
+    root, _, seconds = _git(folder, "show", "-s", "--format=%T %ct", commit).partition(" ")
+    try:
+        committed_at = datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError, OSError) as problem:
+        raise UsageProblem(f"the commit {commit[:12]} has no usable time: {problem}", hint="commit again") from problem
+    if not prefix:
+        return root, committed_at
+    found = _ask(folder, "rev-parse", "--verify", "--quiet", f"{commit}:{prefix.rstrip('/')}")
+    if not found.ok:
+        raise UsageProblem(f"{folder} is not in the commit {commit[:12]}", hint="add it and commit it")
+    return found.stdout.strip(), committed_at
 
 
 def fetch_tree(repository: str, commit: str, path: str, destination: Path, deadline: Deadline) -> None:
@@ -183,35 +207,38 @@ def contained(root: Path, path: str, what: str) -> Path:
 
 # Nothing that git reads here may start a program of the repository's choosing, or ask for a password.
 _ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
-_SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+_SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "log.showSignature=false")
 
 
 def _limit() -> Deadline:
     return Deadline(_QUICK, "git")
 
 
+def _started(folder: Path, *args: str) -> AbstractContextManager[Callable[[], Finished]]:
+    """A git command that only reads, at work while the block is."""
+    return process.asked(["git", *_SAFE, "-C", folder, *args], _limit(), env=_ENV)
+
+
 def _ask(folder: Path, *args: str) -> Finished:
     """A git command that only reads, and may fail."""
-    return process.run(["git", "-C", folder, *args], _limit(), env=_ENV, tied=False)
+    return process.run(["git", *_SAFE, "-C", folder, *args], _limit(), env=_ENV, tied=False)
 
 
 def _git(folder: Path, *args: str, env: Mapping[str, str] | None = None, check: bool = True) -> str:
     tied = args[0] not in _READING
     done = process.run(["git", *_SAFE, "-C", folder, *args], _limit(), env={**_ENV, **(env or {})}, tied=tied)
-    if check and not done.ok:
+    return _answer(done, folder, *args) if check else done.stdout.strip("\n")
+
+
+def _answer(done: Finished, folder: Path, *args: str) -> str:
+    """What git printed. Raises UsageProblem where it failed, Unavailable where the disk is full."""
+    if not done.ok:
         said = "\n".join(done.stderr).lower()
         if DISK_FULL in said or "unable to write" in said:  # of a file that it cannot write git says no reason
             raise disk_full(str(folder))
         verb = next(word for word in args if not word.startswith(("-", "/")))
         raise UsageProblem(f"git {verb} failed in {folder}", details=done.stderr[-5:], hint="see git fsck")
     return done.stdout.strip("\n")
-
-
-def _committed_at(folder: Path, commit: str) -> datetime:
-    try:
-        return datetime.fromtimestamp(int(_git(folder, "show", "-s", "--format=%ct", commit)), UTC)
-    except (ValueError, OverflowError, OSError) as problem:
-        raise UsageProblem(f"the commit {commit[:12]} has no usable time: {problem}", hint="commit again") from problem
 
 
 def _checkout(folder: Path, git_dir: Path, tree: str, destination: Path) -> None:
@@ -232,4 +259,4 @@ def _snapshot(folder: Path, prefix: str) -> str:
         _git(folder, "read-tree", "HEAD", env=env)
         _git(folder, "add", "--all", "--", ".", env=env)
         root = _git(folder, "write-tree", env=env)
-    return _git(folder, "rev-parse", f"{root}:{prefix}")
+    return _git(folder, "rev-parse", f"{root}:{prefix.rstrip('/')}")

@@ -28,7 +28,7 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
     A rollout that fails goes back to the last revision that was verified healthy (exit 7), with the evidence
     kept. The same commit, image, chart and values again change nothing.
     """
-    from cdlib.documents import read_all
+    from cdlib.documents import prepare, read_all
     from cdlib.image.published import find_published
     from cdlib.rollout.deploy import deploy
     from cdlib.rollout.permit import require_permit
@@ -40,7 +40,7 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
     from cdlib.trigger import read_trigger
     from jobs.rollout import shown
 
-    source = open_source(folder)
+    source = open_source(folder, meanwhile=prepare)
     service, _ = read_all(lambda: read_service(source), lambda: read_document(targets))
     if source.uncommitted:
         run.warn("there are uncommitted changes: what is deployed is the commit")

@@ -25,13 +25,14 @@ service_option = click.option(
 @contextmanager
 def opened(run: Run, folder: Path, targets: Path | None, service: str, environment: str) -> Iterator[Release]:
     """The release of a service that is named, or described by the cd.yaml in `folder`."""
+    from cdlib.documents import prepare
     from cdlib.rollout.release import Release
     from cdlib.service import read_service
     from cdlib.source import open_source
     from cdlib.target import read_target
     from cdlib.trigger import read_trigger
 
-    name = service or read_service(open_source(folder)).name
+    name = service or read_service(open_source(folder, meanwhile=prepare)).name
     place = read_target(targets, name).environment(environment)
     release = Release.open(run, name, place, read_trigger())
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from cdlib.errors import DISK_FULL, CdError, NotAllowed, RegistryRefused, Unavailable, disk_full
 
 if TYPE_CHECKING:
-    import requests
+    import urllib3
 
 LARGEST = 4 * 2**20  # bytes of an answer that is kept in memory; the specification's limit for a manifest
 
@@ -28,37 +27,39 @@ class Answer:
     body: bytes
 
 
-def read_body(response: requests.Response, doing: str) -> bytes:
-    """The whole body. A connection that is cut half way is an error, never a short body."""
+def read_answer(response: urllib3.BaseHTTPResponse, host: str, doing: str) -> Answer:
+    """The answer with its whole body. A connection that is cut half way is an error, never a short body."""
     whole = bytearray()
-    with connection_errors(urllib.parse.urlsplit(response.url).netloc, doing):
-        for piece in response.iter_content(64 * 1024):
+    with response, connection_errors(host, doing):
+        for piece in response.stream(64 * 1024, decode_content=True):
             whole += piece
             if len(whole) > LARGEST:
                 raise RegistryRefused(f"an answer of more than {LARGEST} bytes came while {doing}",
                                       hint="is this a registry?")  # fmt: skip
-    return bytes(whole)
+    return Answer(response.status, response.headers, bytes(whole))
 
 
 @contextmanager
 def connection_errors(host: str, doing: str) -> Iterator[None]:
-    """Turn what requests raises into our errors."""
-    import requests
+    """Turn what urllib3 raises into our errors."""
+    from urllib3 import exceptions
 
     try:
         yield
-    except requests.exceptions.SSLError as problem:
+    except exceptions.SSLError as problem:
         raise Unavailable(
             f"no trusted TLS connection to {host} while {doing}: {_root(problem)}",
             hint="give its authority by REQUESTS_CA_BUNDLE; for a registry that speaks plain http set "
             f"registries.{host}.plain_http in targets.yaml",
             retryable=False,
         ) from problem
-    except requests.exceptions.InvalidURL as problem:
+    except exceptions.LocationValueError as problem:
         raise RegistryRefused(f"{host} sent an address that is none: {problem}") from problem
-    except requests.exceptions.Timeout as problem:
-        raise Unavailable(f"{host} did not answer in time while {doing}", hint="run this again later") from problem
-    except requests.exceptions.RequestException as problem:
+    except (exceptions.HTTPError, OSError) as problem:
+        # Of being refused urllib3 says that it is a time-out, too.
+        late = isinstance(problem, exceptions.TimeoutError) and not isinstance(problem, exceptions.NewConnectionError)
+        if late:
+            raise Unavailable(f"{host} did not answer in time while {doing}", hint="run this again later") from problem
         raise Unavailable(
             f"the connection to {host} failed while {doing}: {_root(problem)}",
             hint="check the name and that the registry runs",
@@ -89,7 +90,7 @@ def problem_of(answer: Answer, host: str, doing: str) -> CdError:
 
 
 def _root(problem: BaseException) -> str:
-    """The innermost reason, in words: requests wraps urllib3, which wraps the socket's own."""
+    """The innermost reason, in words: urllib3 wraps the socket's own."""
     seen: BaseException = problem
     while True:
         inner = getattr(seen, "reason", None) or next((a for a in seen.args if isinstance(a, BaseException)), None)

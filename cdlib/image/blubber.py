@@ -7,12 +7,12 @@ import urllib.parse
 
 from cdlib.deadline import Deadline
 from cdlib.errors import UsageProblem
-from cdlib.image.answers import LARGEST, Answer, connection_errors, problem_of, read_body
+from cdlib.image.answers import LARGEST, Answer, connection_errors, problem_of, read_answer
+from cdlib.image.connection import Connections, authority
 from cdlib.retry import retrying
 from cdlib.run import Run
 
 VARIABLE = "CD_BLUBBEROID_URL"
-_PATIENCE = (5.0, 30.0)  # seconds to connect, and without a byte
 
 
 def from_blubberoid(run: Run, blubber: str, path: str, variant: str, url: str) -> str:
@@ -26,23 +26,17 @@ def from_blubberoid(run: Run, blubber: str, path: str, variant: str, url: str) -
 
 
 def _ask(deadline: Deadline, blubber: str, variant: str, url: str, doing: str) -> Answer:
-    import requests
-
-    left = deadline.require(doing)
     host = urllib.parse.urlsplit(url).netloc
     address = f"{url.rstrip('/')}/v1/{urllib.parse.quote(variant, safe='')}"
-    with connection_errors(host, doing), requests.Session() as session:
-        session.trust_env = False
-        response = session.post(
-            address,
-            data=blubber.encode(),
-            # With text/yaml, or none, Blubberoid answers 415 or reads it as JSON.
-            headers={"Content-Type": "application/yaml"},
-            timeout=(min(_PATIENCE[0], left), min(_PATIENCE[1], left)),
-            allow_redirects=False,
-            stream=True,
-        )
-        answer = Answer(response.status_code, response.headers, read_body(response, doing))
+    # With text/yaml, or none, Blubberoid answers 415 or reads it as JSON.
+    headers = {"Content-Type": "application/yaml"}
+    connections = Connections(authority(), direct=True)
+    try:
+        with connection_errors(host, doing):
+            response = connections.open("POST", address, headers, blubber.encode(), deadline, doing)
+        answer = read_answer(response, host, doing)
+    finally:
+        connections.close()
     if answer.status == 200:
         return answer
     reason = answer.body[:LARGEST].decode("utf-8", "replace").strip()

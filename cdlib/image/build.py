@@ -7,36 +7,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from cdlib.errors import CdError
 from cdlib.image.builders import Builder, Order
+from cdlib.image.built import Built, find_built
 from cdlib.image.choice import choose
 from cdlib.image.plan import Plan
 from cdlib.image.work import Work
 from cdlib.trigger import read_trigger
 
 _YEAR_2000 = 946_684_800  # seconds since 1970; zip, and with it Python's wheels, know nothing before 1980
-
-
-@dataclass(frozen=True)
-class Built:
-    """An image in the Engine. `unchanged` where it was there already; `id` is empty in a dry run."""
-
-    variant: str
-    id: str
-    key: str
-    name: str
-    dirty: bool
-    builder: str
-    unchanged: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the result."""
-        fields = {**asdict(self), "reference": self.name}
-        return {name: value for name, value in fields.items() if name != "name"}
 
 
 def build(work: Work, variants: Sequence[str], *, builder: str = "auto", cache: bool = True) -> list[Built]:
@@ -52,14 +33,6 @@ def build(work: Work, variants: Sequence[str], *, builder: str = "auto", cache: 
     with ExitStack() as cleaning:
         workshop = _Workshop(work, builder, cache, cleaning)
         return [find_built(work, plan) or workshop.make(plan) for plan in plans]
-
-
-def find_built(work: Work, plan: Plan) -> Built | None:
-    """The image that the Engine has for `plan`, if any."""
-    image = work.engine.image(plan.local_name)
-    if image is None or not plan.made(image.labels):
-        return None
-    return Built(plan.variant, image.id, plan.key, plan.local_name, plan.dirty, "", unchanged=True)
 
 
 class _Workshop:

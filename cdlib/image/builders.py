@@ -52,7 +52,7 @@ class Builder(Protocol):
 
 @dataclass(frozen=True)
 class Buildx:
-    """`docker buildx build`."""
+    """buildx, by its plugin for the docker command, `program`."""
 
     program: Path
     driver: str
@@ -64,7 +64,7 @@ class Buildx:
 
     def command(self, order: Order) -> list[str]:
         """The argument list. Attestations would differ from run to run, and belong to another step."""
-        words = [str(self.program), "buildx", "build", "--load", "--provenance=false", "--sbom=false"]
+        words = [str(self.program), "build", "--load", "--provenance=false", "--sbom=false"]
         if order.cache_from:
             words += ["--cache-from", f"type=registry,ref={order.cache_from}"]
         if order.cache_to and self.driver != "docker":

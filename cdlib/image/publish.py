@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdlib.errors import Refused, RegistryRefused, Unavailable, UsageProblem
-from cdlib.image.build import find_built
+from cdlib.image.built import find_built
 from cdlib.image.plan import TREE_LABEL, VARIANT_LABEL, Plan
 from cdlib.image.promote import promote, set_tag
 from cdlib.image.registry import Manifest, Repository

@@ -12,6 +12,7 @@ import urllib.parse
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cdlib.errors import CdError, RegistryRefused, Unavailable
@@ -77,11 +78,12 @@ class Manifest:
 
 
 class Repository:
-    """One repository of a registry."""
+    """One repository of a registry. `attempts` is how often a request is tried; 0 leaves it to `transport`."""
 
-    def __init__(self, transport: Transport, path: str) -> None:
+    def __init__(self, transport: Transport, path: str, attempts: int = 0) -> None:
         self.transport = transport
         self.path = path
+        self._send = partial(transport.send, attempts=attempts)
         self._url = f"/v2/{path}"
         self._pull = (f"repository:{path}:pull",)
         self._push = (f"repository:{path}:pull,push",)
@@ -94,7 +96,7 @@ class Repository:
     def digest(self, reference: str) -> str:
         """The digest of a tag, or of a digest that is there; empty where there is none."""
         doing = f"looking for {self.name}:{reference}"
-        answer = self.transport.send(
+        answer = self._send(
             "HEAD", self._manifest_url(reference), doing, scopes=self._pull, ok=(200, 404), headers=_ACCEPT
         )
         said = answer.headers.get("Docker-Content-Digest", "")
@@ -112,7 +114,7 @@ class Repository:
                 raise Unavailable(f"{self.name} sent other bytes than {reference} names")
 
         url = self._manifest_url(reference)
-        answer = self.transport.send("GET", url, doing, scopes=self._pull, ok=(200, 404), headers=_ACCEPT, check=whole)
+        answer = self._send("GET", url, doing, scopes=self._pull, ok=(200, 404), headers=_ACCEPT, check=whole)
         return None if answer.status == 404 else _manifest(answer, f"{self.name}:{reference}")
 
     def put_manifest(self, reference: str, manifest: Manifest) -> None:
@@ -120,7 +122,7 @@ class Repository:
         doing = f"writing {self.name}:{reference}"
         headers = {"Content-Type": manifest.media_type}
         url = self._manifest_url(reference)
-        self.transport.send("PUT", url, doing, scopes=self._push, ok=(201,), headers=headers, data=manifest.raw)
+        self._send("PUT", url, doing, scopes=self._push, ok=(201,), headers=headers, data=manifest.raw)
 
     def blob(self, blob: Blob) -> bytes:
         """A small blob, such as an image's configuration."""
@@ -133,18 +135,18 @@ class Repository:
                 raise Unavailable(f"{self.name} sent other bytes than {blob.digest} names")
 
         url = f"{self._url}/blobs/{blob.digest}"
-        return self.transport.send("GET", url, doing, scopes=self._pull, ok=(200,), check=whole).body
+        return self._send("GET", url, doing, scopes=self._pull, ok=(200,), check=whole).body
 
     def has_blob(self, blob: Blob) -> bool:
         """Whether the blob is here already."""
         doing = f"looking for {self.name}@{blob.digest}"
         url = f"{self._url}/blobs/{blob.digest}"
-        return self.transport.send("HEAD", url, doing, scopes=self._pull, ok=(200, 404)).status == 200
+        return self._send("HEAD", url, doing, scopes=self._pull, ok=(200, 404)).status == 200
 
     def require_writable(self) -> None:
         """Open an upload and close it again: whether we may write here shows before anything else is done."""
         doing = f"asking to write to {self.name}"
-        answer = self.transport.send("POST", f"{self._url}/blobs/uploads/", doing, scopes=self._push, ok=(202,))
+        answer = self._send("POST", f"{self._url}/blobs/uploads/", doing, scopes=self._push, ok=(202,))
         self._cancel(answer.headers.get("Location", ""))
 
     def mount(self, blob: Blob, source: Repository) -> bool:
@@ -153,7 +155,7 @@ class Repository:
         query = urllib.parse.urlencode({"mount": blob.digest, "from": source.path})
         scopes: Scopes = (*self._push, *source._pull)
         url = f"{self._url}/blobs/uploads/?{query}"
-        answer = self.transport.send("POST", url, doing, scopes=scopes, ok=(201, 202))
+        answer = self._send("POST", url, doing, scopes=scopes, ok=(201, 202))
         if answer.status == 202:  # an upload was opened in its place, and would lie there for days
             self._cancel(answer.headers.get("Location", ""))
         return answer.status == 201
@@ -169,13 +171,13 @@ class Repository:
         retrying(once, self.transport.deadline)
 
     def _upload(self, blob: Blob, pieces: Iterator[bytes], doing: str) -> None:
-        opened = self.transport.send("POST", f"{self._url}/blobs/uploads/", doing, scopes=self._push, ok=(202,))
+        opened = self._send("POST", f"{self._url}/blobs/uploads/", doing, scopes=self._push, ok=(202,))
         location = opened.headers.get("Location", "")
         url = f"{location}{'&' if '?' in location else '?'}{urllib.parse.urlencode({'digest': blob.digest})}"
-        body = _Body(pieces, blob)
-        headers = {"Content-Type": "application/octet-stream"}
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size)}
+        body = _whole(pieces, blob)
         try:
-            self.transport.send("PUT", url, doing, scopes=self._push, ok=(201,), headers=headers, data=body)
+            self._send("PUT", url, doing, scopes=self._push, ok=(201,), headers=headers, data=body)
         except BaseException:
             self._cancel(location)
             raise
@@ -184,54 +186,41 @@ class Repository:
         """Close an upload that came to nothing; a registry that does not care clears it up by itself."""
         if location:
             with suppress(CdError):
-                self.transport.send("DELETE", location, "closing an upload", scopes=self._push, ok=(204,), attempts=1)
+                self._send("DELETE", location, "closing an upload", scopes=self._push, ok=(204,), attempts=1)
 
     def _manifest_url(self, reference: str) -> str:
         return f"{self._url}/manifests/{urllib.parse.quote(reference, safe=':')}"
 
 
 class Registries:
-    """The registries that one run speaks to, each by one connection pool."""
+    """The registries that one run speaks to, each by one connection pool, and by one token a scope."""
 
     def __init__(self, run: Run, plain_http: frozenset[str] = frozenset()) -> None:
         self._run = run
         self._plain_http = plain_http
-        self._known: dict[tuple[str, int], Transport] = {}
+        self._known: dict[str, Transport] = {}
 
-    def repository(self, reference: Reference, *, attempts: int = 5) -> Repository:
-        """The repository of `reference`."""
-        key = (reference.host, attempts)
-        if key not in self._known:
-            self._known[key] = Transport(
-                reference.host,
-                self._run.deadline,
-                plain_http=reference.host in self._plain_http,
-                hide=self._run.redactor.hide,
-                attempts=attempts,
+    def repository(self, reference: Reference, *, attempts: int = 0) -> Repository:
+        """The repository of `reference`. `attempts` is how often a request is tried; 0 is the usual number."""
+        host = reference.host
+        if host not in self._known:
+            self._known[host] = Transport(
+                host, self._run.deadline, plain_http=host in self._plain_http, hide=self._run.redactor.hide
             )
-        return Repository(self._known[key], reference.path)
+        return Repository(self._known[host], reference.path, attempts)
 
 
-class _Body:
-    """An upload of known length out of pieces; requests streams what has a length and can be iterated."""
-
-    def __init__(self, pieces: Iterator[bytes], blob: Blob) -> None:
-        self._pieces = pieces
-        self._blob = blob
-
-    def __len__(self) -> int:
-        return self._blob.size
-
-    def __iter__(self) -> Iterator[bytes]:
-        hashed, size = hashlib.sha256(), 0
-        for piece in self._pieces:
-            hashed.update(piece)
-            size += len(piece)
-            if size > self._blob.size:
-                break
-            yield piece
-        if size != self._blob.size or f"sha256:{hashed.hexdigest()}" != self._blob.digest:
-            raise Unavailable(f"{self._blob.digest} came damaged: {size} bytes of {self._blob.size}")
+def _whole(pieces: Iterator[bytes], blob: Blob) -> Iterator[bytes]:
+    """The pieces of a blob. Raises Unavailable at their end where they do not make up the whole of it."""
+    hashed, size = hashlib.sha256(), 0
+    for piece in pieces:
+        hashed.update(piece)
+        size += len(piece)
+        if size > blob.size:
+            break
+        yield piece
+    if size != blob.size or f"sha256:{hashed.hexdigest()}" != blob.digest:
+        raise Unavailable(f"{blob.digest} came damaged: {size} bytes of {blob.size}")
 
 
 def _manifest(answer: Answer, name: str) -> Manifest:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cdlib.errors import CdError, OutOfTime, TestsFailed, UsageProblem
-from cdlib.image.build import Built, build
+from cdlib.image.build import build
+from cdlib.image.built import Built
 from cdlib.image.container import Ended, container, sweep, user_of
 from cdlib.image.junit import Tests, read_tests
 from cdlib.image.lines import Lines

@@ -5,38 +5,25 @@ Credentials go to the registry and to the token server that it names, over TLS, 
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import os
-import ssl
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cdlib.deadline import Deadline
-from cdlib.errors import NotAllowed, Unavailable
-from cdlib.image.answers import Answer, connection_errors, problem_of, read_body
+from cdlib.errors import NotAllowed, RegistryRefused, Unavailable
+from cdlib.image.answers import Answer, connection_errors, problem_of, read_answer
 from cdlib.image.auth import Challenge, Credentials, find_credentials, parse_challenges
+from cdlib.image.connection import Body, Connections, authority, discard, is_loopback
 from cdlib.retry import retrying
 
 if TYPE_CHECKING:
-    import requests
+    from urllib3 import BaseHTTPResponse
 
-CONNECT = 5.0  # seconds
-READ = 30.0  # seconds without a byte
 _HUB = {"docker.io": "registry-1.docker.io"}
+_REDIRECTS = 10
 Scopes = tuple[str, ...]
-Body = bytes | Iterable[bytes] | None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host`, perhaps with a port, is this machine: registries there speak plain http, as Docker has it."""
-    name = urllib.parse.urlsplit(f"//{host}").hostname or ""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
 
 
 class Transport:
@@ -52,8 +39,6 @@ class Transport:
         credentials: Callable[[str], Credentials | None] = find_credentials,
         attempts: int = 5,
     ) -> None:
-        import requests
-
         self.host = host
         self.deadline = deadline
         self.attempts = attempts
@@ -63,10 +48,8 @@ class Transport:
         self._look_up = credentials
         self._found: list[Credentials | None] = []
         self._headers: dict[Scopes, str] = {}
-        self._session = requests.Session()
-        # Neither ~/.netrc nor a variable decides who we are; proxies and authorities are taken on purpose below.
-        self._session.trust_env = False
-        self._session.verify = _authorities(host)
+        # Neither ~/.netrc nor a variable decides who we are; proxies and authorities are taken on purpose.
+        self._connections = Connections(authority(host))
 
     def send(
         self,
@@ -88,8 +71,7 @@ class Transport:
         """
 
         def once() -> Answer:
-            with self._open(method, url, doing, scopes, headers, data) as response:
-                answer = Answer(response.status_code, response.headers, read_body(response, doing))
+            answer = read_answer(self._open(method, url, doing, scopes, headers, data), self.host, doing)
             if answer.status not in ok:
                 raise problem_of(answer, self.host, doing)
             if check:
@@ -102,61 +84,53 @@ class Transport:
     @contextmanager
     def stream(self, url: str, doing: str, *, scopes: Scopes) -> Iterator[Iterator[bytes]]:
         """The body of a large answer, piece by piece. The caller tries again and checks digests."""
-        with self._open("GET", url, doing, scopes, None, None) as response:
-            if response.status_code != 200:
-                raise problem_of(
-                    Answer(response.status_code, response.headers, read_body(response, doing)), self.host, doing
-                )
+        response = self._open("GET", url, doing, scopes, None, None)
+        with response:
+            if response.status != 200:
+                raise problem_of(read_answer(response, self.host, doing), self.host, doing)
             yield self._pieces(response, doing)
 
-    def _pieces(self, response: requests.Response, doing: str) -> Iterator[bytes]:
+    def _pieces(self, response: BaseHTTPResponse, doing: str) -> Iterator[bytes]:
         with connection_errors(self.host, doing):
-            for piece in response.iter_content(256 * 1024):
+            for piece in response.stream(256 * 1024, decode_content=True):
                 self.deadline.require(doing)
                 yield piece
 
-    @contextmanager
     def _open(
-        self,
-        method: str,
-        url: str,
-        doing: str,
-        scopes: Scopes,
-        headers: Mapping[str, str] | None,
-        data: Body,
-    ) -> Iterator[requests.Response]:
+        self, method: str, url: str, doing: str, scopes: Scopes, headers: Mapping[str, str] | None, data: Body
+    ) -> BaseHTTPResponse:
         """One exchange; where it asks who we are, a second that says so."""
-        absolute = self._absolute(url)
         for again in (False, True):
-            with connection_errors(self.host, doing):
-                response = self._request(method, absolute, self._signed(absolute, scopes, headers), data, doing)
+            response, where = self._follow(method, self._absolute(url), doing, scopes, headers, data)
             challenges = parse_challenges(response.headers.get("WWW-Authenticate", ""))
-            if response.status_code != 401 or again or not challenges or not self._is_ours(response.url):
+            if response.status != 401 or again or not challenges or not self._is_ours(where):
                 break
-            response.close()
+            discard(response)
             self._authorize(challenges, scopes)
             if data is not None and not isinstance(data, bytes):
                 raise Unavailable(f"{self.host} asked who we are in the middle of an upload")  # a retry begins anew
-        with response:
-            yield response
+        return response
 
-    def _request(self, method: str, url: str, headers: Mapping[str, str], data: Body, doing: str) -> requests.Response:
-        left = self.deadline.require(doing)
-        return self._session.request(
-            method,
-            url,
-            headers=dict(headers),
-            data=data,
-            stream=True,
-            timeout=(min(CONNECT, left), min(READ, left)),
-            # Only reads follow: blobs live on other hosts, to which requests does not carry Authorization.
-            allow_redirects=method in ("GET", "HEAD"),
-            proxies=_proxies(url),
-        )
+    def _follow(
+        self, method: str, url: str, doing: str, scopes: Scopes, headers: Mapping[str, str] | None, data: Body
+    ) -> tuple[BaseHTTPResponse, str]:
+        """The answer and the address that gave it. Only reads follow: blobs live on other hosts, which are told nothing
+        of who we are."""
+        for _ in range(_REDIRECTS):
+            with connection_errors(self.host, doing):
+                signed = self._signed(url, scopes, headers)
+                response = self._connections.open(method, url, signed, data, self.deadline, doing)
+                onward = response.get_redirect_location() if method in ("GET", "HEAD") else None
+                if not onward:
+                    return response, url
+                discard(response)
+                url = self._absolute(_joined(url, onward))
+        raise Unavailable(f"{self.host} sends us from one address to the next while {doing}",
+                          hint="tell the registry's operators", retryable=False)  # fmt: skip
 
     def _absolute(self, url: str) -> str:
         """`url` made absolute; a registry behind a TLS proxy may call itself http, and must not be followed there."""
-        absolute = urllib.parse.urljoin(self.base, url)
+        absolute = _joined(self.base, url)
         if self.scheme == "https" and absolute.startswith("http://") and self._is_ours(absolute):
             return "https" + absolute.removeprefix("http")
         return absolute
@@ -165,7 +139,7 @@ class Transport:
         return urllib.parse.urlsplit(url).netloc == urllib.parse.urlsplit(self.base).netloc
 
     def _signed(self, url: str, scopes: Scopes, headers: Mapping[str, str] | None) -> dict[str, str]:
-        # Without Accept-Encoding, requests would unpack what has to be stored and compared byte for byte.
+        # What has to be stored and compared byte for byte must not come packed.
         signed = {"Accept-Encoding": "identity", "User-Agent": "cdlib", **(headers or {})}
         known = self._headers.get(scopes) if self._is_ours(url) else None
         return {**signed, "Authorization": known} if known else signed
@@ -199,8 +173,7 @@ class Transport:
         doing = f"asking {realm.netloc} for a token"
         wanted = [("service", challenge.service)] if challenge.service else []
         wanted += [("scope", s) for s in dict.fromkeys([*challenge.scope.split(), *scopes])]
-        with connection_errors(realm.netloc, doing):
-            answer = self._ask_token(challenge.realm, wanted, who, doing)
+        answer = self._ask_token(challenge.realm, wanted, who, doing)
         if answer.status != 200:
             raise problem_of(answer, self.host, doing)
         try:
@@ -212,32 +185,25 @@ class Transport:
         return token
 
     def _ask_token(self, realm: str, wanted: list[tuple[str, str]], who: Credentials | None, doing: str) -> Answer:
-        left = self.deadline.require(doing)
-        common: dict[str, Any] = {"timeout": (min(CONNECT, left), min(READ, left)), "stream": True,
-                                  "allow_redirects": False, "proxies": _proxies(realm)}  # fmt: skip
+        headers, method, body = {"User-Agent": "cdlib"}, "GET", None
         if who and who.identity_token:
             scopes = " ".join(value for name, value in wanted if name == "scope")
             form = [*(w for w in wanted if w[0] != "scope"), ("scope", scopes), ("client_id", "cdlib"),
                     ("grant_type", "refresh_token"), ("refresh_token", who.identity_token)]  # fmt: skip
-            response = self._session.post(realm, data=form, **common)
+            method, body = "POST", urllib.parse.urlencode(form).encode()
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
         else:
-            headers = {"Authorization": who.basic} if who and who.username else {}
-            response = self._session.get(realm, params=wanted, headers=headers, **common)
-        with response:
-            return Answer(response.status_code, response.headers, read_body(response, doing))
+            realm += ("&" if urllib.parse.urlsplit(realm).query else "?") + urllib.parse.urlencode(wanted)
+            headers |= {"Authorization": who.basic} if who and who.username else {}
+        host = urllib.parse.urlsplit(realm).netloc
+        with connection_errors(host, doing):
+            response = self._connections.open(method, realm, headers, body, self.deadline, doing)
+        return read_answer(response, host, doing)
 
 
-def _authorities(host: str) -> str | bool:
-    """Whom to believe in TLS: a variable's file, the one Docker keeps for `host`, the system's, certifi's."""
-    variables = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"))
-    candidates = (*variables, f"/etc/docker/certs.d/{host}/ca.crt", ssl.get_default_verify_paths().cafile)
-    return next((path for path in candidates if path and os.path.exists(path)), True)
-
-
-def _proxies(url: str) -> dict[str, str]:
-    """The proxies that the environment names for `url`; this machine's own servers need none."""
-    import requests
-
-    if is_loopback(urllib.parse.urlsplit(url).netloc):
-        return {}
-    return dict(requests.utils.get_environ_proxies(url))
+def _joined(base: str, url: str) -> str:
+    """`url` as seen from `base`. Raises RegistryRefused where a registry sent what is no address."""
+    try:
+        return urllib.parse.urljoin(base, url)
+    except ValueError as problem:
+        raise RegistryRefused(f"{urllib.parse.urlsplit(base).netloc} sent an address that is none: {url}") from problem

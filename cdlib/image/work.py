@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from cdlib.documents import read_all
+from cdlib.documents import prepare, read_all
 from cdlib.image.engine import Engine
 from cdlib.image.plan import Plan, make_plan
 from cdlib.image.registry import Registries
@@ -56,7 +56,7 @@ def open_work(
     `with_changes` takes uncommitted changes along. Without `targets` there is no target, and nothing that only
     operators may allow; with `need_target` that is a mistake.
     """
-    source = open_source(folder, with_changes=with_changes)
+    source = open_source(folder, with_changes=with_changes, meanwhile=prepare)
     if targets is None and not need_target:
         return Work(run, source, read_service(source))
     service, _ = read_all(lambda: read_service(source), lambda: read_document(targets))

@@ -75,22 +75,25 @@ def test_a_client_that_still_carries_buildkit_is_found_behind_one_that_does_not(
 
 @pytest.mark.parametrize("place", ["config/cli-plugins", "lib/docker/cli-plugins", "extra"])
 def test_buildx_comes_first_where_it_works(machine: Path, place: str) -> None:
-    plugin = script(machine / place / "docker-buildx", "exit 0")
+    plugin = script(machine / place / "docker-buildx", "exit 1")
     if place == "extra":
-        (machine / "config").mkdir()
-        (machine / "config" / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": [str(plugin.parent)]}))
-    assert isinstance(choose(), BuildKit)  # the plugin is there, and docker cannot run it
-    script(machine / "new" / "docker", 'test "$2" = version || printf "Name:   mine\\nDriver: docker-container\\n"')
-    found = choose()
-    assert isinstance(found, Buildx) and found.driver == "docker"
+        script(machine / "config" / "cli-plugins" / "docker-buildx", "exit 0")
+        (machine / "config" / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": [str(plugin.parent), 1]}))
+    assert isinstance(choose(), BuildKit)  # the plugin is there, and does not work
+    plugin.write_bytes(b"\x7fELF of another machine")
+    assert isinstance(choose(), BuildKit)
+    script(plugin, 'test "$1" = version || printf "Name:   mine\\nDriver: docker-container\\n"')
+    assert choose() == Buildx(plugin, "docker")
+    plugin.chmod(0o644)
+    assert isinstance(choose(), Buildx if place == "extra" else BuildKit)  # the next one that docker would take
 
 
 @pytest.mark.parametrize("how", ["variable", "current", "default", "unreadable"])
 def test_a_builder_that_somebody_has_chosen_is_asked_for_its_driver(
     machine: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    script(machine / "config/cli-plugins/docker-buildx", "exit 0")
-    script(machine / "new" / "docker", 'test "$2" = version || printf "Name:   mine\\nDriver: docker-container\\n"')
+    plugin = machine / "config" / "cli-plugins" / "docker-buildx"
+    script(plugin, 'test "$1" = version || printf "Name:   mine\\nDriver: docker-container\\n"')
     kept = machine / "config" / "buildx"
     (kept / "defaults").mkdir(parents=True)
     (kept / "current").write_text('{"Key": "unix:///x", "Name": "", "Global": false}')

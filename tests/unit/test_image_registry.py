@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,11 @@ from stand_ins import Fault, Seen, Server, StandInRegistry, basic_auth, bearer_a
 from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, OutOfTime, RegistryRefused, Unavailable, UsageProblem
-from cdlib.image import transport
 from cdlib.image.auth import Credentials, find_credentials, parse_challenges
+from cdlib.image.connection import authority, is_loopback, proxy_for
 from cdlib.image.promote import promote, set_tag
 from cdlib.image.registry import Blob, Manifest, Registries, Repository
-from cdlib.image.transport import Transport, is_loopback
+from cdlib.image.transport import Transport
 from cdlib.reference import parse
 from cdlib.run import Run
 
@@ -303,6 +304,31 @@ def test_credentials_come_from_the_docker_configuration(tmp_path: Path, monkeypa
         with pytest.raises(UsageProblem, match=said):
             find_credentials(host)
     assert "sec:ret" not in repr(find_credentials("plain.test:5000"))
+    (folder / "config.json").write_text(json.dumps({"credsStore": "lab"}))
+    assert find_credentials("other.test") == Credentials("", "", "tok-en")
+
+
+def test_docker_is_not_asked_for_what_its_configuration_does_not_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import docker.auth
+
+    def load_config() -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(docker.auth, "load_config", load_config)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_credentials("r.test") is None
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "config.json").write_text(json.dumps({"auths": {"other.example": {}}}))
+    assert find_credentials("r.test") is None
+    for folder, kept in (("docker", {"credsStore": "x"}), ("docker", {"auths": {"https://r.test/v1/": {}}})):
+        (tmp_path / folder / "config.json").write_text(json.dumps(kept))
+        with pytest.raises(AssertionError):
+            find_credentials("r.test")
+    (tmp_path / "docker" / "config.json").rename(tmp_path / ".dockercfg")
+    with pytest.raises(AssertionError):
+        find_credentials("r.test")
 
 
 def test_secrets_are_told_to_the_redactor(registry: StandInRegistry, tmp_path: Path) -> None:
@@ -406,9 +432,111 @@ def test_a_manifest_that_names_what_is_not_there_is_refused(registry: StandInReg
 def test_authorities_are_those_of_docker_and_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tmp_path / "ca.crt"
     bundle.write_text("x")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-    assert transport._authorities("r.example.org") == str(bundle)
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.org:3128")
-    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example.org:3128")
-    assert transport._proxies("https://r.example.org/v2/")["https"] == "http://proxy.example.org:3128"
-    assert transport._proxies("http://localhost:5000/v2/") == {}
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    assert Path(authority("r.example.org")).is_file()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    assert authority("r.example.org") == str(bundle)
+
+
+def test_proxies_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert proxy_for("https://r.example.org/v2/") == ""
+    monkeypatch.setenv("ALL_PROXY", "socks5://all.example.org:1080")
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.example.org:3128")
+    monkeypatch.setenv("NO_PROXY", "near.example.org, 10.0.0.0/8,2001:db8::/32")
+    assert proxy_for("https://r.example.org/v2/") == "http://proxy.example.org:3128"
+    assert proxy_for("http://r.example.org/v2/") == "socks5://all.example.org:1080"
+    for near in ("localhost:5000", "127.0.0.1", "near.example.org:5000", "a.near.example.org", "10.1.2.3:5000",
+                 "[2001:db8::1]:5000"):  # fmt: skip
+        assert proxy_for(f"https://{near}/v2/") == "", near
+    assert proxy_for("https://11.1.2.3/v2/") and proxy_for("https://far-near.example.org/v2/")
+
+
+def test_a_proxy_is_asked_and_told_who_we_are(registry: StandInRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = registry.add_image("a/b", "1")
+
+    def forward(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+        assert seen.path == "http://r.example.org/v2/a/b/manifests/1"
+        return 200, {"Docker-Content-Digest": digest}, b""
+
+    with serving(Server(forward)) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:p%40ss@{proxy.host}")
+        there = Transport("r.example.org", Deadline(9), plain_http=True, credentials=lambda _: None)
+        assert Repository(there, "a/b").digest("1") == digest
+        assert proxy.seen[0].headers["proxy-authorization"] == "Basic bWU6cEBzcw=="
+
+
+def certificate(folder: Path) -> Path:
+    """A self-signed certificate for `localhost` and its key, in one file."""
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    (folder / "both.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM) + secret)
+    return folder / "both.pem"
+
+
+def test_tls_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = certificate(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(both)
+    for name in ("CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    registry = StandInRegistry()
+    registry.secure(tls)
+    with serving(registry):
+        digest = registry.add_image("a/b", "1")
+
+        def there(host: str) -> Repository:
+            made = Transport(host, Deadline(9), credentials=lambda _: None)
+            made.base, made.scheme = f"https://{host}", "https"
+            return Repository(made, "a/b")
+
+        with pytest.raises(Unavailable, match="no trusted TLS connection to localhost") as caught:
+            there(registry.host).digest("1")
+        assert not caught.value.retryable and "REQUESTS_CA_BUNDLE" in caught.value.hint
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(both))
+        assert there(registry.host).digest("1") == digest
+        with pytest.raises(Unavailable, match="no trusted TLS connection"):  # a certificate of another name
+            there(registry.host.replace("localhost", "127.0.0.1")).digest("1")
+
+
+def test_one_connection_serves_a_whole_run(registry: StandInRegistry) -> None:
+    registry.auth = basic_auth("me", "secret-1")
+    registry.add_image("a/b", "1")
+    run = Run("test", Deadline(9))
+    registries = Registries(run)
+    place = parse(f"{registry.host}/a/b")
+    registries.repository(place, attempts=1).transport._look_up = lambda _: Credentials("me", "secret-1")
+    assert registries.repository(place, attempts=1).digest("1")
+    there = registries.repository(place)
+    assert there.manifest("1") and there.digest("none") == ""
+    there.require_writable()
+    pool = there.transport._connections._pools[""].connection_from_url(registry.url)
+    assert pool.num_connections == 1 and pool.num_requests == len(registry.seen) > 5
+
+
+def test_redirects_end(registry: StandInRegistry) -> None:
+    registry.faults.append(Fault("GET", "manifests/1", 307, headers={"Location": "/v2/a/b/manifests/1"}))
+    with pytest.raises(Unavailable, match="from one address to the next"):
+        repository(registry, "a/b").manifest("1")
+    for address in ("http://[", "ftp://r.example.org/x"):
+        registry.faults[:] = [Fault("GET", "manifests/1", 307, headers={"Location": address})]
+        with pytest.raises(RegistryRefused, match="address that is none"):
+            repository(registry, "a/b").manifest("1")

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,57 @@ def test_stop_ends_it() -> None:
     with pytest.raises(CdError, match="was stopped"):
         run("sh", "-c", "echo $$; sleep 600", on_line=seen, stop=stop)
     assert gone(int(lines[0]))
+
+
+def asked(*argv: str, seconds: float = 20) -> AbstractContextManager[Callable[[], process.Finished]]:
+    return process.asked(argv, Deadline(seconds, "a test"), env={"X": "ü"})
+
+
+def test_several_at_once_and_we_go_on_meanwhile(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (
+        asked("sh", "-c", f"cat {tmp_path}/pipe; echo $X; exit 3") as reader,
+        asked("sh", "-c", f"head -c 200000 /dev/zero > {tmp_path}/pipe") as writer,  # waits for the reader
+    ):
+        written, done = writer, reader()
+        assert done.returncode == 3 and len(done.stdout) == 200_002 and done.stdout.endswith("ü\n")
+        assert written().ok
+
+
+def test_what_is_asked_and_not_waited_for_is_ended(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pid")
+    pids: list[int] = []
+
+    def ask(then: Callable[[Callable[[], process.Finished]], object], seconds: float = 20) -> None:
+        with asked("sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 600", seconds=seconds) as answer:
+            pids.append(int((tmp_path / "pid").read_text()))
+            then(answer)
+
+    def interrupt(_answer: object) -> None:
+        raise Interrupted(signal.SIGINT)
+
+    ask(lambda _: None)
+    with pytest.raises(Interrupted):
+        ask(interrupt)
+    with pytest.raises(OutOfTime, match="sh did not end within 1 s"):
+        ask(lambda answer: answer(), seconds=1)
+    assert len(pids) == 3 and all(map(gone, pids))
+
+
+def test_a_signal_while_a_question_is_open_ends_it(tmp_path: Path) -> None:
+    def handler(signum: int, _frame: object) -> None:
+        raise Interrupted(signum)
+
+    old = signal.signal(signal.SIGTERM, handler)
+    try:
+        script = f"echo $$ > {tmp_path}/pid; kill -TERM {os.getpid()}; exec sleep 600"
+        with pytest.raises(Interrupted), asked("sh", "-c", script) as answer:
+            answer()
+    finally:
+        signal.signal(signal.SIGTERM, old)
+    assert gone(int((tmp_path / "pid").read_text()))
+    with pytest.raises(UsageProblem, match="not installed"), asked("no-such-program"):
+        pass
 
 
 def test_ctrl_c_at_the_terminal_reaches_us_alone() -> None:

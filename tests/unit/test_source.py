@@ -90,7 +90,7 @@ def test_another_revision_and_ancestors(folder: Path, git: Any) -> None:
     now = open_source(folder)
     assert now.commit == second and now.contains(first) and open_source(folder, revision=first).is_before(second)
     assert now.contains(second) and now.is_before(first) is False and now.contains("0" * 40) is None
-    for bad in ("none", "--upload-pack=x", "HEAD^{tree}"):
+    for bad in ("none", "--upload-pack=x", "HEAD^{tree}", f"{first}..HEAD", "^HEAD", "HEAD:cd.yaml"):
         with pytest.raises(UsageProblem):
             open_source(folder, revision=bad)
 
@@ -159,3 +159,33 @@ def test_a_repository_cannot_make_git_start_programs(folder: Path, tmp_path: Pat
     with open_source(folder, with_changes=True).files():
         pass
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_signed_commit_cannot_make_git_start_programs(folder: Path, tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    trap.write_text(f"#!/bin/sh\ntouch {tmp_path}/sprung\n")
+    trap.chmod(0o755)
+    plain = subprocess.run(["git", "-C", folder, "cat-file", "commit", "HEAD"], capture_output=True, check=True).stdout
+    signature = b"gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----\n"
+    head, _, message = plain.partition(b"\n\n")
+    signed = subprocess.run(
+        ["git", "-C", folder, "hash-object", "-t", "commit", "-w", "--stdin"],
+        input=head + b"\n" + signature + b"\n" + message,
+        capture_output=True,
+        check=True,
+    )
+    subprocess.run(["git", "-C", folder, "reset", "--quiet", signed.stdout.decode().strip()], check=True)
+    for name, value in (("gpg.program", str(trap)), ("log.showSignature", "true")):
+        subprocess.run(["git", "-C", folder, "config", name, value], check=True)
+    assert open_source(folder).commit == signed.stdout.decode().strip()
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_folder_with_an_odd_name(tmp_path: Path, git: Any) -> None:
+    inner = tmp_path / "a\nb" / "c\u2028 \x0b"
+    inner.mkdir(parents=True)
+    (inner / "cd.yaml").write_text("service: odd\n")
+    commit = git(tmp_path)
+    called: list[bool] = []
+    source = open_source(inner, meanwhile=lambda: called.append(True))
+    assert source.commit == commit and source.read_text("cd.yaml", "x") == "service: odd\n" and called
