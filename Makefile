@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 ALONE := tests/integration/test_run_tests.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab-up lab-status lab-down demo lint test unit integration soak bench jenkins-update clean
+.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit integration soak bench jenkins-update clean
 
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +25,8 @@ venv: .venv/stamp ## Make .venv, with every command in .venv/bin.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,lab,jenkins]'
 	touch $@
 
-lab-up: venv ## Bring the lab up: Docker, a registry, Kubernetes. The first time compiles for some 12 minutes.
-	$(LAB) up
+lab-up: venv ## Bring the lab up: Docker, a registry, Kubernetes; with LOOP=1 Gerrit, Zuul and Jenkins too. The first time compiles for some 12 minutes.
+	$(LAB) up $(if $(LOOP),--loop)
 
 lab-status: venv ## Show the lab's servers.
 	@$(LAB) status
@@ -37,6 +37,14 @@ lab-down: venv ## Take the lab down; nothing of it stays.
 demo: venv ## See a change go from a commit to serving, and back.
 	$(LAB) up
 	$(LAB) demo
+
+loop: venv ## See a change go from a push to serving, through Gerrit, Zuul and Jenkins.
+	$(LAB) up --loop
+	$(LAB) loop
+
+loop-tests: venv ## Run the tests against Gerrit, Zuul and Jenkins as well.
+	$(LAB) up --loop
+	$(PYTEST) tests/loop
 
 lint: venv ## Check style, types and the arrows between modules.
 	$(BIN)/ruff check .

@@ -79,7 +79,7 @@ def read_trigger(environment: Mapping[str, str] | None = None, source: Source | 
         found = _of_variable(Path(env[VARIABLE]), env)
     elif env.get("ZUUL_UUID") or env.get("ZUUL_PIPELINE"):
         found = _of_environment(env, "zuul")
-    elif env.get("JENKINS_URL") or env.get("BUILD_TAG"):
+    elif env.get("BUILD_TAG"):  # set in every build; JENKINS_URL may be a person's, for jenkins-run
         found = _of_environment(env, "jenkins")
     else:
         who = env.get("SUDO_USER", "") or env.get("USER", "") or "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
     from cdlib.source import open_source
     from cdlib.target import read_document, read_target
     from cdlib.trigger import read_trigger
-    from jobs.rollout import shown
+    from jobs.rollout import at, shown
 
     source = open_source(folder, meanwhile=prepare)
     service, _ = read_all(lambda: read_service(source), lambda: read_document(targets))
@@ -46,13 +47,11 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
         run.warn("there are uncommitted changes: what is deployed is the commit")
     target = read_target(targets, service.name)
     place, trigger = target.environment(environment), read_trigger()
-    trigger.require_publishing(place.policy, "deploying")
-    image = find_published(run, source, target, tag=tag, digest=digest)
-    release = Release.open(run, service.name, place, trigger)
-    try:
-        outcome = deploy(release, Wish(source, service, target, image, unrelated), guard=require_permit(place))
-    finally:
-        release.api.close()
+    with at(place):
+        trigger.require_publishing(place.policy, "deploying")
+        image = find_published(run, source, target, tag=tag, digest=digest)
+        with closing(Release.open(run, service.name, place, trigger)) as release:
+            outcome = deploy(release, Wish(source, service, target, image, unrelated), guard=require_permit(place))
     return {"service": service.name, **shown(release, outcome)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cdlib.rollout.release import Outcome, Release
     from cdlib.rollout.rollback import Row
     from cdlib.run import Run
+    from cdlib.target import Environment
 
 service_option = click.option(
     "--service", default="", metavar="NAME", envvar="CD_SERVICE", help="Which service; that of DIR/cd.yaml by default."
@@ -34,11 +35,24 @@ def opened(run: Run, folder: Path, targets: Path | None, service: str, environme
 
     name = service or read_service(open_source(folder, meanwhile=prepare)).name
     place = read_target(targets, name).environment(environment)
-    release = Release.open(run, name, place, read_trigger())
-    try:
+    with at(place), closing(Release.open(run, name, place, read_trigger())) as release:
         yield release
-    finally:
-        release.api.close()
+
+
+@contextmanager
+def at(place: Environment) -> Iterator[None]:
+    """Results of what fails in the block say where it did: whoever reads them has not seen the command line."""
+    from cdlib.errors import CdError
+
+    try:
+        yield
+    except CdError as problem:
+        problem.made = {**_where(place), **problem.made}
+        raise
+
+
+def _where(place: Environment) -> Result:
+    return {"environment": place.name, "namespace": place.namespace, "release": place.release}
 
 
 def shown(release: Release, outcome: Outcome) -> Result:
@@ -46,9 +60,7 @@ def shown(release: Release, outcome: Outcome) -> Result:
     entry, place = outcome.entry, release.environment
     return {
         "outcome": outcome.outcome,
-        "environment": place.name,
-        "namespace": place.namespace,
-        "release": place.release,
+        **_where(place),
         "revision": entry.revision,
         "commit": entry.commit,
         "previous": entry.previous,

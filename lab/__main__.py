@@ -25,7 +25,8 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--extras", is_flag=True, help="Also what the tests compare with: Helm 3 and Docker's buildx.")
-def install(extras: bool) -> None:
+@click.option("--loop", is_flag=True, help="Also Gerrit, ZooKeeper and Zuul.")
+def install(extras: bool, loop: bool) -> None:
     """Install and compile what is missing, and start nothing."""
     from lab import given, up
     from lab import install as installs
@@ -33,18 +34,19 @@ def install(extras: bool) -> None:
     layout = layouts.layout()
     with _alone(layout):
         there = given.find(layout, up.running(layout), _say)
-        installs.install(layout, there, extras=extras, say=_say)
+        installs.install(layout, there, extras=extras, loop=loop, say=_say)
     _good("the lab is installed")
 
 
 @cli.command()
-def up() -> None:
+@click.option("--loop", is_flag=True, help="With Gerrit, Zuul and Jenkins; a lab that has them keeps them.")
+def up(loop: bool) -> None:
     """Install what is missing and start what does not run; running it again changes nothing."""
     from lab import up as ups
 
     layout = layouts.layout()
     with _alone(layout):
-        started = ups.bring_up(layout, _say)
+        started = ups.bring_up(layout, _say, loop=loop)
     _good("the lab is up" if started else "the lab was up already")
 
 
@@ -72,6 +74,31 @@ def status() -> None:
         click.echo(line)
     if not all(row.good for row in shown):
         raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--kill", is_flag=True, help="By SIGKILL, as a crash would end it.")
+def stop(name: str, kill: bool) -> None:
+    """End the server NAME, and leave the others alone."""
+    from lab import single
+
+    layout = layouts.layout()
+    with _alone(layout):
+        single.stop(layout, name, kill=kill)
+    _good(f"{name} is down")
+
+
+@cli.command()
+@click.argument("name")
+def start(name: str) -> None:
+    """Start the server NAME, which has ended, and wait until it serves."""
+    from lab import single
+
+    layout = layouts.layout()
+    with _alone(layout):
+        single.start(layout, name)
+    _good(f"{name} is up")
 
 
 @cli.command()
@@ -103,16 +130,31 @@ def demo() -> None:
     demos.play(layouts.layout().root, {**os.environ, **_settings()})
 
 
+@cli.command()
+def loop() -> None:
+    """Play the whole loop, from a push to serving; the lab must be up, with its loop."""
+    from lab.loop.actors import Loop
+    from lab.loop.places import Places
+    from lab.loop.story import play
+    from lab.settings import Settings
+
+    layout = layouts.layout()
+    play.play(Loop(Settings(_settings()), Places(layout)), layout.root)
+
+
 def _alone(layout: layouts.Layout) -> AbstractContextManager[None]:
     return lock.held(layout.root / "lock", _say)
 
 
 def _settings() -> dict[str, str]:
     from lab import settings
+    from lab.loop.places import NAMES
     from lab.plan import read
 
     layout = layouts.layout()
-    return settings.settings(layout, read(layout.plan).given)
+    plan = read(layout.plan)
+    loop = {} if plan.names.isdisjoint(NAMES) else settings.loop_settings(layout, plan.given)
+    return {**settings.settings(layout, plan.given), **loop}
 
 
 def _say(text: str) -> None:

@@ -16,7 +16,7 @@ from lab.layout import Layout
 from lab.plan import read_json, write_json
 from lab.processes import Process
 
-_ORDERLY = 6.0  # seconds that the supervisor gets before it is killed
+_ORDERLY = 10.0  # seconds that the supervisor gets before it is killed
 _KILLED = 10.0  # seconds for the kernel to end a namespace
 
 
@@ -27,13 +27,18 @@ def supervisor(layout: Layout) -> Process | None:
     return found if record.get("boot") == processes.boot() and found.alive else None
 
 
-def remember(layout: Layout) -> None:
-    """Note what the lab is going to change on this machine, unless an earlier lab's note is still due."""
-    if not _remembered(layout):
+def remember(layout: Layout, *, containers: bool) -> None:
+    """Note what the lab is going to change on this machine, unless an earlier lab's note is still due.
+
+    A lab without `containers` leaves the network alone: what changes there meanwhile is somebody else's.
+    """
+    before = _remembered(layout)
+    if not before or (containers and not before.get("containers", True)):
         write_json(
             _before(layout),
             {
                 "boot": processes.boot(),
+                "containers": containers,
                 "mounts": sandbox.mounts_below(layout.root),
                 "sysctls": network.read_sysctls(),
                 "firewall": {
@@ -81,6 +86,15 @@ def _restore(layout: Layout) -> list[str]:
     before = _remembered(layout)
     if not before:
         return []  # this lab has changed nothing, so what is there is somebody else's
+    left = _restore_network(layout, before) if before.get("containers", True) else []
+    for folder in before["folders"]:
+        with contextlib.suppress(OSError):  # somebody else uses it by now
+            os.rmdir(folder)
+    mounts = [point for point in sandbox.mounts_below(layout.root) if point not in before["mounts"]]
+    return [*left, *(f"mount {point}" for point in mounts)]
+
+
+def _restore_network(layout: Layout, before: dict[str, Any]) -> list[str]:
     was = {
         family: {name: firewall.Table(**table) for name, table in tables.items()}
         for family, tables in before["firewall"].items()
@@ -88,11 +102,7 @@ def _restore(layout: Layout) -> list[str]:
     left = [f"link {name}" for name in network.remove(layout)]
     left += firewall.remove(was, network.links())
     network.write_sysctls(before["sysctls"])
-    for folder in before["folders"]:
-        with contextlib.suppress(OSError):  # somebody else uses it by now
-            os.rmdir(folder)
-    mounts = [point for point in sandbox.mounts_below(layout.root) if point not in before["mounts"]]
-    return [*left, *(f"mount {point}" for point in mounts)]
+    return left
 
 
 def _remembered(layout: Layout) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lab.layout import LOOPBACK, REGISTRY_PORT, Layout
+from lab.loop.places import JENKINS_URL
 from lab.plan import Probe, Server
 from lab.probes import serves
 
@@ -18,11 +19,13 @@ _OWN_REGISTRY = (f"localhost:{REGISTRY_PORT}", f"{LOOPBACK}:{REGISTRY_PORT}")
 Say = Callable[[str], None]
 
 
-def find(layout: Layout, running: set[str], say: Say, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def find(
+    layout: Layout, running: set[str], say: Say, environ: Mapping[str, str] = os.environ, *, loop: bool = False
+) -> dict[str, str]:
     """Which of `kubernetes`, `docker` and `registry` serve here without the lab's doing, and where.
 
-    `running` names the servers that the lab itself runs now: what they serve is not given. A variable that
-    names something which does not answer is said, and otherwise ignored.
+    With `loop` also `jenkins`. `running` names the servers that the lab itself runs now: what they serve is not
+    given. A variable that names something which does not answer is said, and otherwise ignored.
     """
     found = {}
     if (kubeconfig := environ.get("KUBECONFIG")) and not _within(layout, kubeconfig):
@@ -38,6 +41,11 @@ def find(layout: Layout, running: set[str], say: Say, environ: Mapping[str, str]
             found["registry"] = registry
         elif registry not in _OWN_REGISTRY:
             say(f"LAB_REGISTRY={registry}: no registry answers there, so the lab has its own")
+    if loop and (url := environ.get("JENKINS_URL", "").rstrip("/")) and url != JENKINS_URL:
+        if jenkins_answers(url):
+            found["jenkins"] = url
+        else:
+            say(f"JENKINS_URL={url}: no Jenkins answers there, so the lab has its own")
     return found
 
 
@@ -59,7 +67,12 @@ def _docker(layout: Layout, say: Say, environ: Mapping[str, str]) -> str:
 
 def answers(what: str, where: str) -> bool:
     """Whether something given answers still."""
-    ask = {"kubernetes": kubernetes_answers, "docker": docker_answers, "registry": registry_answers}
+    ask = {
+        "kubernetes": kubernetes_answers,
+        "docker": docker_answers,
+        "registry": registry_answers,
+        "jenkins": jenkins_answers,
+    }
     return ask[what](where)
 
 
@@ -116,3 +129,14 @@ def registry_answers(registry: str) -> bool:
     except (requests.RequestException, Unavailable):
         return False
     return answer.status_code in (200, 401, 403)
+
+
+def jenkins_answers(url: str) -> bool:
+    """Whether a Jenkins answers at `url`, be it with a refusal; the page that it shows while it starts is none."""
+    import requests
+
+    try:
+        answer = requests.get(f"{url}/login", timeout=_PATIENCE)
+    except requests.RequestException:
+        return False
+    return "X-Jenkins" in answer.headers and answer.status_code < 500

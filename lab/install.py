@@ -8,21 +8,23 @@ from pathlib import Path
 
 from lab import base, golang, images, packages, processes
 from lab.layout import Layout
+from lab.loop import parts
 from lab.servers import PAUSE_IMAGE
 from lab.tools import BUILDX, EXTRAS, HELM, KUBECTL, KUBERNETES, PAUSE, Tool
 
 Say = Callable[[str], None]
 
 
-def install(layout: Layout, given: Collection[str], *, extras: bool, say: Say) -> None:
+def install(layout: Layout, given: Collection[str], *, extras: bool, say: Say, loop: bool = False) -> None:
     """Install what is missing, leaving out what is only for servers that are `given`.
 
-    `extras` adds what tests need beside: Helm 3, Docker's buildx, pgrep. Quick where all is there. Raises
-    UsageProblem without root, Unavailable where a package cannot be had.
+    `loop` adds Gerrit, ZooKeeper and Zuul. `extras` adds what tests need beside: Helm 3, Docker's buildx, pgrep.
+    Quick where all is there. Raises UsageProblem without root, Unavailable where a package cannot be had.
     """
     processes.require_root("lab install")
     _discard_half_made(layout)
-    packages.install([*_packages(given), *(packages.EXTRAS if extras else ())], say)
+    more = (packages.EXTRAS if extras else ()) + (parts.PACKAGES if loop else ())
+    packages.install([*_packages(given), *more], say)
     missing = [tool for tool in _tools(given, extras) if not (layout.tools / tool.key).exists()]
     if missing:
         go = golang.find(layout, missing, say)
@@ -31,6 +33,8 @@ def install(layout: Layout, given: Collection[str], *, extras: bool, say: Say) -
     if "kubernetes" not in given:
         images.pause(layout, layout.tools / PAUSE.key / "pause", PAUSE_IMAGE)
     base.make(layout.images, say)
+    if loop:
+        parts.install(layout, say)
     _link(layout)
 
 

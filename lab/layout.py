@@ -122,6 +122,11 @@ class Layout:
         """What the supervisor has started; only it writes here."""
         return self.run / "status.json"
 
+    @property
+    def requests(self) -> Path:
+        """Whom the supervisor shall start besides: an empty file of each server's name."""
+        return self.run / "requests"
+
     def log(self, name: str) -> Path:
         """The log of the server `name`."""
         return self.logs / f"{name}.log"

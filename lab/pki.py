@@ -6,6 +6,7 @@ import base64
 import ipaddress
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -57,24 +58,39 @@ _WITH_KUBECONFIG = ("node", "admin", "controller-manager", "scheduler", "proxy")
 def ensure(layout: Layout) -> None:
     """Make every key, certificate and kubeconfig, unless they are there and stay valid for a month more."""
     folder = layout.pki
-    if (folder / "complete").exists() and _valid(folder / "ca.crt"):
+    if _complete(folder):
         return
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    authority_key, authority = _authority()
-    _write(folder / "ca.crt", authority.public_bytes(serialization.Encoding.PEM))
-    for subject in SUBJECTS:
-        key = _key()
-        certificate = _certificate(subject, key, authority_key, authority)
-        _write(folder / f"{subject.name}.key", _private(key))
-        _write(folder / f"{subject.name}.crt", certificate.public_bytes(serialization.Encoding.PEM))
-        if subject.name in _WITH_KUBECONFIG:
-            _kubeconfig(folder, subject.name)
+    _issue(folder, SUBJECTS)
+    for name in _WITH_KUBECONFIG:
+        _kubeconfig(folder, name)
     if not (folder / "sa.key").exists():  # the tokens of a cluster that lives on were signed with it
         signing = _key()
-        _write(folder / "sa.key", _private(signing))
+        write_private(folder / "sa.key", _private(signing))
         public = serialization.PublicFormat.SubjectPublicKeyInfo
-        _write(folder / "sa.pub", signing.public_key().public_bytes(serialization.Encoding.PEM, public))
-    _write(folder / "complete", b"")
+        write_private(folder / "sa.pub", signing.public_key().public_bytes(serialization.Encoding.PEM, public))
+    write_private(folder / "complete", b"")
+
+
+def issue(folder: Path, subjects: Iterable[Subject]) -> None:
+    """Make an authority in `folder`, and a key and a certificate for each of `subjects`, unless they are there."""
+    if not _complete(folder):
+        _issue(folder, subjects)
+        write_private(folder / "complete", b"")
+
+
+def _complete(folder: Path) -> bool:
+    return (folder / "complete").exists() and _valid(folder / "ca.crt")
+
+
+def _issue(folder: Path, subjects: Iterable[Subject]) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    authority_key, authority = _authority()
+    write_private(folder / "ca.crt", authority.public_bytes(serialization.Encoding.PEM))
+    for subject in subjects:
+        key = _key()
+        certificate = _certificate(subject, key, authority_key, authority)
+        write_private(folder / f"{subject.name}.key", _private(key))
+        write_private(folder / f"{subject.name}.crt", certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _valid(path: Path) -> bool:
@@ -160,10 +176,10 @@ def _kubeconfig(folder: Path, name: str) -> None:
         "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": name}}],
         "current-context": "lab",
     }
-    _write(folder / f"{name}.kubeconfig", json.dumps(document, indent=1).encode())
+    write_private(folder / f"{name}.kubeconfig", json.dumps(document, indent=1).encode())
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner can read, whole or not at all."""
     scratch = path.with_name(f".{path.name}.new")
     with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -56,6 +57,11 @@ class Plan:
     def write(self, path: Path) -> None:
         """Write the plan as JSON, whole or not at all."""
         write_json(path, asdict(self))
+
+
+def has_containers(names: Iterable[str]) -> bool:
+    """Whether these servers run containers, and so change the machine's network."""
+    return not {"kubelet", "dockerd"}.isdisjoint(names)
 
 
 def read(path: Path) -> Plan:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from cdlib.errors import UsageProblem
 from lab import processes
 from lab.plan import Server
 
-_LISTEN = "0A"  # as in include/net/tcp_states.h
+_ESTABLISHED, _LISTEN = "01", "0A"  # as in include/net/tcp_states.h
+_NET = Path("/proc/self/net")
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,27 @@ class Listener:
         return self.port == port and self.address in ("0.0.0.0", "::", address)
 
 
-def listeners(proc: Path = Path("/proc/self/net")) -> list[Listener]:
+def listeners(proc: Path = _NET) -> list[Listener]:
     """Every TCP socket that listens in this network namespace."""
     found = []
-    for name in ("tcp", "tcp6"):
-        if not (proc / name).exists():
-            continue
-        for line in (proc / name).read_text().splitlines()[1:]:
-            words = line.split()
-            if words[3] == _LISTEN:
-                address, _, port = words[1].partition(":")
-                found.append(Listener(_readable(address), int(port, 16), words[9]))
+    for words in _sockets(proc):
+        if words[3] == _LISTEN:
+            address, _, port = words[1].partition(":")
+            found.append(Listener(_readable(address), int(port, 16), words[9]))
     return found
+
+
+def connected(port: int, proc: Path = _NET) -> bool:
+    """Whether a client in this network namespace is connected to `port`."""
+    return any(words[3] == _ESTABLISHED and int(words[2].rpartition(":")[2], 16) == port for words in _sockets(proc))
+
+
+def _sockets(proc: Path) -> Iterator[list[str]]:
+    """The kernel's tables of TCP sockets, split into columns."""
+    for name in ("tcp", "tcp6"):
+        if (proc / name).exists():
+            for line in (proc / name).read_text().splitlines()[1:]:
+                yield line.split()
 
 
 def _readable(text: str) -> str:

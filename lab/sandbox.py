@@ -15,8 +15,15 @@ from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Unavailable
 from lab.layout import Layout
 
-# containerd's shims, CNI's leases and namespaces, the kubelet's plugin sockets, and links to container logs.
-HIDDEN = tuple(map(Path, ("/run/containerd", "/run/netns", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")))
+# containerd's shims, CNI's leases and namespaces, sshd's, the kubelet's plugin sockets, and links to container logs.
+HIDDEN = (
+    Path("/run/containerd"),
+    Path("/run/netns"),
+    Path("/run/sshd"),
+    Path("/var/lib/cni"),
+    Path("/var/lib/kubelet"),
+    Path("/var/log/containers"),
+)
 _ADMIN = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 
 

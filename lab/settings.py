@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.layout import REGISTRY_PORT, Layout
+from lab.loop.places import GERRIT_URL, JENKINS_URL, ZUUL_URL, Places
 
 REGISTRY = f"localhost:{REGISTRY_PORT}"  # this name, since Docker and containerd speak http to it unasked
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The variables by themselves, for what asks a lab for its `env`."""
+
+    env: Mapping[str, str]
 
 
 def settings(layout: Layout, given: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -22,6 +31,17 @@ def settings(layout: Layout, given: Mapping[str, str], environ: Mapping[str, str
         "CD_TARGETS": str(layout.targets),
         "PATH": ":".join([str(layout.bin), *path]),
     }
+
+
+def loop_settings(layout: Layout, given: Mapping[str, str]) -> dict[str, str]:
+    """The variables that the loop adds or sets otherwise: where its servers are, and all of its services.
+
+    A Jenkins that is given has its variables already.
+    """
+    places = Places(layout)
+    own = {"JENKINS_URL": JENKINS_URL, "JENKINS_USER": "admin", "JENKINS_TOKEN_FILE": str(places.jenkins_token)}
+    always = {"CD_TARGETS": str(places.targets), "GERRIT_URL": GERRIT_URL, "ZUUL_WEB_URL": ZUUL_URL}
+    return always if "jenkins" in given else {**always, **own}
 
 
 def exports(variables: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lab import down, processes
 from lab.given import answers
 from lab.layout import Layout
+from lab.loop.places import NAMES
 from lab.plan import read, read_json
 
 SERVERS = (
@@ -21,7 +22,12 @@ SERVERS = (
     "proxy",
     "pod-gateway",
 )
-_STARTS = {"registry": ("registry",), "docker": ("dockerd",), "kubernetes": SERVERS[3:]}
+_STARTS = {
+    "registry": ("registry",),
+    "docker": ("dockerd",),
+    "kubernetes": SERVERS[3:],
+    "jenkins": ("jenkins",),
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ def rows(layout: Layout) -> list[Row]:
     if "kubernetes" in given and "docker" in given:
         replaced.add("containerd")
     found = [Row(what, "given" if answers(what, where) else "down", address=where) for what, where in given.items()]
-    for name in SERVERS:
+    loop = () if plan.names.isdisjoint(NAMES) else NAMES
+    for name in (*SERVERS, *loop):
         entry = status.get("servers", {}).get(name)
         process = here.get(int(entry["pid"])) if entry else None
         if process and entry["start"] == process.start and process.alive:

@@ -26,12 +26,14 @@ from cdlib.errors import CdError
 from cdlib.units import timestamp
 from lab import cgroups, network, processes, sandbox
 from lab.layout import CLUSTER_CIDR, SERVICE_CIDR, Layout
-from lab.plan import Plan, Server, read, write_json
+from lab.loop.places import CLIENTS, STORES
+from lab.plan import Plan, Server, has_containers, read, write_json
 from lab.probes import serves
 
 _TICK = 0.1  # seconds between two looks
-_ORDERLY = 4.0  # seconds that servers get to write down what they hold
-_WRITERS = ("dockerd", "registry", "etcd")  # the others keep nothing that they have not written
+_ORDERLY = 8.0  # seconds that servers get to write down what they hold; one is usual, four with Zuul
+# The others keep nothing that they have not written.
+_WRITERS = (CLIENTS, ("dockerd", "registry", "etcd", *STORES))
 
 
 @dataclass
@@ -71,7 +73,8 @@ class Supervisor:
         """Set the stage: mounts, cgroups, links."""
         sandbox.enter(self._layout)
         cgroups.enter(self._layout.cgroup)
-        network.make(self._entries.keys())
+        if has_containers(self._entries):
+            network.make(self._entries.keys())
 
     def serve(self) -> None:
         """Start and watch until a SIGTERM comes."""
@@ -79,6 +82,7 @@ class Supervisor:
             signal.signal(signum, self._end)
         while not self._ending:
             self._reap()
+            self._heed_requests()
             for entry in self._entries.values():
                 self._advance(entry)
             self.show()
@@ -88,7 +92,8 @@ class Supervisor:
         """Write the status file where something has changed."""
         self._problem = problem or self._problem
         servers = {name: entry.describe() for name, entry in self._entries.items()}
-        status = {"namespace": processes.namespace("self"), "problem": self._problem, "servers": servers}
+        space = processes.namespace("self")
+        status = {"namespace": space, "heeds_requests": True, "problem": self._problem, "servers": servers}
         if status != self._shown:
             # On a full disk the servers go on, and this is tried again with the next look.
             with contextlib.suppress(OSError):
@@ -96,18 +101,30 @@ class Supervisor:
                 self._shown = status
 
     def stop(self) -> None:
-        """Let those that write end in order; the kernel ends the rest with us."""
-        writers = [e for name in _WRITERS if (e := self._entries.get(name)) and e.state in ("up", "starting")]
-        for entry in writers:
-            if entry.child:
-                os.kill(entry.child.pid, signal.SIGTERM)
+        """Let those that write end in order, each before what it writes to; the kernel ends the rest with us."""
         end = time.monotonic() + _ORDERLY
-        while time.monotonic() < end and any(entry.exit is None for entry in writers):
-            self._reap()
-            time.sleep(0.05)
+        for names in _WRITERS:
+            writers = [e for name in names if (e := self._entries.get(name)) and e.state in ("up", "starting")]
+            for entry in writers:
+                if entry.child:
+                    os.kill(entry.child.pid, signal.SIGTERM)
+            while time.monotonic() < end and any(entry.exit is None for entry in writers):
+                self._reap()
+                time.sleep(0.05)
 
     def _end(self, *_: object) -> None:
         self._ending = True
+
+    def _heed_requests(self) -> None:
+        """Start the servers that somebody asks for: new ones of the plan, and those that are down."""
+        for request in sorted(self._layout.requests.glob("*")):
+            known = self._entries.get(request.name)
+            if known is None or known.state in ("down", "failed", "done"):
+                planned = {server.name: server for server in read(self._layout.plan).servers}
+                if server := planned.get(request.name):
+                    self._entries[request.name] = _Entry(server)
+                    self.show()  # before the request goes, or who waits for it would take the old state for the new
+            request.unlink(missing_ok=True)
 
     def _advance(self, entry: _Entry) -> None:
         if entry.state == "waiting" and all(self._served(name) for name in entry.server.after):
@@ -118,7 +135,8 @@ class Supervisor:
                 entry.state = "up"
 
     def _served(self, name: str) -> bool:
-        return self._entries[name].state in ("up", "done")
+        entry = self._entries.get(name)  # none while what was added to the plan is still being asked for
+        return entry is not None and entry.state in ("up", "done")
 
     def _start(self, entry: _Entry) -> None:
         server = entry.server

@@ -13,7 +13,8 @@ from cdlib.deadline import Deadline
 from cdlib.errors import Unavailable
 from lab import down, given, images, install, kubernetes, pki, ports, processes, sandbox, servers, settings
 from lab.layout import Layout
-from lab.plan import Plan, read, read_json, write_json
+from lab.loop.places import NAMES
+from lab.plan import Plan, has_containers, read, read_json, write_json
 
 _START = 150.0  # seconds for all servers to serve, on a machine that is busy with other things too
 _TAIL = 12  # lines of a log that an error shows
@@ -21,20 +22,24 @@ KINDS = {"docker", "kubernetes", "registry"}
 Say = Callable[[str], None]
 
 
-def bring_up(layout: Layout, say: Say) -> bool:
+def bring_up(layout: Layout, say: Say, *, loop: bool = False) -> bool:
     """Install what is missing, start what does not run, and fill the registry with the lab's images.
 
-    Returns False where nothing had to be started. Raises as `install` and `start` do.
+    `loop` adds Gerrit, Zuul and Jenkins; a lab that has them keeps them. Returns False where nothing had to be
+    started. Raises as `install` and `start` do.
     """
     processes.require_root("lab up")
-    there = given.find(layout, running(layout), say)
+    loop = loop or has_loop(layout)
+    there = given.find(layout, running(layout), say, loop=loop)
     if not down.supervisor(layout):
-        ports.require_free(make_plan(layout, there).servers)  # before compiling for ten minutes
-    install.install(layout, there, extras=False, say=say)
-    started = start(layout, there, say)
+        ports.require_free(make_plan(layout, there, loop=loop).servers)  # before compiling for ten minutes
+    install.install(layout, there, extras=False, loop=loop, say=say)
+    started = start(layout, there, say, loop=loop)
     registry = there.get("registry", settings.REGISTRY)
     images.push_base(layout, registry, say)
     settings.write_targets(layout.targets, registry)
+    if loop and not started:
+        _set_up_loop(layout)
     return started
 
 
@@ -43,7 +48,12 @@ def running(layout: Layout) -> set[str]:
     return read(layout.plan).names if down.supervisor(layout) else set()
 
 
-def make_plan(layout: Layout, there: dict[str, str]) -> Plan:
+def has_loop(layout: Layout) -> bool:
+    """Whether the lab that runs has the loop's servers."""
+    return not running(layout).isdisjoint(NAMES)
+
+
+def make_plan(layout: Layout, there: dict[str, str], *, loop: bool = False) -> Plan:
     """What has to be started beside what is `there` already; writes the servers' configuration files."""
     layout.config.mkdir(parents=True, exist_ok=True)
     wanted = []
@@ -54,6 +64,10 @@ def make_plan(layout: Layout, there: dict[str, str]) -> Plan:
         wanted += kubernetes.servers(layout)
     if "docker" not in there:
         wanted += servers.docker(layout, shared="kubernetes" not in there)
+    if loop:
+        from lab.loop import servers as loops
+
+        wanted += loops.plan(layout, there)
     return Plan(tuple(wanted), there)
 
 
@@ -62,7 +76,8 @@ def healthy(layout: Layout) -> bool:
     if not down.supervisor(layout):
         return False
     status = read_json(layout.status).get("servers", {})
-    return all(entry["state"] in ("up", "done") for entry in status.values()) and bool(status)
+    good = {name for name, entry in status.items() if entry["state"] in ("up", "done")}
+    return bool(status) and good == {server.name for server in read(layout.plan).servers}
 
 
 def coming(layout: Layout) -> bool:
@@ -72,25 +87,29 @@ def coming(layout: Layout) -> bool:
     return down.supervisor(layout) is not None and not bad and not status.get("problem")
 
 
-def start(layout: Layout, there: dict[str, str], say: Say) -> bool:
+def start(layout: Layout, there: dict[str, str], say: Say, *, loop: bool = False) -> bool:
     """Start what is not `there` already. Returns False where it was up already.
 
     Raises UsageProblem where a port is taken, Unavailable where a server does not come up; then nothing of
-    the lab is left running.
+    the lab is left running, save what ran before the loop was added to it.
     """
     wanted = KINDS - set(there)
-    if not wanted:
+    if not wanted and not loop:
         down.stop(layout)
         layout.run.mkdir(parents=True, exist_ok=True)
         make_plan(layout, there).write(layout.plan)
         return False
-    if coming(layout) and wanted <= KINDS - set(read(layout.plan).given):
+    if coming(layout) and wanted <= KINDS - set(read(layout.plan).given) and (not loop or _can_grow(layout)):
+        if loop and not has_loop(layout):
+            _grow(layout, there)
+            _wait(layout, say)
+            return True
         if healthy(layout):
             return False
         say("the lab is coming up already")
     else:
         down.stop(layout)
-        _launch(layout, there)
+        _launch(layout, there, loop=loop)
     try:
         _wait(layout, say)
     except BaseException:
@@ -99,15 +118,40 @@ def start(layout: Layout, there: dict[str, str], say: Say) -> bool:
     return True
 
 
-def _launch(layout: Layout, there: dict[str, str]) -> None:
+def _set_up_loop(layout: Layout) -> None:
+    """Bring what has changed in this checkout into a loop that runs; one that starts reads it by itself."""
+    from lab.loop import config
+    from lab.loop.places import Places
+
+    config.apply(Places(layout))
+
+
+def _can_grow(layout: Layout) -> bool:
+    """Whether the supervisor has the loop's servers, or is one that takes more."""
+    return has_loop(layout) or bool(read_json(layout.status).get("heeds_requests"))
+
+
+def _grow(layout: Layout, there: dict[str, str]) -> None:
+    """Add the loop's servers to the lab that runs."""
+    old = read(layout.plan)
+    known = {server.name for server in old.servers}
+    more = tuple(server for server in make_plan(layout, there, loop=True).servers if server.name not in known)
+    ports.require_free(more)
+    Plan((*old.servers, *more), there).write(layout.plan)
+    layout.requests.mkdir(exist_ok=True)
+    for server in more:
+        (layout.requests / server.name).touch()
+
+
+def _launch(layout: Layout, there: dict[str, str], *, loop: bool) -> None:
     pki.ensure(layout)
-    plan = make_plan(layout, there)
+    plan = make_plan(layout, there, loop=loop)
     ports.require_free(plan.servers)
     for folder in (layout.run, layout.logs, layout.data):
         folder.mkdir(parents=True, exist_ok=True)
     plan.write(layout.plan)
     layout.status.unlink(missing_ok=True)
-    down.remember(layout)
+    down.remember(layout, containers=has_containers(plan.names))
     # The supervisor waits for a word from us, which it gets once it is on record: killed at any moment, we
     # leave either no supervisor, or one that `down` finds.
     child = process.start(

@@ -54,6 +54,10 @@ class Release:
         records = Records(api, environment.namespace, service, environment.release, run.redactor)
         return cls(run, environment, trigger, api, Helm(run, environment), records)
 
+    def close(self) -> None:
+        """Close the connections to the cluster."""
+        self.api.close()
+
     @property
     def holder(self) -> str:
         """Who we are, for the lease and the record."""

@@ -1,0 +1,136 @@
+"""The loop set up for the story: `python -m lab.loop.config LAB_ROOT`, as often as one likes.
+
+It runs before Zuul starts for the first time, so that Zuul finds a whole configuration, and with every later `up`,
+which brings a changed zuul.d or playbook into a Zuul that runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from cdlib.errors import CdError, UsageProblem
+from lab import processes, settings
+from lab.loop import cluster, definitions, gitserver, identity, jenkins, jobs, node, projects, review, scheduler, vault
+from lab.loop.places import (
+    CHECKOUT,
+    CONFIG_PROJECT,
+    CONNECTION,
+    GIT_URL,
+    JENKINS_URL,
+    SERVICES,
+    TENANT,
+    Places,
+)
+from lab.plan import read, read_json
+from lab.servers import write_config
+
+_TAKEN_UP = 60.0  # seconds for Zuul to read a project; two are usual
+_USERS = {"cd-jenkins-build": "zuul", "cd-jenkins-deploy": "deploy"}
+
+
+def apply(places: Places) -> None:
+    """Bring Gerrit, the git server, Jenkins and Zuul's configuration to what this checkout says. Raises CdError."""
+    given = read(places.layout.plan).given
+    known, services = _projects(places)
+    jenkins.write_targets(places, given.get("registry", settings.REGISTRY), services)
+    cluster.ensure_namespaces(places, given, services)
+    if "jenkins" not in given:
+        jenkins.update(places, services)
+    review.configure(places)
+    for project in (CONFIG_PROJECT, *known):
+        review.ensure_project(places, project)
+        gitserver.ensure_repository(places, project)
+    site = definitions.Site(_secrets(places, given), services)
+    files = definitions.files(CHECKOUT, site)
+    files["zuul.d/node.yaml"] = definitions.dump(node.definition(identity.public_key(places, "node-host")))
+    changed = projects.replace_files(places, CONFIG_PROJECT, files)
+    for service in SERVICES:
+        folder = CHECKOUT / "examples" / service
+        if folder.is_dir():
+            changed |= projects.import_folder(places, service, folder)
+    _write_tenants(places, known)
+    if changed:  # pushed past review, of which Zuul takes no notice by itself
+        scheduler.reconfigure(places)
+
+
+def add_project(places: Places, project: str, folder: Path) -> None:
+    """Add a project that starts with the files in `folder`, and let Zuul work for it. Raises CdError.
+
+    One with a cd.yaml, whose service must have the project's name, gets what a service needs: a target, Jenkins
+    jobs, and its place among those that are deployed. Zuul must run.
+    """
+    review.ensure_project(places, project)
+    gitserver.ensure_repository(places, project)
+    projects.import_folder(places, project, folder)
+    more = _more(places)
+    _change_projects(places, {**more, project: (folder / "cd.yaml").exists()})
+    # The deploy jobs name their projects, and Zuul must know each of them by then.
+    if not processes.wait_until(lambda: project in scheduler.projects(), _TAKEN_UP):
+        raise CdError(f"Zuul has not taken up the project {project} after {_TAKEN_UP:g} s")
+    if _more(places)[project]:
+        apply(places)
+
+
+def forget_project(places: Places, project: str) -> None:
+    """Let Zuul no longer work for a project that was added; Gerrit and Jenkins keep what they have of it."""
+    more = _more(places)
+    if more.pop(project, False):
+        write_config(_projects_file(places), more)
+        apply(places)
+        cluster.forget_namespace(places, read(places.layout.plan).given, project)
+    _change_projects(places, more)
+
+
+def _change_projects(places: Places, more: Mapping[str, bool]) -> None:
+    write_config(_projects_file(places), more)
+    _write_tenants(places, _projects(places)[0])
+    scheduler.tell(places, "smart-reconfigure")
+
+
+def _write_tenants(places: Places, known: tuple[str, ...]) -> None:
+    source = {"config-projects": [CONFIG_PROJECT], "untrusted-projects": list(known)}
+    write_config(places.tenants, [{"tenant": {"name": TENANT, "source": {CONNECTION: source}}}])
+
+
+def _projects_file(places: Places) -> Path:
+    return places.zuul / "projects.json"
+
+
+def _more(places: Places) -> dict[str, bool]:
+    """The projects that were added, each with whether it is a service."""
+    return {name: bool(service) for name, service in read_json(_projects_file(places)).items()}
+
+
+def _projects(places: Places) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """All projects that Zuul works for, and those of them that are services."""
+    more = _more(places)
+    return (*SERVICES, *more), (*SERVICES, *(name for name, service in more.items() if service))
+
+
+def _secrets(places: Places, given: Mapping[str, str]) -> dict[str, dict[str, object]]:
+    """The data of each of Zuul's secrets."""
+    users = dict(_USERS)
+    tokens = [identity.password(places, f"jenkins-{user}") for user in users.values()]
+    if "jenkins" in given:
+        users = dict.fromkeys(users, os.environ.get("JENKINS_USER", ""))
+        if not (token := jenkins.given_token()):
+            raise UsageProblem("Zuul needs a token for the given Jenkins", hint="set JENKINS_USER, JENKINS_TOKEN")
+        tokens = [token] * len(users)
+    pieces = vault.encrypted(places, tokens)
+    return {
+        secret: {
+            "url": given.get("jenkins", JENKINS_URL),
+            "user": user,
+            "token": definitions.Encrypted(token),
+            "source_url": GIT_URL,
+            "commands": str(Path(sys.prefix) / "bin"),
+        }
+        for (secret, user), token in zip(users.items(), pieces, strict=True)
+    }
+
+
+if __name__ == "__main__":
+    jobs.main(apply)

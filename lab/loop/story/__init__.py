@@ -1,0 +1,1 @@
+"""`make loop`: the whole story, from a push to serving and back, on the loop's real servers."""

@@ -1,0 +1,155 @@
+"""The scenes, in their order. Each leaves the service serving something that works."""
+
+from __future__ import annotations
+
+import time
+
+from lab.loop.actors import Change
+from lab.loop.places import CHECKOUT
+from lab.loop.story.stage import SERVICE, Story
+
+_PROGRAM = (CHECKOUT / "examples" / SERVICE / "hello.py").read_text(encoding="utf-8")
+# What a developer may well do: the tests set the variable, production does not.
+_CRASH = _PROGRAM.replace(
+    "def main() -> None:\n", "def main() -> None:\n    print('greeting from', os.environ['HELLO_GREETING'])\n"
+)
+_SLOW = "import time\n\n\ndef test_slowly():\n    time.sleep(60)\n"
+_QUICK = "def test_quickly():\n    pass\n"
+_BAD_VERSION = "two words\n"  # a test says that a version is one
+
+
+def failing_test(story: Story) -> Change:
+    """A change whose test fails: Verified -1, and the comment names the test."""
+    story.title("1. A change whose test fails")
+    began = time.monotonic()
+    change = story.push("A version with a space", {"VERSION": _BAD_VERSION, "hello.py": _PROGRAM})
+    change.wait_vote(-1)
+    story.took("push to Verified -1", began)
+    said = story.comment(change, "test_version_is_one_word", author="Zuul")
+    story.require("http" in said, "Zuul's comment has no link to a log")
+    story.quote(said)
+    return change
+
+
+def mended_while_it_runs(story: Story, change: Change) -> None:
+    """`recheck` runs it again; a patchset that mends it ends the run before, and only the new one votes."""
+    story.title("2. A recheck; then a patchset that mends it, while the one before still runs")
+    before = story.last("check")
+    change.comment("recheck")
+    again = story.ended("check", story.started_after("check", before).number)
+    story.require(again.result == "FAILURE", f"the recheck ended {again.result}")
+    story.tell(f"recheck: {SERVICE}-check #{again.number} fails as before")
+    story.until(lambda: len(change.messages()) >= 2 and change.verified == -1, "the recheck's vote")
+    story.alice.amend({"tests/test_slow.py": _SLOW})
+    story.tell("alice pushes patchset 2, whose tests take a minute")
+    running = story.started_after("check", again.number)
+    began = time.monotonic()
+    story.alice.amend({"tests/test_slow.py": _QUICK, "VERSION": story.version() + "\n"})
+    story.tell(f"alice pushes patchset 3, while {SERVICE}-check #{running.number} runs")
+    aborted = story.ended("check", running.number)
+    story.require(aborted.result == "ABORTED", f"{SERVICE}-check #{aborted.number} ended {aborted.result}, not ABORTED")
+    story.took("patchset to the end of the build before", began)
+    change.wait_vote(1)
+    story.took("patchset to Verified +1", began)
+    story.require(change.patchset == 3, "the vote is not on patchset 3")
+
+
+def approved(story: Story, change: Change) -> str:
+    """+2, taken back at the last moment, and given again: the second gate finds the first one's candidate."""
+    story.title("3. Approved: the gate tests what will be merged, and keeps its image as the candidate")
+    before = story.last("gate")
+    change.approve()
+    story.tell("bob votes Code-Review +2")
+    first = story.ended("gate", story.started_after("gate", before).number)
+    change.vote(0)
+    story.tell(f"{SERVICE}-gate #{first.number} ends {first.result}, and bob takes his vote back")
+    change.wait_vote(-2)
+    story.require(change.status == "NEW", "the change was merged without an approval")
+    story.quote(change.messages()[-1], most=3)
+    began = time.monotonic()
+    change.approve()
+    story.tell("bob votes Code-Review +2 again")
+    commit = change.wait_merged()
+    story.took("+2 to merged", began)
+    again = story.result(story.ended("gate", story.last("gate")))
+    story.require(again.get("outcome") == "unchanged", f"the gate published anew: {again}")
+    story.tell(f"the candidate of the first gate is used again: {again.get('digest', '')[:19]}")
+    _live(story, change, commit, began)
+    return commit
+
+
+def three_at_once(story: Story) -> str:
+    """Three approved changes, of which the middle one is bad: two are merged, and told which deploy carried them."""
+    story.title("5. Three changes approved at once; the middle one is bad")
+    first = story.push("A note", {"docs/one.md": f"one {story.version()}\n"})
+    middle = story.push("A version with a space, again", {"VERSION": _BAD_VERSION})
+    last = story.push("Another note", {"docs/three.md": f"three {story.version()}\n"})
+    began = time.monotonic()
+    for change in (first, middle, last):
+        change.approve()
+    story.tell("bob votes Code-Review +2 on all three")
+    first.wait_merged()
+    middle.wait_vote(-2)
+    commit = last.wait_merged()
+    story.require(middle.status == "NEW", "the bad change was merged")
+    story.took("three +2 to two merged", began)
+    story.wait_serving(commit)
+    story.took("three +2 to serving", began)
+    for change in (first, last):
+        story.quote(story.comment(change, "Deployed to"), most=3)
+    middle.abandon()
+    return commit
+
+
+def crash(story: Story, good: str) -> None:
+    """A change that builds, passes its tests and crashes in production: rolled back without a person."""
+    story.title("6. A change that passes every test, and crashes in production")
+    began = time.monotonic()
+    change = story.push("A greeting", {"hello.py": _CRASH, "VERSION": story.version() + "\n"})
+    change.wait_vote(1)
+    change.approve()
+    change.wait_merged()
+    said = story.comment(change, "Rolled back")
+    story.took("+2 to rolled back", began)
+    story.quote(said, most=14)
+    story.wait_serving(good)
+    story.tell(f"{SERVICE} answers with {good[:12]}, as before")
+
+
+def operators(story: Story, chosen: int, old: str) -> None:
+    """An operator reruns a deploy, rolls back to a chosen revision, and holds the release there."""
+    story.title("7. An operator: the same deploy again, back to a chosen revision, and a hold")
+    commit = _merged(story, "Without the greeting", {"hello.py": _PROGRAM, "VERSION": story.version() + "\n"})
+    story.wait_serving(commit)
+    story.comment(story.newest, "Deployed to")
+    again = story.command("jenkins-run", "--job", f"{SERVICE}-deploy", "--rerun", str(story.last("deploy")))
+    told = again["job_result"]["outcome"]
+    story.require(told == "unchanged", f"a deploy that is there already says {told}")
+    story.tell("unchanged")
+    to = ("--param", f"CD_TO={chosen}", "--param", "CD_REASON=the story goes back")
+    story.command("jenkins-run", "--job", f"{SERVICE}-rollback", *to)
+    story.wait_serving(old)
+    story.tell(f"{SERVICE} answers with {old[:12]}, of revision {chosen}")
+    held = _merged(story, "While it is on hold", {"VERSION": story.version() + "\n"})
+    story.quote(story.comment(story.newest, "Not deployed", "hold"), most=3)
+    story.require(story.serving().get("revision") == old, "a release on hold was deployed")
+    story.command("cd-hold", "--service", SERVICE, "--lift")
+    story.command("jenkins-run", "--job", f"{SERVICE}-deploy", "--rerun", str(story.last("deploy")))
+    story.wait_serving(held)
+    story.tell(f"the hold is lifted, and {SERVICE} answers with {held[:12]}")
+
+
+def _merged(story: Story, message: str, files: dict[str, str]) -> str:
+    """The commit of a change that is pushed, approved and merged."""
+    story.newest = story.push(message, files)
+    story.newest.wait_vote(1)
+    story.newest.approve()
+    return story.newest.wait_merged()
+
+
+def _live(story: Story, change: Change, commit: str, began: float) -> None:
+    story.title("4. Merged: the candidate is promoted, deployed, and serves")
+    story.wait_serving(commit)
+    story.took("+2 to serving", began)
+    story.tell(f"{SERVICE} answers: {story.serving()}")
+    story.quote(story.comment(change, "Deployed to"))
