@@ -29,6 +29,9 @@ def play(loop: Loop, root: Path) -> None:
     alice = loop.clone(SERVICE, folder / SERVICE)
     deadline = Deadline(LIMIT, "the loop")
     story = Story(loop, alice, Server(**loop.jenkins()), console, folder, deadline)
+    # What an earlier run has left live, held or quarantined is no part of this one.
+    story.kubectl("delete", "namespace", SERVICE, "--ignore-not-found", "--wait=true")
+    story.kubectl("create", "namespace", SERVICE)
     change = scenes.failing_test(story)
     scenes.mended_while_it_runs(story, change)
     first = scenes.approved(story, change)

@@ -123,12 +123,20 @@ class Story:
 
         return until(said, f"a comment on change {change.number} with {' and '.join(parts)}", PATIENCE)
 
+    def kubectl(self, *words: str) -> str:
+        """What kubectl prints. Raises CdError."""
+        done = process.run(("kubectl", *words), self.deadline, env=self.loop.lab.env)
+        if not done.ok:
+            raise CdError(f"kubectl {words[0]} failed", details=done.stderr[-4:])
+        return done.stdout
+
     def serving(self) -> dict[str, str]:
         """What the service answers right now; empty where it does not."""
-        kubectl = ("kubectl", "get", "--raw", f"/api/v1/namespaces/{SERVICE}/services/{SERVICE}:80/proxy/")
-        done = process.run(kubectl, self.deadline, env=self.loop.lab.env)
         try:
-            found: dict[str, str] = json.loads(done.stdout)
+            said = self.kubectl("get", "--raw", f"/api/v1/namespaces/{SERVICE}/services/{SERVICE}:80/proxy/")
+            found: dict[str, str] = json.loads(said)
+        except CdError:
+            return {}
         except ValueError:
             return {}
         return found
