@@ -5,7 +5,6 @@ Answers as Gerrit 3.10.2 was measured to give them; docs/gerrit.md lists them.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import urllib.parse
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, Refused, Unavailable, UsageProblem
 from cdlib.gerrit.credentials import USER, Credentials
+from cdlib.network import is_loopback
 
 if TYPE_CHECKING:
     import requests
@@ -124,17 +124,9 @@ def _checked(url: str) -> str:
     return url.rstrip("/")
 
 
-def _is_loopback(url: str) -> bool:
-    host = urllib.parse.urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def in_the_clear(url: str) -> bool:
     """Whether a password would travel to another machine without TLS."""
-    return url.startswith("http://") and not _is_loopback(url)
+    return url.startswith("http://") and not is_loopback(urllib.parse.urlsplit(url).netloc)
 
 
 def _authorities() -> str | bool:
@@ -146,7 +138,7 @@ def _proxies(url: str) -> dict[str, str]:
     """The proxies that the environment names for `url`; this machine's own servers need none."""
     import requests
 
-    return {} if _is_loopback(url) else dict(requests.utils.get_environ_proxies(url))
+    return {} if is_loopback(urllib.parse.urlsplit(url).netloc) else dict(requests.utils.get_environ_proxies(url))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cdlib.deadline import Deadline
+from cdlib.network import is_loopback
 
 if TYPE_CHECKING:
     import urllib3
@@ -85,15 +86,6 @@ def discard(response: urllib3.BaseHTTPResponse) -> None:
     with suppress(urllib3.exceptions.HTTPError, OSError):
         response.read(64 * 1024)
     response.close()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host`, perhaps with a port, is this machine: registries there speak plain http, as Docker has it."""
-    name = urllib.parse.urlsplit(f"//{host}").hostname or ""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
 
 
 def authority(host: str = "") -> str:

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cdlib.errors import UsageProblem
+from cdlib.network import is_loopback
 from cdlib.reference import Reference
 from cdlib.rollout.api import Object
 from cdlib.rollout.helm import Helm
@@ -22,7 +23,6 @@ from cdlib.source import Source, contained, fetch_tree
 from cdlib.target import Environment, Target
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
-LOCAL_REGISTRIES = ("localhost", "127.", "[::1]")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _chart_folder(
         tagged = ":" in chart.rsplit("/", 1)[-1] and "@" not in chart
         name, _, version = chart.rpartition(":") if tagged else (chart, "", "")
         host = name.removeprefix("oci://").split("/", 1)[0]
-        plain = host.startswith(LOCAL_REGISTRIES) or host in target.plain_http
+        plain = is_loopback(host) or host in target.plain_http
         return helm.pull(name, version, temporary, plain_http=plain)
     else:
         folder = contained(files, chart, "deploy.chart")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import Unavailable
+from cdlib.network import is_loopback
 from cdlib.rollout.kubeconfig import Cluster
 
 if TYPE_CHECKING:
@@ -135,7 +136,6 @@ def _environments_proxy(server: str) -> str:
     """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY ask for, as Helm follows them; empty for none."""
     parts = urllib.parse.urlsplit(server)
     known = urllib.request.getproxies()
-    host = parts.hostname or ""
-    if host == "localhost" or host.startswith("127.") or urllib.request.proxy_bypass(parts.netloc):
+    if is_loopback(parts.netloc) or urllib.request.proxy_bypass(parts.netloc):
         return ""
     return known.get(parts.scheme, "")

@@ -23,11 +23,12 @@ def heal(release: Release, known: Known, deadline: Deadline) -> Known:
     """
     record, history = known
     dead = [entry for entry in record.revisions if entry.status == DEPLOYING]
-    if history and history[-1].pending:
+    pending = bool(history) and history[-1].pending
+    if pending:
         _clear_pending(release, record, history, deadline)
     if dead:
         _forget(release, dead, deadline)
-    return release.read(deadline) if dead or (history and history[-1].pending) else known
+    return release.read(deadline) if dead or pending else known
 
 
 def _clear_pending(release: Release, record: Record, history: Sequence[HelmRevision], deadline: Deadline) -> None:

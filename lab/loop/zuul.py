@@ -36,35 +36,11 @@ _AFTER = ("loop-setup", "zookeeper")
 def servers(places: Places) -> list[Server]:
     """Zuul's parts, and a job that waits for the events. Each part serves once it says so itself, the web
     server once it shows the tenant."""
-    scheduler = f"http://{LOOPBACK}:{SCHEDULER_HEALTH_PORT}"
-    executor = f"http://{LOOPBACK}:{EXECUTOR_HEALTH_PORT}"
-    launcher = f"http://{LOOPBACK}:{LAUNCHER_HEALTH_PORT}"
     return [
-        Server(
-            "zuul-scheduler",
-            _argv(places, "zuul-scheduler"),
-            Probe(url=f"{scheduler}/health/ready"),
-            _AFTER,
-            ((LOOPBACK, SCHEDULER_HEALTH_PORT),),
-            scheduler,
-        ),
-        Server(
-            "zuul-executor",
-            _argv(places, "zuul-executor"),
-            Probe(url=f"{executor}/health/ready"),
-            _AFTER,
-            # Zuul has no setting for the address of the first, and takes all.
-            (("0.0.0.0", FINGER_PORT), (LOOPBACK, EXECUTOR_HEALTH_PORT)),
-            executor,
-        ),
-        Server(
-            "zuul-launcher",
-            _argv(places, "zuul-launcher"),
-            Probe(url=f"{launcher}/health/ready"),
-            _AFTER,
-            ((LOOPBACK, LAUNCHER_HEALTH_PORT),),
-            launcher,
-        ),
+        _part(places, "zuul-scheduler", SCHEDULER_HEALTH_PORT),
+        # Zuul has no setting for the address of the first port, and takes all.
+        _part(places, "zuul-executor", EXECUTOR_HEALTH_PORT, ("0.0.0.0", FINGER_PORT)),
+        _part(places, "zuul-launcher", LAUNCHER_HEALTH_PORT),
         Server(
             "zuul-web",
             _argv(places, "zuul-web"),
@@ -80,6 +56,13 @@ def servers(places: Places) -> list[Server]:
             job=True,
         ),
     ]
+
+
+def _part(places: Places, program: str, health: int, *more: tuple[str, int]) -> Server:
+    """A part of Zuul that tells of its health on a port of its own; `more` are the other ports that it takes."""
+    address = f"http://{LOOPBACK}:{health}"
+    ready = Probe(url=f"{address}/health/ready")
+    return Server(program, _argv(places, program), ready, _AFTER, (*more, (LOOPBACK, health)), address)
 
 
 def _argv(places: Places, program: str) -> tuple[str, ...]:

@@ -16,10 +16,11 @@ from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, OutOfTime, RegistryRefused, Unavailable, UsageProblem
 from cdlib.image.auth import Credentials, find_credentials, parse_challenges
-from cdlib.image.connection import authority, is_loopback, proxy_for
+from cdlib.image.connection import authority, proxy_for
 from cdlib.image.promote import promote, set_tag
 from cdlib.image.registry import Blob, Manifest, Registries, Repository
 from cdlib.image.transport import Transport
+from cdlib.network import is_loopback
 from cdlib.reference import parse
 from cdlib.run import Run
 
