@@ -18,6 +18,7 @@ from cdlib.reference import Reference
 T = TypeVar("T")
 _ANSWER = 60  # seconds for one answer of the Engine; streams are bounded by the deadline instead
 _DENIED = ("unauthorized", "denied", "authentication required", "no basic auth credentials", "forbidden")
+NAME_IS_GONE = "does not exist locally with the tag"
 _UNKNOWN = ("name unknown", "manifest unknown", "not found", "404")
 _AWAY = (
     "connection refused", "connection reset", "i/o timeout", "no such host", "eof", "tls handshake", "toomanyrequests",
@@ -86,6 +87,13 @@ class Engine:
 
     def push(self, image: str, destination: Reference, on_line: Callable[[str], None]) -> None:
         """Push `image` as `destination`, a repository and tag, with the docker configuration's credentials."""
+        # An Engine pushes only what it has under the very name. Another run that pushes the same takes the name
+        # away when it is done, so it is given again as often as that happens: at most once for each other run.
+        while not self._push_named(image, destination, on_line):
+            self.deadline.require(f"pushing {destination}")
+
+    def _push_named(self, image: str, destination: Reference, on_line: Callable[[str], None]) -> bool:
+        """Name the image and push it; False where the name was taken away in between."""
         with explained(f"pushing {destination}"):
             self.client.tag(image, destination.repository, destination.tag)
         try:
@@ -94,6 +102,8 @@ class Engine:
                 f"pushing {destination}",
             )
             for line in stream:
+                if "error" in line and NAME_IS_GONE in str(line["error"]):
+                    return False
                 if "error" in line:
                     raise transfer_problem(str(line["error"]), f"pushing {destination}", destination.host)
                 if "progress" not in line and line.get("status"):
@@ -101,6 +111,7 @@ class Engine:
         finally:
             with suppress(CdError), explained("removing a tag"):
                 self.client.remove_image(str(destination), noprune=True)
+        return True
 
     def pull(self, source: Reference) -> None:
         """Pull an image by tag or digest. Raises what transfer_problem says."""

@@ -79,19 +79,22 @@ def _plan(check: HttpCheck, services: Sequence[Object], environment: Environment
 
 def _ask_until(run: Run, api: Api, request: Request, deadline: Deadline, lease: Lease) -> Fault | None:
     """Ask until the answer is right; a fault with the last answer where it never was."""
-    said = "no answer"
+    said = ""
     while not deadline.over:
         lease.require()
         try:
             status, body = _ask(api, request, deadline)
             said = _wrong(request.check, status, body)
-        except Unavailable as problem:
-            said = problem.message
         except OutOfTime:
-            break  # what it said last tells more
+            break
+        except Unavailable as problem:
+            if deadline.over and said:
+                break  # the last question was cut short by our own limit: what was said before tells more
+            said = problem.message
         if not said:
             return None
         time.sleep(min(ASK_EVERY, deadline.left))
+    said = said or "no answer"
     run.events.emit("http_check", path=request.check.path, said=said)
     return Fault("", "", "HttpCheck", f"GET {request.check.path}: {said}")
 

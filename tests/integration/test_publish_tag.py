@@ -13,10 +13,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from images import Workshop, new_workshop, registry, small_disk
 
+from cdlib.deadline import Deadline
+from cdlib.image.engine import Engine
+from cdlib.reference import parse
 from lab.testing import Repository, RunningLab
 
 HTPASSWD = "me:$2b$04$zwCVEHMTPtWyn3iJizDKM.nddBfAC01eSSBh5YlNFsGA77MjsE2DW\n"  # s3cret-pass
@@ -158,6 +162,25 @@ def test_two_at_once_publish_the_same(work: Workshop) -> None:
     done = [work.finish(child) for child in children]
     assert [d.code for d in done] == [0, 0, 0], [d.err for d in done]
     assert len({d.out for d in done}) == 1
+
+
+def test_another_run_takes_the_name_away(work: Workshop, lab: RunningLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(work)
+    monkeypatch.setenv("DOCKER_HOST", work.env["DOCKER_HOST"])
+    engine = Engine(Deadline(60))
+    (image,) = engine.client.images(filters={"label": [f"org.opencontainers.image.title={work.name}"]}, quiet=True)
+    place = parse(f"{lab.registry}/t/candidates/{work.name}:twice")
+    push, names = engine.client.push, list[str]()
+
+    def interfering(repository: str, tag: str, **options: Any) -> Any:
+        if not names:
+            engine.client.remove_image(f"{repository}:{tag}", noprune=True)
+        names.append(tag)
+        return push(repository, tag, **options)
+
+    monkeypatch.setattr(engine.client, "push", interfering)
+    engine.push(image, place, print)
+    assert names == ["twice", "twice"] and "twice" in work.tags(f"t/candidates/{work.name}")
 
 
 # Other registries

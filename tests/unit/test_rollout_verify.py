@@ -1,0 +1,66 @@
+"""What an HTTP check says of a service that never gave the right answer."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from cdlib.deadline import Deadline
+from cdlib.errors import Unavailable
+from cdlib.rollout import verify
+from cdlib.rollout.api import Api
+from cdlib.rollout.helm import Helm
+from cdlib.rollout.lease import Lease
+from cdlib.rollout.verdict import Fault
+from cdlib.rollout.verify import Request, check_release
+from cdlib.rollout.workloads import Follower
+from cdlib.run import Run
+from cdlib.service import HttpCheck, Verify
+
+
+class Service:
+    """Gives the answers in turn; when they are used up, none until the time is over."""
+
+    def __init__(self, *answers: str | Exception) -> None:
+        self._answers = list(answers)
+
+    def fetch(self, where: str, deadline: Deadline) -> tuple[int, str]:
+        if not self._answers:
+            while not deadline.over:
+                pass
+            raise Unavailable(f"reading {where}: timed out")
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return 200, answer
+
+    def require(self) -> None:
+        """The lease is held."""
+
+
+def check(service: Service) -> tuple[Fault, ...]:
+    deadline = Deadline(10)
+    request = Request(HttpCheck("/", contains="bread"), "/where", through_api=True)
+    return check_release(Run("test", deadline), cast(Api, service), cast(Helm, None), Verify(), [request],
+                         cast(Follower, None), deadline, cast(Lease, service))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        (("cake",), "answered without 'bread'"),
+        (("cake", Unavailable("connection refused")), "connection refused"),
+        ((), "timed out"),
+    ],
+    ids=["an answer tells more than a question that was cut short", "the last that was not", "nothing else was said"],
+)
+def test_what_is_said(answers: tuple[str | Exception, ...], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "PATIENCE", 0.3)
+    service = Service(*answers)
+    faults = check(service)
+    assert len(faults) == 1 and faults[0].message.startswith("GET /: ") and said in faults[0].message
+
+
+def test_the_right_answer_is_waited_for() -> None:
+    assert not check(Service("cake", Unavailable("connection refused"), "bread"))
