@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from cdlib.errors import CdError, NotAllowed, RegistryRefused, Unavailable
 from cdlib.image.engine import Engine
-from cdlib.image.registry import Registries
 from cdlib.reference import Reference, parse
+from cdlib.registry.repository import Registries
 from cdlib.run import Run
 
 

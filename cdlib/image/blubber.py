@@ -7,8 +7,8 @@ import urllib.parse
 
 from cdlib.deadline import Deadline
 from cdlib.errors import UsageProblem
-from cdlib.image.answers import LARGEST, Answer, connection_errors, problem_of, read_answer
-from cdlib.image.connection import Connections, authority
+from cdlib.registry.answers import LARGEST, Answer, connection_errors, problem_of, read_answer
+from cdlib.registry.connection import Connections, authority
 from cdlib.retry import retrying
 from cdlib.run import Run
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cdlib.image.bases import Base, find_bases
 from cdlib.image.engine import Engine
 from cdlib.image.recipe import Recipe, find_recipe
-from cdlib.image.registry import Registries
+from cdlib.registry.repository import Registries
 from cdlib.run import Run
 from cdlib.service import Service
 from cdlib.source import Source

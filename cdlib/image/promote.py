@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cdlib.errors import RegistryRefused
-from cdlib.image.registry import Manifest, Repository
+from cdlib.registry.repository import Manifest, Repository
 
 
 @dataclass

@@ -11,9 +11,9 @@ from cdlib.errors import Refused, RegistryRefused, Unavailable, UsageProblem
 from cdlib.image.built import find_built
 from cdlib.image.plan import TREE_LABEL, VARIANT_LABEL, Plan
 from cdlib.image.promote import promote, set_tag
-from cdlib.image.registry import Manifest, Repository
 from cdlib.image.work import Work
 from cdlib.reference import TAG
+from cdlib.registry.repository import Manifest, Repository
 from cdlib.retry import retrying
 from cdlib.target import Target
 from cdlib.trigger import read_trigger

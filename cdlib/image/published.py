@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cdlib.errors import RegistryRefused, UsageProblem
-from cdlib.image.registry import Registries
 from cdlib.reference import DIGEST, Reference
+from cdlib.registry.repository import Registries
 from cdlib.run import Run
 from cdlib.source import Source
 from cdlib.target import Target

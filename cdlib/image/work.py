@@ -9,7 +9,7 @@ from pathlib import Path
 from cdlib.documents import prepare, read_all
 from cdlib.image.engine import Engine
 from cdlib.image.plan import Plan, make_plan
-from cdlib.image.registry import Registries
+from cdlib.registry.repository import Registries
 from cdlib.run import Run
 from cdlib.service import Service, read_service
 from cdlib.source import Source, open_source

@@ -18,8 +18,8 @@ from cdlib.image.build import make_even
 from cdlib.image.dockerfile import Dockerfile, syntax_of
 from cdlib.image.engine import LocalImage
 from cdlib.image.plan import KEY_LABEL, Plan, make_plan
-from cdlib.image.registry import Registries
 from cdlib.reference import parse
+from cdlib.registry.repository import Registries
 from cdlib.run import Run
 from cdlib.service import parse_service
 from cdlib.source import open_source

@@ -16,9 +16,9 @@ from functools import partial
 from typing import Any
 
 from cdlib.errors import CdError, RegistryRefused, Unavailable
-from cdlib.image.answers import LARGEST, Answer
-from cdlib.image.transport import Scopes, Transport
 from cdlib.reference import DIGEST, Reference
+from cdlib.registry.answers import LARGEST, Answer
+from cdlib.registry.transport import Scopes, Transport
 from cdlib.retry import retrying
 from cdlib.run import Run
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed, RegistryRefused, Unavailable
-from cdlib.image.answers import Answer, connection_errors, problem_of, read_answer
-from cdlib.image.auth import Challenge, Credentials, find_credentials, parse_challenges
-from cdlib.image.connection import Body, Connections, authority, discard
 from cdlib.network import is_loopback
+from cdlib.registry.answers import Answer, connection_errors, problem_of, read_answer
+from cdlib.registry.auth import Challenge, Credentials, find_credentials, parse_challenges
+from cdlib.registry.connection import Body, Connections, authority, discard
 from cdlib.retry import retrying
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from stand_ins import Fault, Seen, Server, StandInRegistry, basic_auth, bearer_a
 from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, OutOfTime, RegistryRefused, Unavailable, UsageProblem
-from cdlib.image.auth import Credentials, find_credentials, parse_challenges
-from cdlib.image.connection import authority, proxy_for
 from cdlib.image.promote import promote, set_tag
-from cdlib.image.registry import Blob, Manifest, Registries, Repository
-from cdlib.image.transport import Transport
 from cdlib.network import is_loopback
 from cdlib.reference import parse
+from cdlib.registry.auth import Credentials, find_credentials, parse_challenges
+from cdlib.registry.connection import authority, proxy_for
+from cdlib.registry.repository import Blob, Manifest, Registries, Repository
+from cdlib.registry.transport import Transport
 from cdlib.run import Run
 
 
@@ -126,7 +126,7 @@ def test_what_is_no_manifest_is_refused(registry: StandInRegistry, body: bytes) 
 
 
 def test_an_endless_answer_ends(registry: StandInRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdlib.image.answers.LARGEST", 1000)
+    monkeypatch.setattr("cdlib.registry.answers.LARGEST", 1000)
     registry.faults.append(Fault("GET", "manifests", 200, b"x" * 5000))
     with pytest.raises(RegistryRefused, match="more than 1000 bytes"):
         repository(registry, "a/b").manifest("1")

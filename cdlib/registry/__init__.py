@@ -1,0 +1,1 @@
+"""Registries, by the OCI Distribution specification: who we are, HTTP, repositories."""
