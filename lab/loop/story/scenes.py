@@ -104,9 +104,9 @@ def three_at_once(story: Story) -> str:
 def crash(story: Story, good: str) -> None:
     """A change that builds, passes its tests and crashes in production: rolled back without a person."""
     story.title("6. A change that passes every test, and crashes in production")
-    began = time.monotonic()
     change = story.push("A greeting", {"hello.py": _CRASH, "VERSION": story.version() + "\n"})
     change.wait_vote(1)
+    began = time.monotonic()
     change.approve()
     change.wait_merged()
     said = story.comment(change, "Rolled back")
