@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cdlib.redact import Redactor
 from cdlib.report.events import Events
 from cdlib.run import Run
 from cdlib.units import timestamp
+from lab.loop.places import CHECKOUT
 from lab.loop.story import shares
 from lab.loop.story.shares import BUILD, GIT, JENKINS, OURS, QUEUE, REVIEW, ROLLOUT
 
@@ -98,3 +100,10 @@ def test_what_commands_really_write_can_be_read(tmp_path: Path) -> None:
     ((whole, stage), _) = [list(shares.spans_of(each)) for each in runs]
     assert (whole.share, stage.share) == (OURS, BUILD)
     assert whole.start < stage.start <= stage.end <= whole.end
+
+
+def test_each_stage_that_waits_is_one_that_commands_have() -> None:
+    """A stage that gets another name would count as ours."""
+    text = "\n".join(file.read_text() for file in (CHECKOUT / "cdlib").rglob("*.py"))
+    known = set(re.findall(r'\.stage\("([^"]+)"', text))
+    assert {stage for _, stage in shares.WAITED_FOR} <= known

@@ -21,7 +21,7 @@ GIT, BUILD, REGISTRY, ROLLOUT = "git", "build and test", "registry", "rollout"
 ALL = (OURS, REVIEW, QUEUE, JENKINS, GIT, BUILD, REGISTRY, ROLLOUT)
 _RUNNER = "jenkins-run"
 # Who is waited for in a stage of a command.
-_WAITED_FOR = {
+WAITED_FOR = {
     (_RUNNER, "push"): GIT, (_RUNNER, "queue"): QUEUE, (_RUNNER, "artifacts"): JENKINS,
     ("cd-checkout", "fetch"): GIT, ("cd-checkout", "checkout"): GIT,
     ("build-image", "build"): BUILD, ("run-tests", "build"): BUILD, ("run-tests", "test"): BUILD,
@@ -92,7 +92,7 @@ def spans_of(run: list[dict[str, Any]]) -> Iterator[Span]:
         if event["event"] == "stage_start":
             begun[key] = _at(event)
         elif event["event"] == "stage_end" and key in begun:
-            share = _WAITED_FOR.get((command, key[0]), OURS)
+            share = WAITED_FOR.get((command, key[0]), OURS)
             yield Span(begun.pop(key), _at(event), _STAGE_OF_RUNNER if of_runner else _STAGE, share)
 
 
