@@ -61,11 +61,12 @@ integration: venv ## Run the tests against the lab's servers.
 	$(PYTEST) -n 4 --ignore $(ALONE) tests/integration
 	$(PYTEST) $(ALONE)
 
-test: venv ## All that CI runs: install, lint, unit, integration.
-	$(LAB) install --extras
+test: venv ## All that CI runs: install, lint, unit, integration, loop-tests.
+	$(LAB) install --extras --loop
 	$(MAKE) lint
 	$(MAKE) unit
 	$(MAKE) integration
+	$(MAKE) loop-tests
 
 soak: venv ## Run the long tests: crashes, interruptions, many rollouts.
 	$(LAB) install --extras

@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 @service_option
 @click.option("--set", "reason", metavar="REASON", default="", help="Hold the release, for this reason.")
 @click.option("--lift", is_flag=True, help="Lift the hold.")
+@click.option("--action", type=click.Choice(["show", "lift", "set"]), default="show", envvar="CD_HOLD",
+              help="The same as --lift, or as --set with --reason; for Jenkins.")  # fmt: skip
+@click.option("--reason", "why", metavar="REASON", default="", envvar="CD_REASON", help="Why, for --action set.")
 @click.option("--release", "digest", metavar="DIGEST", default="", help="Take a digest out of quarantine.")
 def main(run: Run, folder: Path, targets: Path | None, environment: str, service: str, reason: str, lift: bool,
-         digest: str) -> Result:  # fmt: skip
+         action: str, why: str, digest: str) -> Result:  # fmt: skip
     """Show, set or lift the hold of a release; while it is held, automatic deploys are refused (exit 6)."""
     from cdlib.errors import UsageProblem
     from cdlib.rollout.rollback import lift_hold, release_digest, set_hold
 
+    if action == "set" and not (reason or why.strip()):
+        raise UsageProblem("a hold needs a reason: each refused deploy says it", hint="give it by --reason (CD_REASON)")
+    reason, lift = reason or (why.strip() if action == "set" else ""), lift or action == "lift"
     if sum(map(bool, (reason, lift, digest))) > 1:
         raise UsageProblem("--set, --lift and --release exclude each other", hint="give one of them")
     with opened(run, folder, targets, service, environment) as release:

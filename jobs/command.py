@@ -118,15 +118,20 @@ def _start(name: str, common: Common, console: Any) -> Any:
         (common.out / ".gitignore").write_text("*\n")  # what a run leaves behind is no part of the service
     events = Events(name, redactor, common.out / "events.jsonl")
     events.listen(console.on_event)
-    events.emit("run_start", dry_run=common.dry_run)
+    events.emit("run_start", dry_run=common.dry_run, cpu_s=_computed())
     return Run(name, Deadline(common.timeout, name), redactor, events, common.dry_run, common.out)
+
+
+def _computed() -> float:
+    """Seconds that this process has computed since its start; what its children did is not in it."""
+    return round(time.process_time(), 3)
 
 
 def _keep(common: Common, console: Any, run: Any, result: Result) -> None:
     """Leave the result beside the events, whole or not at all."""
     if run is None:
         return
-    run.events.emit("run_end", outcome=result["outcome"], exit_code=result["exit_code"])
+    run.events.emit("run_end", outcome=result["outcome"], exit_code=result["exit_code"], cpu_s=_computed())
     try:
         partial = common.out / f".cd-result.{run.events.run_id}"
         partial.write_text(json.dumps(_clean(run, result), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

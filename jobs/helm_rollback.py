@@ -39,11 +39,10 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
             record, found = rows(release, run.deadline)
             return listed(found, record)
         outcome = roll_back(release, to, reason, unverified=unverified)
-        result = shown(release, outcome)
         if outcome.outcome == "done":
             run.note("the release is on hold: automatic deploys are refused until it is lifted by: cd-hold --lift")
-            result["rolled_back_to"] = outcome.entry.rollback_of
-        return result
+        back = {"rolled_back_to": outcome.entry.rollback_of} if outcome.entry.rollback_of else {}
+        return {"service": release.records.service, **shown(release, outcome), **back, "hold": outcome.hold}
 
 
 if __name__ == "__main__":

@@ -78,6 +78,21 @@ def _push_base(layout: Layout, registry: str, say: Callable[[str], None]) -> Non
         _check(session.put(f"{root}/manifests/{tag}", manifest, headers=headers, timeout=_PATIENCE))
 
 
+def push_program(program: Path, registry: str, repository: str) -> str:
+    """Push an image that holds `program` alone to `registry`/`repository`; returns its digest.
+
+    Raises Unavailable where the registry does not take it.
+    """
+    layer, config, manifest = _single(program)
+    session = requests.Session()
+    root = f"{scheme(registry, session)}://{registry}/v2/{repository}"
+    for blob in (layer, config):
+        _upload(session, root, digest(blob), blob)
+    headers = {"Content-Type": f"{_OCI}.manifest.v1+json"}
+    _check(session.put(f"{root}/manifests/{digest(manifest)}", manifest, headers=headers, timeout=_PATIENCE))
+    return digest(manifest)
+
+
 def scheme(registry: str, session: requests.Session) -> str:
     """How `registry` is spoken to: `http` on this machine, elsewhere whichever of the two it answers."""
     host = registry.rpartition(":")[0] or registry
@@ -141,8 +156,8 @@ def _describe(media_type: str, blob: bytes) -> dict[str, object]:
     return {"mediaType": media_type, "digest": digest(blob), "size": len(blob)}
 
 
-def _archive(name: str, program: Path) -> bytes:
-    """An OCI archive of an image named `name` that holds `program` alone; the same bytes each time."""
+def _single(program: Path) -> tuple[bytes, bytes, bytes]:
+    """Layer, configuration and manifest of an image that holds `program` alone; the same bytes each time."""
     layer = _tar({program.name: (program.read_bytes(), 0o755)})
     config = json.dumps(
         {
@@ -160,6 +175,12 @@ def _archive(name: str, program: Path) -> bytes:
             "layers": [_describe(f"{_OCI}.layer.v1.tar", layer)],
         }
     ).encode()
+    return layer, config, manifest
+
+
+def _archive(name: str, program: Path) -> bytes:
+    """An OCI archive of an image named `name` that holds `program` alone; the same bytes each time."""
+    layer, config, manifest = _single(program)
     entry = {**_describe(f"{_OCI}.manifest.v1+json", manifest), "annotations": {"io.containerd.image.name": name}}
     index = {"schemaVersion": 2, "manifests": [entry]}
     files = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}', "index.json": json.dumps(index).encode()}

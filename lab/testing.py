@@ -19,7 +19,7 @@ from cdlib.deadline import Deadline
 from lab import settings
 from lab.layout import Layout, layout
 from lab.plan import read
-from lab.tools import BUILDX, HELM, HELM3
+from lab.tools import BLUBBER, BUILDX, HELM, HELM3
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 _LIMIT = 300.0  # seconds for one command of the lab, everything being installed
@@ -69,6 +69,11 @@ class RunningLab:
     def buildx(self) -> Path:
         """Docker's buildx; with DOCKER_CONFIG set to `docker_config` it is docker's plugin as well."""
         return self.layout.tools / BUILDX.key / BUILDX.rename
+
+    @property
+    def blubber(self) -> Path:
+        """The stand-in for Blubber's frontend of BuildKit."""
+        return self.layout.tools / BLUBBER.key / BLUBBER.name
 
     @property
     def docker_config(self) -> Path:

@@ -73,7 +73,9 @@ BUILDX = Tool(
     ("github.com/docker/buildx/version.Version=v0.34.1",),
     rename="docker-buildx",
 )
+# Stands in for Blubber's frontend of BuildKit. Raise the version when lab/go/blubber changes.
+BLUBBER = Tool("blubber", "1", "blubber", (".",))
 PAUSE = Tool("pause", "1", "pause", (".",))
 
 TOOLS = (KUBERNETES, HELM, PAUSE)
-EXTRAS = (HELM3, BUILDX)
+EXTRAS = (HELM3, BUILDX, BLUBBER)

@@ -30,6 +30,12 @@ def carried(run: Run, folder: Path, commit: str, previous: str) -> list[str]:
     return [commit, *(each for each in found if each != commit)][:MOST]
 
 
+def is_ancestor(run: Run, folder: Path, older: str, newer: str) -> bool:
+    """Whether `newer` descends from `older`; False also where git does not know both."""
+    argv = ["git", "-C", str(folder), "merge-base", "--is-ancestor", older, newer]
+    return process.run(argv, run.deadline.part(_QUICK, "git"), env=_ENV).ok
+
+
 def head(run: Run, folder: Path) -> str:
     """The commit that is checked out in `folder`; empty where there is none."""
     argv = ["git", "-C", str(folder), "rev-parse", "--verify", "--quiet", "HEAD^{commit}"]

@@ -36,11 +36,15 @@ class Key:
 
 @dataclass(frozen=True)
 class Comment:
-    """What is said of one outcome of `subject`, a commit or a patchset (`number,patchset`); `url` is its log."""
+    """What is said of one outcome of `subject`, a commit or a patchset (`number,patchset`); `url` is its log.
+
+    `again` is a rollback by hand to what is newer than what was live: what it concerns is live again.
+    """
 
     report: Report
     subject: str
     url: str = ""
+    again: bool = False
 
     @property
     def key(self) -> Key:
@@ -119,7 +123,7 @@ class Comment:
             return []
         more = f"{others} other change{'s' if others > 1 else ''}" if others else ""
         if report.command == ROLLBACK:
-            return [] if mine else [f"Not live any more: this change{f' and {more}' if more else ''}"]
+            return self._rollback_facts(mine, more)
         brought = " and ".join(filter(None, ["" if mine else "this change", more]))
         facts = [f"Commit: {self._short}" + (f", which brings {brought}" if brought else "")]
         if report.good and report.digest:
@@ -128,6 +132,20 @@ class Comment:
         if report.exit_code == _ROLLED_BACK:
             again = f"revision {report.rolled_back_to} (commit {report.commit[:12]})"
             facts.append(f"Live again: {sentence(report.release)} {again}, as revision {report.revision}")
+        return facts
+
+    def _rollback_facts(self, mine: bool, more: str) -> list[str]:
+        """What a rollback by hand took or brought back, why, and what keeps it there."""
+        report = self.report
+        moved = "Live again" if self.again else "Not live any more"
+        facts = [f"{moved}: this change{f' and {more}' if more else ''}"] if self.again or not mine else []
+        if report.held_for:
+            facts.append(f"Reason: {sentence(report.held_for)}")
+        if report.held:
+            job = f"the Jenkins job {sentence(report.service)}-hold, or " if report.service else ""
+            facts.append(
+                f"On hold: what is merged is not deployed until an operator lifts the hold, by {job}cd-hold --lift"
+            )
         return facts
 
 

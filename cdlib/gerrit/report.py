@@ -37,6 +37,8 @@ class Report:
     previous: str = ""
     failed_commit: str = ""
     rolled_back_to: int = 0
+    held: bool = False  # by the rollback that this run did, or found done
+    held_for: str = ""  # the reason
     image: str = ""
     digest: str = ""
     tests: Mapping[str, int] | None = None
@@ -60,6 +62,8 @@ class Report:
         """Whether anybody waits to hear of it."""
         if self.outcome == "planned" or (self.is_check and self.outcome == "interrupted"):
             return False  # what was only tried, or was ended because a newer patchset is there
+        if self.command == ROLLBACK and self.good and not self.held:
+            return False  # `unchanged`, and not by a rollback of ours: nothing went back
         return not self.good or self.command not in STEPS
 
 
@@ -91,7 +95,7 @@ def commit_of(value: object) -> str:
 
 
 def _report(document: Mapping[str, Any]) -> Report:
-    error = document.get("error") or {}
+    error, hold = document.get("error") or {}, document.get("hold") or {}
 
     def text(key: str) -> str:
         value = document.get(key, "")
@@ -117,6 +121,8 @@ def _report(document: Mapping[str, Any]) -> Report:
         failed_commit=commit_of(document.get("failed_commit")),
         revision=number("revision"),
         rolled_back_to=number("rolled_back_to"),
+        held=bool(hold.get("to")) and str(hold["to"]) == str(document.get("rolled_back_to")),
+        held_for=str(hold.get("reason", "")),
         tests=document.get("tests"),
         message=error.get("message", ""),
         hint=error.get("hint", ""),

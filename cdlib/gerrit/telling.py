@@ -9,7 +9,7 @@ from typing import Any
 
 from cdlib.errors import CdError, OutOfTime, Unavailable
 from cdlib.gerrit.changes import Change, Gerrit
-from cdlib.gerrit.commits import carried, head
+from cdlib.gerrit.commits import carried, head, is_ancestor
 from cdlib.gerrit.message import Comment
 from cdlib.gerrit.report import ROLLBACK, Report, commit_of
 from cdlib.retry import retrying
@@ -106,8 +106,9 @@ def _deploy(run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: 
     commit = report.failed_commit or report.commit or commit_of(trigger.commit)
     if not commit and report.command not in (ROLLBACK, "cd-checkout"):  # those leave the folder as it was
         commit = head(run, folder)
-    comment = Comment(report, commit, trigger.url)
-    found = _concerned(run, gerrit, report, trigger, folder, commit) if commit else {}
+    newer, older, again = _span(run, report, trigger, folder, commit)
+    comment = Comment(report, commit, trigger.url, again)
+    found = _concerned(gerrit, trigger, carried(run, folder, newer, older)) if commit else {}
     if not found:
         run.warn(f"nobody is told: {gerrit.url} has no change for {commit[:12] or 'this run'}")
     letters = []
@@ -118,14 +119,22 @@ def _deploy(run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: 
     return comment, letters
 
 
-def _concerned(
-    run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: Path, commit: str
-) -> dict[Change, str]:
-    """The changes, each with the revision to comment on, newest first."""
-    taken_out = report.command == ROLLBACK and report.good and report.previous
-    # A rollback brings nothing; what it takes are the commits that were live and are not any more.
-    newer, older = (report.previous, commit) if taken_out else (commit, report.previous or commit_of(trigger.oldrev))
-    commits = [commit] if report.command == ROLLBACK and not taken_out else carried(run, folder, newer, older)
+def _span(run: Run, report: Report, trigger: Trigger, folder: Path, commit: str) -> tuple[str, str, bool]:
+    """A newer and an older commit, between which the changes concerned are; and whether a person brought them back.
+
+    A rollback takes out what was live and is not any more, save where it goes to what is newer.
+    """
+    before = report.previous or commit_of(trigger.oldrev)
+    if report.command != ROLLBACK:
+        return commit, before, False
+    if not commit or not report.good or before in ("", commit):
+        return commit, commit, False
+    again = is_ancestor(run, folder, before, commit)
+    return (commit, before, True) if again else (before, commit, False)
+
+
+def _concerned(gerrit: Gerrit, trigger: Trigger, commits: Sequence[str]) -> dict[Change, str]:
+    """The changes of `commits`, each with the revision to comment on, newest first."""
     found: dict[Change, str] = {}
     for each, change in gerrit.of_commits(commits, trigger.project, trigger.branch).items():
         if change is not None:
@@ -159,7 +168,8 @@ def _tell_once(run: Run, gerrit: Gerrit, comment: Comment, letter: Letter, label
             return Told(change, letter.text, new=False, vote=value)
         what = f"comment on {change.url}" + "".join(f", {name}{vote:+d}" for name, vote in votes.items())
         if not run.would(what):
-            notify = "NONE" if good else "OWNER" if comment.report.is_check else "OWNER_REVIEWERS"
+            quiet = good and comment.report.command != ROLLBACK  # to be taken out of production is news
+            notify = "NONE" if quiet else "OWNER" if comment.report.is_check else "OWNER_REVIEWERS"
             gerrit.review(change, letter.revision, "" if said else letter.text, notify=notify, votes=votes)
         return Told(change, letter.text, new=True, vote=value)
 

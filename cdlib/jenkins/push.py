@@ -51,8 +51,9 @@ def push(run: Run, folder: Path, url: str, project: str, branch: str) -> Pushed:
     commit, now = open_source(folder).commit, time.time()
     address = f"{url.rstrip('/')}/{project}"
     ref = f"refs/zuul/{branch}/Z{_uuid7(now).hex}"
-    _git(run, "push", "--quiet", "--no-verify", "--", address, f"{commit}:{ref}", folder=folder)
-    _clean(run, folder, address, now)
+    with run.stage("push", ref):
+        _git(run, "push", "--quiet", "--no-verify", "--", address, f"{commit}:{ref}", folder=folder)
+        _clean(run, folder, address, now)
     return Pushed(url.rstrip("/"), ref, commit)
 
 

@@ -131,7 +131,7 @@ class Records:
     def __init__(self, api: Api, namespace: str, service: str, release: str, redactor: Redactor | None = None) -> None:
         self._api, self._namespace = api, namespace
         self._redactor = redactor or Redactor()
-        self._service, self._release = service, release
+        self.service, self._release = service, release
         self.name = f"cd-{release}"
         self._known: Object | None = None  # as it was read or written last
 
@@ -190,7 +190,7 @@ class Records:
 
     def _parse(self, found: Object | None) -> Record:
         if found is None:
-            return Record(self._service, self._release)
+            return Record(self.service, self._release)
         try:
             document = json.loads(found["data"]["record.json"])
             if document.pop("schema") != SCHEMA:

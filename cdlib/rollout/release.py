@@ -29,11 +29,15 @@ KEPT_FOR_ROLLBACK = 0.4  # of the budget
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a deploy or rollback ended well. `outcome` is done or unchanged; `pods` are names of ready pods."""
+    """How a deploy or rollback ended well. `outcome` is done or unchanged; `pods` are names of ready pods.
+
+    `hold` is the record's, where a rollback has set it or found it.
+    """
 
     outcome: str
     entry: Revision
     pods: tuple[str, ...] = ()
+    hold: dict[str, str] | None = None
 
 
 @dataclass

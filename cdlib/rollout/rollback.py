@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cdlib.deadline import Deadline
@@ -73,12 +73,12 @@ def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool
         target = _choose(release, to, unverified, budget)
         live = record.live_revision
         if live and live.verified and (target.revision == live.revision or target.same_as(live)):
-            return Outcome("unchanged", live)
-        release.records.update(lambda record: _hold(record, release.holder, reason, str(target.revision)), budget)
+            return Outcome("unchanged", live, hold=record.hold)
+        held = release.records.update(lambda r: _hold(r, release.holder, reason, str(target.revision)), budget)
         outcome = go_back(release, lease, target, reason, budget, live.commit if live else "")
     if not target.verified:
         run.warn(f"revision {target.revision} had never been verified; it is now, as revision {outcome.entry.revision}")
-    return outcome
+    return replace(outcome, hold=held.hold)
 
 
 def set_hold(release: Release, reason: str, deadline: Deadline) -> Record:

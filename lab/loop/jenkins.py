@@ -91,6 +91,7 @@ def update(places: Places, services: Iterable[str]) -> None:
     definitions = places.config / "jjb"
     shutil.rmtree(definitions, ignore_errors=True)
     shutil.copytree(CHECKOUT / "jjb", definitions)
+    _at_this_site(definitions / "templates" / "defaults.yaml")
     for service in services:
         file = definitions / "services" / f"{service}.yaml"
         if not file.exists():
@@ -104,6 +105,13 @@ def update(places: Places, services: Iterable[str]) -> None:
     done = process.run([str(definitions / "update")], Deadline(_LIMIT, "jenkins-jobs update"), env=env)
     if not done.ok:
         raise CdError("the job definitions cannot be sent to Jenkins", details=done.stderr[-8:])
+
+
+def _at_this_site(defaults: Path) -> None:
+    """Set what docs/jenkins.md asks a site to set: where projects are cloned from when a person starts a job."""
+    text, default = defaults.read_text(), "git_url: ''\n"
+    assert text.count(default) == 1, f"{defaults} has no line {default!r}"
+    defaults.write_text(text.replace(default, f"git_url: {GERRIT_URL}\n"))
 
 
 def given_token() -> str:

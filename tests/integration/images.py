@@ -158,12 +158,16 @@ class Workshop:
         with contextlib.closing(self.engine) as engine:
             return [c["Names"][0] for c in engine.containers(all=True, filters={"label": ["org.cdlib.expires"]})]
 
+    def images(self) -> list[str]:
+        """The tags of the service's images in the Engine."""
+        with contextlib.closing(self.engine) as engine:
+            return [tag for image in engine.images(name=f"cdlib/{self.name}") for tag in image["RepoTags"] or ()]
+
     def forget(self) -> None:
         """Remove the service's images from the Engine, as another agent would not have them."""
         with contextlib.closing(self.engine) as engine:
-            for image in engine.images(name=f"cdlib/{self.name}"):
-                for tag in image["RepoTags"] or ():
-                    engine.remove_image(tag, force=True)
+            for tag in self.images():
+                engine.remove_image(tag, force=True)
 
     def tags(self, repository: str, registry: str = "") -> dict[str, str]:
         """Tags of a repository and their digests, as the registry has them."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from cdlib.jenkins.builds import Build, recent
 from cdlib.jenkins.http import Server
 from cdlib.jenkins.jobs import read_job
 from lab.loop.places import CHECKOUT
-from lab.loop.testing import Author, Loop, until
+from lab.loop.testing import Author, Change, Loop, until
 from lab.testing import command
 
 SLOW = "import time\n\n\ndef test_slow() -> None:\n    time.sleep({seconds})\n"
@@ -82,15 +84,50 @@ def test_a_retry_finds_the_build_that_runs(loop: Loop, author: Author) -> None:
     assert len(_builds(loop, job)) == before + 1, "the second attempt has started no second build"
 
 
-def test_an_approved_change_serves(loop: Loop, author: Author) -> None:
-    change = author.push("served", {"VERSION": "7\n"})
-    change.wait_vote(1)
+def _deploy(loop: Loop, author: Author, version: str) -> tuple[Change, str]:
+    """A change that is approved, merged and deployed, and its commit."""
+    change = author.push(f"version {version}", {"VERSION": f"{version}\n"})
     change.approve()
     commit = change.wait_merged()
     assert loop.wait_build(job_name="cd-deploy", newrev=commit)["result"] == "SUCCESS"
+    return change, commit
+
+
+def _operate(loop: Loop, out: Path, job: str, **parameters: str) -> dict[str, Any]:
+    """Start a Jenkins job as an operator does; what its command made."""
+    words = [word for name, value in parameters.items() for word in ("--param", f"{name}={value}")]
+    argv = [Path(sys.executable).with_name("jenkins-run"), "--json", "--out", out, "--job", job, *words]
+    done = process.run(argv, Deadline(120, "jenkins-run"), env={**loop.lab.env, **loop.operator})
+    assert done.ok, done.stderr[-20:]
+    made: dict[str, Any] = json.loads(done.stdout)["job_result"]
+    return made
+
+
+def test_an_approved_change_serves(loop: Loop, author: Author) -> None:
+    change, commit = _deploy(loop, author, "7")
     answer = _answer(loop, author.project)
     assert answer["revision"] == commit and answer["version"] == "7"
     until(lambda: [told for told in change.messages("Deploys") if commit[:12] in told], "a comment on the deploy", 30)
+
+
+def test_a_rollback_by_hand_is_told_once_and_a_job_lifts_the_hold(loop: Loop, author: Author, tmp_path: Path) -> None:
+    kept, old = _deploy(loop, author, "8")
+    taken, new = _deploy(loop, author, "9")
+    before = len(kept.messages("Deploys"))
+    back = _operate(loop, tmp_path / "1", f"{author.project}-rollback", CD_REASON="orders are lost")
+    assert (back["commit"], back["previous"]) == (old, new)
+    (said,) = (each for each in taken.messages("Deploys") if "Rolled back by hand" in each)
+    assert "Not live any more: this change" in said and "Reason: orders are lost" in said
+    assert f"{author.project}-hold" in said and f"/job/{author.project}-rollback/1/" in said
+    again = _operate(loop, tmp_path / "2", f"{author.project}-rollback", CD_REASON="orders are lost")
+    assert again["outcome"] == "unchanged"
+    assert len([each for each in taken.messages("Deploys") if "Rolled back by hand" in each]) == 1
+    assert len(kept.messages("Deploys")) == before, "what is live again by its own deploy is told nothing"
+    hold = f"{author.project}-hold"
+    assert _operate(loop, tmp_path / "3", hold)["hold"]["reason"] == "orders are lost"
+    assert _operate(loop, tmp_path / "4", hold, CD_HOLD="lift")["hold"] is None
+    assert _operate(loop, tmp_path / "5", hold, CD_HOLD="set", CD_REASON="a freeze")["hold"]["reason"] == "a freeze"
+    assert _operate(loop, tmp_path / "6", hold, CD_HOLD="lift")["hold"] is None
 
 
 def test_without_jenkins_on_a_node(loop: Loop, tmp_path: Path) -> None:

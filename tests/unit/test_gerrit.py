@@ -279,12 +279,38 @@ def test_a_dry_run_is_no_outcome_and_a_dry_run_of_ours_writes_nothing(desk: Desk
 
 def test_a_rollback_by_hand_tells_the_changes_that_it_took(desk: Desk) -> None:
     kept, taken, newest = (desk.gerrit.add(commit) for commit in desk.commits[1:])
-    said = {"command": "helm-rollback", "commit": desk.commits[1], "revision": 9, "rolled_back_to": 5}
+    said = {"command": "helm-rollback", "commit": desk.commits[1], "revision": 9, "rolled_back_to": 5,
+            "hold": {"since": "2026-01-01", "by": "x", "reason": "three [is](http://x) slow", "to": "5"}}  # fmt: skip
     assert desk.call(previous=desk.commits[3], **said)[0] == 0
     assert kept.messages == []
-    assert "Rolled back by hand in production: hello runs the commit" in taken.said()[0]
+    assert taken.said()[0].startswith("Patch Set 1:\n\nRolled back by hand in production: hello runs the commit")
     assert "Not live any more: this change and 1 other change" in newest.said()[0]
+    assert "Reason: three (is)(http://x) slow\nOn hold: " in newest.said()[0]
+    assert "the Jenkins job hello-hold, or cd-hold --lift" in newest.said()[0]
+    assert newest.sent[0]["notify"] == "OWNER_REVIEWERS"
+    again = desk.call(previous=desk.commits[3], **{**said, "outcome": "unchanged"})
+    assert again[1]["outcome"] == "unchanged" and len(newest.messages) == 1
     assert desk.call(previous="", **said)[0] == 0 and len(kept.said()) == 1
+
+
+def test_going_forward_by_hand_tells_the_changes_that_are_back(desk: Desk) -> None:
+    before, first, second, later = (desk.gerrit.add(commit) for commit in desk.commits)
+    said = {"command": "helm-rollback", "commit": desk.commits[2], "previous": desk.commits[0], "revision": 11,
+            "rolled_back_to": 7, "hold": {"reason": "forward", "to": "7"}}  # fmt: skip
+    assert desk.call(**said)[0] == 0
+    assert (before.messages, later.messages) == ([], [])
+    for change in (first, second):
+        assert "Live again: this change and 1 other change\n" in change.said()[0]
+
+
+@pytest.mark.parametrize("hold", [None, {"reason": "a freeze", "to": ""}, {"reason": "another", "to": "4"}])
+def test_a_rollback_that_went_nowhere_is_nothing_to_tell(desk: Desk, hold: dict[str, str] | None) -> None:
+    """`unchanged`, where what is live was deployed, or went back by itself."""
+    changes = [desk.gerrit.add(commit) for commit in desk.commits]
+    for back in ({}, {"rolled_back_to": 5}):
+        said = {"command": "helm-rollback", "outcome": "unchanged", "previous": desk.commits[0], "hold": hold, **back}
+        assert desk.call(**said)[0] == 0
+    assert not any(change.messages for change in changes)
 
 
 def test_of_several_changes_with_a_commit_the_merged_one_in_the_project_and_branch_is_told(

@@ -27,14 +27,15 @@ SERVICES = ("hello", "blubberoid")
 LABELS = {
     "check": "cd-build", "gate": "cd-build", "build-image": "cd-build", "run-tests": "cd-build",
     "authorize": "cd-authorize",
-    "deploy": "cd-deploy", "rollback": "cd-deploy", "publish-tag": "cd-deploy", "helm-deploy": "cd-deploy",
+    "deploy": "cd-deploy", "rollback": "cd-deploy", "hold": "cd-deploy", "publish-tag": "cd-deploy", "helm-deploy": "cd-deploy",
 }  # fmt: skip
 STEPS = {
     "check": ["cd-checkout", "build-image", "run-tests"],
     "gate": ["cd-checkout", "build-image", "run-tests", "publish-tag"],
     "authorize": ["cd-checkout", "authorize-deploy"],
     "deploy": ["cd-checkout", "publish-tag", "helm-deploy", "gerrit-comment"],
-    "rollback": ["helm-rollback"],
+    "rollback": ["helm-rollback", "cd-checkout", "gerrit-comment"],
+    "hold": ["cd-hold"],
     "build-image": ["cd-checkout", "build-image"],
     "run-tests": ["cd-checkout", "run-tests"],
     "publish-tag": ["cd-checkout", "publish-tag"],
@@ -59,6 +60,7 @@ DECIDED = {
     "gate": {"CD_VARIANT", "CD_DIRTY", "CD_DRY_RUN", "CD_CANDIDATE", "CD_TAG", "CD_MOVING"},
     "authorize": {"CD_DRY_RUN"},
     "deploy": {"CD_VARIANT", "CD_CANDIDATE", "CD_TAG", "CD_DIGEST", "CD_MOVING"},
+    "rollback": {"ZUUL_COMMIT"},
     "build-image": {"CD_DIRTY"},
     "run-tests": {"CD_DIRTY"},
     "publish-tag": {"CD_CANDIDATE"},
@@ -115,7 +117,7 @@ def test_every_service_has_every_job(made: Path) -> None:
 def test_where_and_how_long_each_runs(made: Path) -> None:
     for kind, job in jobs(made):
         assert job.label == LABELS[kind] and job.quiet_period == 0
-        assert job.concurrent is (kind not in ("deploy", "rollback", "helm-deploy"))
+        assert job.concurrent is (kind not in ("deploy", "rollback", "hold", "helm-deploy"))
         assert 0 < job.keep_days <= 90 and 0 < job.keep_builds <= 500 and not job.timeout_fails
 
 
@@ -132,7 +134,7 @@ def test_limits_nest(made: Path) -> None:
 def test_what_a_job_reads_is_declared(made: Path) -> None:
     for kind, job in jobs(made):
         declared = {parameter.name for parameter in job.parameters}
-        assert "CD_REQUEST" in declared and (kind == "rollback" or declared >= ZUUL)
+        assert "CD_REQUEST" in declared and (kind in ("rollback", "hold") or declared >= ZUUL)
         read = {
             str(o.envvar)
             for name in STEPS[kind]
@@ -173,14 +175,35 @@ def test_results_are_kept_whatever_happens(made: Path) -> None:
 def test_secrets_are_bound_where_they_are_needed_only(made: Path) -> None:
     for kind, job in jobs(made):
         variables = [variable for binding in job.bindings for variable in binding.variables]
-        assert variables == (["CD_GERRIT_USER", "CD_GERRIT_PASSWORD"] if kind == "deploy" else [])
+        assert variables == (["CD_GERRIT_USER", "CD_GERRIT_PASSWORD"] if kind in ("deploy", "rollback") else [])
         assert not [p for p in job.parameters if p.kind == "Password"]
 
 
-def test_a_rollback_is_for_one_service(made: Path) -> None:
-    for (_, job), service in zip(jobs(made, "rollback"), SERVICES, strict=True):
-        (parameter,) = (p for p in job.parameters if p.name == "CD_SERVICE")
-        assert parameter.choices == (service,)
+def test_a_rollback_and_a_hold_are_for_one_service(made: Path) -> None:
+    for kind in ("rollback", "hold"):
+        for (_, job), service in zip(jobs(made, kind), SERVICES, strict=True):
+            (parameter,) = (p for p in job.parameters if p.name == "CD_SERVICE")
+            assert parameter.choices == (service,)
+
+
+@pytest.mark.parametrize("stage", ["deploy", "rollback"])
+@pytest.mark.parametrize("fails", ["helm-deploy helm-rollback", "cd-checkout", "gerrit-comment", ""])
+def test_what_cannot_be_told_does_not_change_how_it_ended(made: Path, tmp_path: Path, stage: str, fails: str) -> None:
+    """The step of the job, with commands that only say that they ran, and end with 7 where they fail."""
+    (_, job), *_ = jobs(made, stage)
+    script = tmp_path / "any"
+    script.write_text(
+        f'#!/bin/sh\necho "${{0##*/}}" >> {tmp_path}/ran\ncase " {fails} " in *" ${{0##*/}} "*) exit 7;; esac\n'
+    )
+    script.chmod(0o755)
+    for name in STEPS[stage]:
+        (tmp_path / name).symlink_to(script)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CD_HOME": str(tmp_path), "CD_GERRIT_URL": "http://gerrit"}
+    done = subprocess.run(["/bin/sh", "-e", "-c", job.steps[0]], cwd=tmp_path, env=env, capture_output=True)
+    needed = {"deploy": ("cd-checkout", "helm-deploy"), "rollback": ("helm-rollback",)}[stage]
+    assert done.returncode == (7 if set(needed) & set(fails.split()) else 0), done.stderr
+    ran = (tmp_path / "ran").read_text().split()
+    assert ran[-1] == "gerrit-comment" and (ran == STEPS[stage] or (stage, fails) == ("deploy", "cd-checkout"))
 
 
 def test_an_operator_is_told_when_to_start_it(made: Path) -> None:

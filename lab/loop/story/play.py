@@ -15,6 +15,8 @@ from cdlib.deadline import Deadline
 from cdlib.jenkins.http import Server
 from lab.loop.actors import Loop
 from lab.loop.story import scenes
+from lab.loop.story.measure import measure
+from lab.loop.story.shares import OURS
 from lab.loop.story.stage import SERVICE, Story
 
 LIMIT = 1500.0  # seconds for all of it; it takes about three minutes
@@ -44,11 +46,20 @@ def play(loop: Loop, root: Path) -> None:
 
 def _close(story: Story, file: Path, seconds: float) -> None:
     """The table, and loop.json."""
-    document: dict[str, Any] = {"schema": "cd-loop/1", "seconds": round(seconds, 1), "times": story.times}
+    times = measure(story)
+    document: dict[str, Any] = {"schema": "cd-loop/1", "seconds": round(seconds, 1), "times": times}
     file.write_text(json.dumps(document, indent=1) + os.linesep, encoding="utf-8")
     story.title("Times")
-    for entry in story.times:
+    for entry in times:
         story.console.line("", "", f"{entry['seconds']:7.1f} s  {entry['what']}")
+        story.console.line("dim", "", f"{'':11}{_whose(entry['shares'])}")
+    story.console.line("dim", "", "whose seconds they are: docs/benchmarks.md")
     story.console.line("dim", "", f"also in {file}")
     story.console.line("", "", "")
     story.console.line("ok", "", f"loop: ok in {seconds:.0f} s")
+
+
+def _whose(shares: dict[str, float]) -> str:
+    """Ours first, then the others, the longest first, without what is too short to matter."""
+    others = sorted(((value, name) for name, value in shares.items() if name != OURS and value >= 0.05), reverse=True)
+    return ", ".join(f"{name} {value:.1f}" for value, name in [(shares[OURS], OURS), *others])

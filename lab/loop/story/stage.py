@@ -25,6 +25,15 @@ PATIENCE = 180.0  # seconds for any one thing that is waited for
 _BIN = CHECKOUT / ".venv" / "bin"
 
 
+@dataclass(frozen=True)
+class Taken:
+    """A time that was taken: of what, from when to when, in seconds since the epoch."""
+
+    what: str
+    start: float
+    end: float
+
+
 @dataclass
 class Story:
     """The lab with its loop, alice's clone of the service, and the times that were taken."""
@@ -36,7 +45,7 @@ class Story:
     folder: Path
     deadline: Deadline
     started: float = field(default_factory=time.monotonic)
-    times: list[dict[str, Any]] = field(default_factory=list)
+    times: list[Taken] = field(default_factory=list)
     versions: int = 0
     newest: Change = field(default=None)  # type: ignore[assignment]
 
@@ -62,8 +71,8 @@ class Story:
 
     def took(self, what: str, began: float) -> None:
         """Note and tell the seconds since `began`, a time.monotonic(), of something that people wait for."""
-        seconds = time.monotonic() - began
-        self.times.append({"what": what, "seconds": round(seconds, 2)})
+        seconds, now = time.monotonic() - began, time.time()
+        self.times.append(Taken(what, now - seconds, now))
         self.tell(f"{what}: {seconds:.1f} s")
 
     def require(self, holds: object, surprise: str) -> None:

@@ -31,12 +31,16 @@ def test_back_to_a_chosen_revision_and_held_there(history: tuple[Deployment, lis
     assert "cd-hold --lift" in back.err
     assert web.serving() == {"revision": commits[0], "text": ""}
     assert web.record()["hold"]["reason"] == "three is slow"
-    assert web.run("helm-rollback", "--to", "4").result["outcome"] == "unchanged"
+    assert back.result["hold"]["to"] == "1"
+    again = web.run("helm-rollback", "--to", "4").result
+    assert (again["outcome"], again["rolled_back_to"]) == ("unchanged", 1) and again["hold"] == back.result["hold"]
     web.commit(text="four")
     held = web.deploy()
     assert held.code == 6
     assert "three is slow" in held.err
-    assert web.run("cd-hold", "--lift").code == 0
+    assert web.run("cd-hold").result["hold"]["reason"] == "three is slow"
+    assert web.run("cd-hold", "--action", "set").code == 2
+    assert web.run("cd-hold", "--action", "lift", "--reason", "of no meaning here").result["hold"] is None
     assert web.deploy().code == 0
     assert web.serving()["text"] == "four"
 

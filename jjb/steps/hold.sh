@@ -1,0 +1,1 @@
+cd-hold --timeout 120

@@ -1,0 +1,110 @@
+"""Whose time it was: what people wait for, taken apart by the events that commands left behind.
+
+At each moment the innermost thing that was open gets the time. Ours is what a command does while no stage of its own
+is open, its start included, and `plan`, which asks registries but also thinks; and what jenkins-run takes to notice
+that its build has ended. The other stages wait for a program or a server. What nothing accounts for is Zuul's and
+Gerrit's, which includes Ansible.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+OURS, JENKINS, QUEUE, REVIEW = "ours", "Jenkins", "Jenkins' queue", "Zuul and Gerrit"
+GIT, BUILD, REGISTRY, ROLLOUT = "git", "build and test", "registry", "rollout"
+ALL = (OURS, REVIEW, QUEUE, JENKINS, GIT, BUILD, REGISTRY, ROLLOUT)
+_RUNNER = "jenkins-run"
+# Who is waited for in a stage of a command.
+WAITED_FOR = {
+    (_RUNNER, "push"): GIT, (_RUNNER, "queue"): QUEUE, (_RUNNER, "artifacts"): JENKINS,
+    ("cd-checkout", "fetch"): GIT, ("cd-checkout", "checkout"): GIT,
+    ("build-image", "build"): BUILD, ("run-tests", "build"): BUILD, ("run-tests", "test"): BUILD,
+    ("publish-tag", "push"): REGISTRY, ("publish-tag", "promote"): REGISTRY,
+    ("helm-deploy", "render"): ROLLOUT, ("helm-deploy", "helm upgrade"): ROLLOUT, ("helm-deploy", "rollout"): ROLLOUT,
+    ("helm-deploy", "http"): ROLLOUT, ("helm-deploy", "helm test"): ROLLOUT, ("helm-deploy", "soak"): ROLLOUT,
+    ("helm-deploy", "helm rollback"): ROLLOUT, ("gerrit-comment", "comment"): REVIEW,
+}  # fmt: skip
+_RUN_OF_RUNNER, _STAGE_OF_RUNNER, _BUILD, _RUN, _STAGE = range(5)  # what is within what, the outermost first
+
+
+@dataclass(frozen=True)
+class Span:
+    """From `start` to `end`, seconds since the epoch; `depth` is higher for what is within."""
+
+    start: float
+    end: float
+    depth: int
+    share: str
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Seconds by whose they were; together, all of the time. `cpu` is what our commands computed meanwhile."""
+
+    seconds: dict[str, float]
+    cpu: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For loop.json."""
+        return {
+            "shares": {name: round(value, 2) for name, value in self.seconds.items()},
+            "our_cpu": round(self.cpu, 2),
+        }
+
+
+def shares(start: float, end: float, spans: Iterable[Span], cpu: float = 0.0) -> Shares:
+    """Whose each moment from `start` to `end` was."""
+    inside = [span for span in spans if span.start < end and span.end > start]
+    edges = sorted({start, end, *(edge for s in inside for edge in (s.start, s.end) if start < edge < end)})
+    found = dict.fromkeys(ALL, 0.0)
+    for left, right in pairwise(edges):
+        open_now = [span for span in inside if span.start <= left and span.end >= right]
+        innermost = max(open_now, key=lambda span: (span.depth, span.start), default=None)
+        found[innermost.share if innermost else REVIEW] += right - left
+    return Shares(found, cpu)
+
+
+def read_events(folder: Path) -> list[list[dict[str, Any]]]:
+    """The events below `folder`, those of one run together, oldest first."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for file in sorted(folder.rglob("events.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            event = json.loads(line)
+            runs.setdefault(event["run"], []).append(event)
+    return list(runs.values())
+
+
+def spans_of(run: list[dict[str, Any]]) -> Iterator[Span]:
+    """The spans of one run of one command, its start before the first event included."""
+    command, first, last = run[0]["command"], run[0], run[-1]
+    of_runner = command == _RUNNER
+    # Python's start and its imports only compute, so the time that they took is what they computed.
+    yield Span(_at(first) - first.get("cpu_s", 0.0), _at(last), _RUN_OF_RUNNER if of_runner else _RUN, OURS)
+    begun: dict[tuple[str, str], float] = {}
+    for event in run:
+        key = (event.get("stage", ""), event.get("about", ""))
+        if event["event"] == "stage_start":
+            begun[key] = _at(event)
+        elif event["event"] == "stage_end" and key in begun:
+            share = WAITED_FOR.get((command, key[0]), OURS)
+            yield Span(begun.pop(key), _at(event), _STAGE_OF_RUNNER if of_runner else _STAGE, share)
+
+
+def build_span(start: float, seconds: float) -> Span:
+    """A Jenkins build, as Jenkins says."""
+    return Span(start, start + seconds, _BUILD, JENKINS)
+
+
+def computed(run: list[dict[str, Any]], start: float, end: float) -> float:
+    """What a run of a command computed, in seconds, where it began between `start` and `end`."""
+    return float(run[-1].get("cpu_s", 0.0)) if start <= _at(run[0]) < end else 0.0
+
+
+def _at(event: dict[str, Any]) -> float:
+    return datetime.fromisoformat(event["t"]).timestamp()
