@@ -18,6 +18,7 @@ from lab.loop.places import (
     CHECKOUT,
     CONFIG_PROJECT,
     CONNECTION,
+    GERRIT_URL,
     GIT_URL,
     JENKINS_URL,
     SERVICES,
@@ -119,8 +120,8 @@ def _secrets(places: Places, given: Mapping[str, str]) -> dict[str, dict[str, ob
         if not (token := jenkins.given_token()):
             raise UsageProblem("Zuul needs a token for the given Jenkins", hint="set JENKINS_USER, JENKINS_TOKEN")
         tokens = [token] * len(users)
-    pieces = vault.encrypted(places, tokens)
-    return {
+    *pieces, comments = vault.encrypted(places, [*tokens, identity.password(places, "cd")])
+    found: dict[str, dict[str, object]] = {
         secret: {
             "url": given.get("jenkins", JENKINS_URL),
             "user": user,
@@ -130,6 +131,9 @@ def _secrets(places: Places, given: Mapping[str, str]) -> dict[str, dict[str, ob
         }
         for (secret, user), token in zip(users.items(), pieces, strict=True)
     }
+    gerrit = {"gerrit_url": GERRIT_URL, "gerrit_user": "cd", "gerrit_password": definitions.Encrypted(comments)}
+    found["cd-jenkins-deploy"] |= gerrit
+    return found
 
 
 if __name__ == "__main__":

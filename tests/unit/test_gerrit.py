@@ -269,6 +269,25 @@ def test_a_step_before_the_deploy_is_told_only_where_it_failed(desk: Desk) -> No
     assert "Not deployed to production: the registry is away" in change.said()[0]
 
 
+def test_a_job_that_could_say_nothing_is_told_by_who_started_it(desk: Desk, tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    change = desk.gerrit.add(desk.commits[-1])
+    zuul = {"build": "u", "pipeline": "postmerge", "project": {"name": "hello"}, "ref": "refs/heads/master",
+            "branch": "master", "newrev": desk.commits[-1], "oldrev": desk.commits[-2]}  # fmt: skip
+    (tmp_path / "zuul.json").write_text(json.dumps(zuul))
+    monkeypatch.setenv("CD_ZUUL", str(tmp_path / "zuul.json"))
+    error = {"message": "hello-deploy #4 is lost", "hint": "run this again", "details": []}
+    none = {"commit": "", "environment": "", "release": "", "revision": 0, "digest": "", "service": ""}
+    lost = {"command": "jenkins-run", "outcome": "build-lost", "exit_code": 11, "error": error, **none}
+    assert desk.call(**lost)[0] == 0
+    assert "\n\nNobody knows how the deploy ended: hello-deploy #4 is lost\n" in change.said()[0]
+    assert "Next: run this again" in change.said()[0]
+    assert desk.call(**lost)[1]["outcome"] == "unchanged"
+    assert (
+        desk.call(**{**lost, "outcome": "done", "exit_code": 0, "error": None})[0] in (0, 2) and len(change.said()) == 1
+    )
+
+
 def test_a_dry_run_is_no_outcome_and_a_dry_run_of_ours_writes_nothing(desk: Desk) -> None:
     change = desk.gerrit.add(desk.commits[-1])
     assert desk.call(outcome="planned")[1]["comments"] == [] and desk.gerrit.seen == []
