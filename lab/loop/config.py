@@ -28,6 +28,7 @@ from lab.loop.places import (
 from lab.plan import read, read_json
 from lab.servers import write_config
 
+JENKINS_PATIENCE = 60  # seconds; the stand-in starts in one, but somebody has to start it
 _TAKEN_UP = 60.0  # seconds for Zuul to read a project; two are usual
 _USERS = {"cd-jenkins-build": "zuul", "cd-jenkins-deploy": "deploy"}
 
@@ -128,6 +129,7 @@ def _secrets(places: Places, given: Mapping[str, str]) -> dict[str, dict[str, ob
             "token": definitions.Encrypted(token),
             "source_url": GIT_URL,
             "commands": str(Path(sys.prefix) / "bin"),
+            "patience": JENKINS_PATIENCE,
         }
         for (secret, user), token in zip(users.items(), pieces, strict=True)
     }

@@ -16,8 +16,8 @@ import pytest
 import requests
 from services import BAD, SLOW, Service
 
-from cdlib.jenkins.http import PATIENCE
 from lab.loop import identity
+from lab.loop.config import JENKINS_PATIENCE
 from lab.loop.places import JENKINS_URL
 from lab.loop.testing import Author, Change, Loop, until
 from lab.testing import command, server_process, without
@@ -196,12 +196,21 @@ def test_jenkins_is_gone_for_good(service: Service, author: Author) -> None:
     change = author.push("gone", files(service, tests=15))
     service.says("check", service.started("check", before), TESTS)
     with without("jenkins"):
-        change.wait_vote(-1, PATIENCE + 60)
+        change.wait_vote(-1, JENKINS_PATIENCE + 60)
         said = change.messages()[-1]
     assert f"{JENKINS_URL.removeprefix('http://')} cannot be reached" in said and "recheck" in said
     change.comment("recheck")
     until(lambda: change.verified == 1, "Verified +1 by a recheck")
     change.abandon()
+
+
+def test_jenkins_is_gone_for_good_when_a_change_is_deployed(service: Service, author: Author) -> None:
+    change = author.push("gone in production", files(service, soak=20))
+    commit, number = deploying(service, change)
+    with without("jenkins"):
+        said = told(change, "Nobody knows how the deploy ended", JENKINS_PATIENCE + 60)
+    assert f"{service.name}-deploy #{number}" in said and commit[:12] in said
+    live(service, author.push("after it", files(service)))
 
 
 # The registry
