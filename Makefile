@@ -70,7 +70,7 @@ test: venv ## All that CI runs: install, lint, unit, integration, loop-tests.
 
 soak: venv ## Run the long tests: crashes, interruptions, many rollouts.
 	$(LAB) install --extras
-	$(LAB) up
+	$(LAB) up --loop
 	$(PYTEST) tests/soak
 
 bench: venv ## Measure, side by side with what one would use instead.

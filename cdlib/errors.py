@@ -95,10 +95,17 @@ class Inconclusive(CdError):
 
 
 class BuildLost(CdError):
-    """The Jenkins build was lost or aborted."""
+    """The Jenkins build was lost or aborted.
+
+    `gone` is true where nobody wanted its end: Jenkins does not know the build any more.
+    """
 
     exit_code = 11
     outcome = "build-lost"
+
+    def __init__(self, message: str, *, hint: str = "", details: Sequence[str] = (), gone: bool = False) -> None:
+        super().__init__(message, hint=hint, details=details)
+        self.gone = gone
 
 
 class Unavailable(CdError):

@@ -13,6 +13,7 @@ ATTEMPTS = 5
 FIRST_WAIT = 0.2  # seconds, doubled from try to try, and as much again by chance
 LONGEST_WAIT = 5.0  # seconds; a server that asks for more by Retry-After gets at most RETRY_AFTER_CAP
 RETRY_AFTER_CAP = 20.0
+_ENDLESS = 1_000_000  # attempts; the deadline is what ends them
 
 
 def retrying(call: Callable[[], T], deadline: Deadline, *, attempts: int = ATTEMPTS) -> T:
@@ -28,6 +29,26 @@ def retrying(call: Callable[[], T], deadline: Deadline, *, attempts: int = ATTEM
             raise
         first = problem
     return _again(call, deadline, attempts, first)
+
+
+def patiently(call: Callable[[], T], deadline: Deadline, told: Callable[[Unavailable], None] = lambda _: None) -> T:
+    """What `call` returns, tried again as long as there is time: a server that restarts is worth waiting for.
+
+    `told` hears of the first trouble, so that nobody wonders what is waited for.
+    """
+    troubles = 0
+
+    def once() -> T:
+        nonlocal troubles
+        try:
+            return call()
+        except Unavailable as problem:
+            troubles += 1
+            if troubles == 1 and problem.retryable:
+                told(problem)
+            raise
+
+    return retrying(once, deadline, attempts=_ENDLESS)
 
 
 def _again(call: Callable[[], T], deadline: Deadline, attempts: int, first: Unavailable) -> T:

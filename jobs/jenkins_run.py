@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 @click.option(
     "--source-url", default="", envvar="CD_SOURCE_URL", help="A git server that this machine and agents reach."
 )
+@click.option("--restart-lost", type=click.IntRange(min=0), default=0, metavar="TIMES", help="How often a build that a "
+              "restart of Jenkins has lost is started again.")  # fmt: skip
 @click.option("--patience", type=click.FloatRange(min=0), default=180, envvar="CD_PATIENCE", metavar="SECONDS",
               help="How long the server may be gone.")  # fmt: skip
 def main(run: Run, folder: Path, url: str, user: str, token_file: Path | None, job: str, params: tuple[str, ...],
          params_file: Path | None, request: str, rerun: int | None, aborting: bool, push_source: Path | None,
-         source_url: str, patience: float) -> Result:  # fmt: skip
+         source_url: str, restart_lost: int, patience: float) -> Result:  # fmt: skip
     """Run a Jenkins job: trigger it, follow its log, fetch its artifacts to OUT/artifacts, and exit as it did.
 
     The exit status is that of the build's cd-result.json; without one, 3 for a failed build, 4 for an unstable one,
@@ -49,7 +51,8 @@ def main(run: Run, folder: Path, url: str, user: str, token_file: Path | None, j
     server = open_server(run, url, user, token_file, patience)
     if aborting:
         return shown(abort_job(run, server, job, request))
-    wish = Wish(job, read_parameters(params, params_file), request, push_source, source_url, rerun or 0)
+    wish = Wish(job, read_parameters(params, params_file), request, push_source, source_url, rerun or 0,
+                restart_lost)  # fmt: skip
     return shown(run_job(run, server, wish))
 
 

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 
 from cdlib import process
 from cdlib.deadline import Deadline
-from lab import settings
+from lab import processes, settings
 from lab.layout import Layout, layout
 from lab.plan import read
 from lab.tools import BLUBBER, BUILDX, HELM, HELM3
@@ -95,6 +96,26 @@ def command(*args: str, seconds: float = _LIMIT, env: Mapping[str, str] | None =
     """Run `python -m lab` as a user does."""
     argv = [sys.executable, "-m", "lab", *args]
     return process.run(argv, Deadline(seconds, f"lab {args[0]}"), cwd=CHECKOUT, env=env)
+
+
+@contextmanager
+def without(name: str, *, kill: bool = True) -> Iterator[None]:
+    """The lab without one of its servers, which has crashed, or unless `kill` was stopped; it serves again after."""
+    done = command("stop", name, *(["--kill"] if kill else []))
+    assert done.ok, done.stderr
+    try:
+        yield
+    finally:
+        done = command("start", name)
+        assert done.ok, done.stderr
+
+
+def server_process(name: str) -> processes.Process:
+    """The process that a server of the lab runs as."""
+    row = next(line.split() for line in command("status").stdout.splitlines() if line.startswith(f"{name} "))
+    found = processes.known(int(row[2]))
+    assert found
+    return found
 
 
 @pytest.fixture(scope="session")

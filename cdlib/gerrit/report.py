@@ -15,8 +15,9 @@ from cdlib.errors import UsageProblem
 CHECKS = ("build-image", "run-tests")
 ROLLBACK = "helm-rollback"
 DEPLOYS = ("helm-deploy", ROLLBACK)
+JENKINS_RUN = "jenkins-run"
 # What a deploy job does before it deploys. That it went well is nothing to tell: what comes next will.
-STEPS = ("cd-checkout", "publish-tag", "authorize-deploy")
+STEPS = ("cd-checkout", "publish-tag", "authorize-deploy", JENKINS_RUN)
 _LARGEST = 4 * 2**20  # bytes
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?\Z")
 

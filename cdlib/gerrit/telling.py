@@ -12,7 +12,6 @@ from cdlib.gerrit.changes import Change, Gerrit
 from cdlib.gerrit.commits import carried, head, is_ancestor
 from cdlib.gerrit.message import Comment
 from cdlib.gerrit.report import ROLLBACK, Report, commit_of
-from cdlib.retry import retrying
 from cdlib.run import Run
 from cdlib.trigger import Trigger
 
@@ -174,4 +173,4 @@ def _tell_once(run: Run, gerrit: Gerrit, comment: Comment, letter: Letter, label
         return Told(change, letter.text, new=True, vote=value)
 
     with run.stage("comment", change.url):
-        return retrying(attempt, run.deadline)
+        return gerrit.patiently(attempt)

@@ -100,4 +100,5 @@ def _lost(job: Job, number: int) -> BuildLost:
     return BuildLost(
         f"{job.name} #{number} is lost: Jenkins does not know it any more",
         hint="a restart of Jenkins loses the builds that run; see what the build had done by then, and run this again",
+        gone=True,
     )

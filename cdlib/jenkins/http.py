@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Unavailable, UsageProblem
 from cdlib.jenkins.answers import Answer, connection_errors, problem_of
-from cdlib.retry import retrying
+from cdlib.retry import patiently
 
 if TYPE_CHECKING:
     import requests
@@ -80,19 +80,11 @@ class Server:
 
     def patiently(self, call: Callable[[], T], deadline: Deadline) -> T:
         """What `call` returns, tried again while the server is gone, for `patience` seconds at most."""
-        told = False
 
-        def once() -> T:
-            nonlocal told
-            try:
-                return call()
-            except Unavailable as problem:
-                if not told and problem.retryable:
-                    self._on_trouble(f"{problem.message}; waiting for up to {self.patience:g} s")
-                told = True
-                raise
+        def tell(problem: Unavailable) -> None:
+            self._on_trouble(f"{problem.message}; waiting for up to {self.patience:g} s")
 
-        return retrying(once, deadline.part(self.patience, f"waiting for {self.host}"), attempts=1_000_000)
+        return patiently(call, deadline.part(self.patience, f"waiting for {self.host}"), tell)
 
     def send(
         self,

@@ -33,6 +33,7 @@ class Wish:
     source: Path | None = None
     source_url: str = ""
     rerun: int = 0
+    restart_lost: int = 0  # how often a build that Jenkins lost is started again
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,17 @@ def run_job(run: Run, server: Server, wish: Wish) -> Ended | None:
     """
     job = read_job(server, wish.job, run.deadline)
     request, parameters = _parameters(run, server, job, wish)
+    for _ in range(wish.restart_lost):
+        try:
+            return _run_once(run, server, job, wish, request, parameters)
+        except BuildLost as problem:
+            if not problem.gone:
+                raise
+            run.warn(f"{problem.message}; it is started again")
+    return _run_once(run, server, job, wish, request, parameters)
+
+
+def _run_once(run: Run, server: Server, job: Job, wish: Wish, request: str, parameters: dict[str, str]) -> Ended | None:
     ticket = None
     with run.stage("queue", job.name):
         try:

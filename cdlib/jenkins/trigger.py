@@ -90,6 +90,7 @@ def wait_for_number(server: Server, job: Job, ticket: Ticket, deadline: Deadline
                 raise BuildLost(
                     f"the build of {job.name} is neither in the queue nor among the builds",
                     hint="Jenkins was restarted, and what waited is gone; run this again",
+                    gone=True,
                 )
             ticket, missing = again or ticket, missing + 1
         time.sleep(min(wait, deadline.left))

@@ -7,7 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, NotAllowed, OutOfTime, UsageProblem
+from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProblem
+from cdlib.retry import patiently
 from cdlib.rollout.chart import Chart, prepare_chart
 from cdlib.rollout.healing import Known, heal
 from cdlib.rollout.helm import HelmRevision, applied, reason
@@ -22,7 +23,6 @@ from cdlib.rollout.release import (
     checks_of,
     interrupted,
     new_entry,
-    patiently,
     ready_pods,
 )
 from cdlib.rollout.undoing import undo
@@ -102,7 +102,7 @@ def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision
                      budget: Deadline) -> Outcome:  # fmt: skip
     try:
         fault, plan = _apply(release, plan, entry, first, lease)
-    except (UsageProblem, NotAllowed):
+    except (UsageProblem, NotAllowed, Unavailable):
         release.records.update(lambda record: _drop(record, entry), budget)
         raise
     try:
@@ -111,6 +111,7 @@ def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision
         if fault is None:
             state = judge(release, lease, plan.verify, plan.rendered, plan.requests, first)
         if not state.faults:
+            lease.require()
             done = patiently(lambda: release.settle(entry, budget, status=VERIFIED), first)
             return Outcome("done", done, ready_pods(state))
     except Exception as problem:  # whatever it was: Helm has been called, so only 0, 7 or 8 is true now
@@ -123,35 +124,48 @@ def _apply(release: Release, plan: Plan, entry: Revision, deadline: Deadline,
            lease: Lease) -> tuple[Fault | None, Plan]:  # fmt: skip
     """Let Helm apply: a fault where it failed after it had begun, and the plan by what it has applied.
 
-    Raises UsageProblem or NotAllowed where nothing was written.
+    Raises UsageProblem, NotAllowed or Unavailable where nothing was written.
     """
     environment = release.environment
     with release.run.stage("helm upgrade", f"{environment.release} in {environment.namespace}"):
-        try:
-            done = release.helm.upgrade(plan.chart.folder, plan.values, deadline)
-        except OutOfTime as problem:
-            return Fault("", "", "OutOfTime", f"Helm did not end: {problem.message}"), plan
-        except CdError:
-            lease.require()
-            raise
+        # Where the cluster was away, and nothing had been written, Helm is called again.
+        return patiently(lambda: _upgrade(release, plan, entry, deadline, lease), deadline)
+
+
+def _upgrade(release: Release, plan: Plan, entry: Revision, deadline: Deadline,
+             lease: Lease) -> tuple[Fault | None, Plan]:  # fmt: skip
+    lease.require()
+    try:
+        done = release.helm.upgrade(plan.chart.folder, plan.values, deadline)
+    except OutOfTime as problem:
+        return Fault("", "", "OutOfTime", f"Helm did not end: {problem.message}"), plan
+    except Unavailable as problem:
+        return _helm_failed(release, entry, problem.message, deadline, lease, away=problem), plan
     if done.ok:
         number, objects = applied(done)
         entry.revision = number or entry.revision
         return as_applied(release, plan, objects)
-    return _helm_failed(release, entry, reason(done), deadline), plan
+    return _helm_failed(release, entry, reason(done), deadline, lease), plan
 
 
-def _helm_failed(release: Release, entry: Revision, why: str, deadline: Deadline) -> Fault:
-    """The fault of a Helm that failed. Raises UsageProblem or NotAllowed where it had written nothing."""
+def _helm_failed(release: Release, entry: Revision, why: str, deadline: Deadline, lease: Lease,
+                 away: Unavailable | None = None) -> Fault:  # fmt: skip
+    """The fault of a Helm that failed, or was cut off by a cluster that went `away`, which is nobody's fault.
+
+    Raises UsageProblem, NotAllowed or `away` where it had written nothing.
+    """
     try:
         after = patiently(lambda: release.history(deadline), deadline)
     except CdError as problem:
         return Fault("", "", INCONCLUSIVE, f"Helm failed ({why}), unseen how far: {problem}")
+    lease.require()
     if not after or after[-1].revision < entry.revision:
+        if away:
+            raise away
         if "forbidden" in why.lower():
             raise NotAllowed(f"Helm may not: {why}", hint="give the deploy credentials that right")
         raise UsageProblem(f"Helm refused, and changed nothing: {why}", hint="mend the chart or its values")
-    return Fault("", "", "Helm", f"Helm failed: {why}")
+    return Fault("", "", INCONCLUSIVE if away else "Helm", f"Helm failed: {why}")
 
 
 def _drop(record: Record, entry: Revision) -> None:

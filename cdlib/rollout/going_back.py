@@ -6,14 +6,15 @@ from contextlib import suppress
 from dataclasses import replace
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, Held, NeedsPerson, UsageProblem
+from cdlib.errors import CdError, Held, NeedsPerson, Unavailable, UsageProblem
+from cdlib.retry import patiently
 from cdlib.rollout.chart import Rendered, of_interest
 from cdlib.rollout.evidence import gather
 from cdlib.rollout.helm import reason
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import DEPLOYING, FAILED, VERIFIED, Revision
-from cdlib.rollout.release import Outcome, Release, interrupted, patiently, ready_pods
+from cdlib.rollout.release import Outcome, Release, interrupted, ready_pods
 from cdlib.rollout.verdict import State
 from cdlib.rollout.verify import Request, plan_requests
 from cdlib.service import HttpCheck, Verify
@@ -73,8 +74,7 @@ def _apply_rollback(release: Release, lease: Lease, entry: Revision, deadline: D
     environment, number = release.environment, entry.rollback_of
     with release.run.stage("helm rollback", f"{environment.release} to revision {number}"):
         try:
-            done = release.helm.rollback(number, deadline)
-            why = "" if done.ok else reason(done)
+            why = patiently(lambda: _rollback(release, lease, entry, deadline), deadline)
         except CdError as problem:
             lease.require()
             why = problem.message
@@ -83,6 +83,18 @@ def _apply_rollback(release: Release, lease: Lease, entry: Revision, deadline: D
             raise NeedsPerson(
                 f"the rollback to revision {number} failed: {why}", hint=_look(environment, "helm history")
             )
+
+
+def _rollback(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> str:
+    """Why it failed; empty where it did not. Raises Unavailable where it may be tried again: nothing was written."""
+    lease.require()
+    try:
+        done = release.helm.rollback(entry.rollback_of, deadline)
+    except Unavailable as problem:
+        if patiently(lambda: release.history(deadline), deadline)[-1].revision < entry.revision:
+            raise
+        return problem.message
+    return "" if done.ok else reason(done)
 
 
 def _unserving(release: Release, entry: Revision, state: State) -> NeedsPerson:

@@ -12,7 +12,7 @@ from typing import Any
 
 from cdlib import process
 from cdlib.deadline import Deadline
-from cdlib.errors import DISK_FULL, UsageProblem, disk_full
+from cdlib.errors import DISK_FULL, CdError, Unavailable, UsageProblem, disk_full
 from cdlib.process import Finished
 from cdlib.rollout.api import METADATA_ONLY, Api, Object, path
 from cdlib.rollout.lease import Lease
@@ -22,6 +22,11 @@ from cdlib.target import Environment
 PROGRAM = "CD_HELM"  # which helm, where PATH's is not the one
 HISTORY = 30  # revisions that Helm keeps; its default of 10 can lose the last good one in a bad afternoon
 _QUICK = 30.0
+# How Helm says that the API server was not there: by itself, or as Go's HTTP client does.
+_AWAY = re.compile(
+    r"cluster unreachable|(Get|Post|Put|Patch|Delete) \"https?://[^\"]+\": .*"
+    r"(connection refused|connection reset|connection lost|EOF|handshake timeout|no route to host|i/o timeout)"
+)
 _HINT = f"install Helm 3.14 or later, or name it by {PROGRAM}"
 # Helm's own variables must not lead it elsewhere than the options do.
 _ENV = {"HELM_DRIVER": "secret", "HELM_NAMESPACE": "", "HELM_KUBECONTEXT": "", "HELM_DEBUG": "false"}
@@ -105,11 +110,11 @@ class Helm:
         return [*argv, *self._where, *_files(values), _timeout(deadline), "--output=json"]
 
     def upgrade(self, chart: Path, values: Sequence[Path], deadline: Deadline) -> Finished:
-        """Install or upgrade; Helm waits for hooks, and for nothing else."""
+        """Install or upgrade; Helm waits for hooks, and for nothing else. Raises Unavailable where it was cut off."""
         return self._call(self.upgrade_argv(chart, values, deadline), deadline)
 
     def rollback(self, revision: int, deadline: Deadline) -> Finished:
-        """Return to `revision`, by number: Helm's own default is N-1, whatever that was."""
+        """Return to `revision`, by number: Helm's own default is N-1, whatever that was. Raises as `upgrade`."""
         argv = ["rollback", self._environment.release, str(revision), f"--history-max={HISTORY}"]
         return self._call([*argv, *self._where, _timeout(deadline)], deadline)
 
@@ -119,7 +124,7 @@ class Helm:
         return self._call([*argv, *self._where, _timeout(deadline)], deadline)
 
     def test(self, deadline: Deadline) -> Finished:
-        """Run the chart's tests."""
+        """Run the chart's tests. Raises Unavailable where the cluster could not be reached to the end."""
         return self._call(["test", self._environment.release, *self._where, _timeout(deadline), "--logs"], deadline)
 
     def pull(self, name: str, version: str, destination: Path, *, plain_http: bool) -> Path:
@@ -147,9 +152,16 @@ class Helm:
         on_line = None if quiet else self._run.output
         env = {**{key: "" for key in os.environ if key.startswith("HELM_KUBE")}, **_ENV}
         stop = self.lease.lost if self.lease and cluster else None
-        done = process.run([self.program, *argv], deadline, env=env, on_line=on_line, stop=stop, hint=_HINT)
+        try:
+            done = process.run([self.program, *argv], deadline, env=env, on_line=on_line, stop=stop, hint=_HINT)
+        except CdError as problem:
+            if stop is not None and stop.is_set():
+                raise Unavailable("Helm was stopped, since the cluster could not be reached") from problem
+            raise
         if not done.ok and not cluster and any(DISK_FULL in line.lower() for line in done.stderr):
             raise disk_full("where Helm keeps its files")
+        if not done.ok and cluster and _AWAY.search(reason(done)):
+            raise Unavailable(f"Helm could not reach the cluster: {reason(done)}", hint="see that the cluster runs")
         return done
 
 

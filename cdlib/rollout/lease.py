@@ -24,13 +24,17 @@ _GROUP = "coordination.k8s.io/v1"
 
 
 class Lease:
-    """The lease of one release, as a context manager. `lost` is set once it cannot be renewed any more."""
+    """The lease of one release, as a context manager.
+
+    `lost` is set while it cannot be renewed: from GIVE_UP on nothing may be written, because somebody else might.
+    Where it turns out that nobody did (an API server was away for a while), it is cleared, and the run goes on.
+    """
 
     def __init__(self, api: Api, namespace: str, release: str, holder: str, deadline: Deadline) -> None:
         self._api, self._namespace, self._deadline = api, namespace, deadline
         self.name, self._holder = f"cd-{release}", holder
         self.lost = threading.Event()
-        self._done = threading.Event()
+        self._done, self._ended = threading.Event(), threading.Event()
         self._renewer = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     @property
@@ -54,10 +58,15 @@ class Lease:
         except (CdError, Conflict):
             pass  # it runs out by itself; what this run found out matters more
 
-    def require(self) -> None:
-        """Raise Held where the lease is lost: somebody else may be writing."""
-        if self.lost.is_set():
-            raise Held(f"the lease {self.name} could not be renewed, so this run stopped", hint="run this again")
+    def require(self) -> bool:
+        """Wait while it is in doubt, to the end of the deadline; whether it was. Raises Held where we have lost it."""
+        waited = False
+        while self.lost.is_set() and not self._ended.is_set() and not self._deadline.over:
+            waited = True
+            self._ended.wait(min(_LOOK_EVERY, self._deadline.left))
+        if self._ended.is_set():
+            raise Held(f"the lease {self.name} is not ours any more, so this run stopped", hint="run this again")
+        return waited
 
     def _acquire(self) -> None:
         """Take the lease, or raise Held as soon as its holder is seen to live."""
@@ -104,22 +113,29 @@ class Lease:
             self._renew_while_held()
         finally:
             if not self._done.is_set():
+                self._ended.set()
                 self.lost.set()
 
     def _renew_while_held(self) -> None:
-        """Renew until we are done, or can no more. Whatever ends it, the lease counts as lost then."""
-        good = time.monotonic()
-        while not self._done.wait(max(0.1, min(RENEW_EVERY, good + GIVE_UP - time.monotonic()))):
+        """Renew until we are done, or it is not ours any more. Whatever ends it, the lease counts as lost then."""
+        end = time.monotonic() + GIVE_UP
+        while not self._done.wait(RENEW_EVERY if self.lost.is_set() else _between(0.1, end, RENEW_EVERY)):
             try:
-                deadline = Deadline(max(0.1, GIVE_UP - (time.monotonic() - good)), "renewing the lease")
-                found = self._api.get(self._where(self.name), deadline)
-                if found is None or _holder(found) != self._holder:
+                if not self._renewed(Deadline(_between(1.0, end, GIVE_UP), "renewing the lease")):
                     break
-                self._write({**found, "spec": {**found["spec"], "renewTime": _now()}}, deadline)
-                good = time.monotonic()
+                end = time.monotonic() + GIVE_UP
+                self.lost.clear()
             except (CdError, Conflict):
-                if time.monotonic() - good > GIVE_UP:
-                    break
+                if time.monotonic() >= end:
+                    self.lost.set()
+
+    def _renewed(self, deadline: Deadline) -> bool:
+        """Renew it; false where it is not ours any more. The holder's name is this run's alone, so nobody had it."""
+        found = self._api.get(self._where(self.name), deadline)
+        if found is None or _holder(found) != self._holder:
+            return False
+        self._write({**found, "spec": {**found["spec"], "renewTime": _now()}}, deadline)
+        return True
 
     def _write(self, body: Object, deadline: Deadline) -> None:
         self._api.replace(self._where(self.name), body, deadline)
@@ -132,6 +148,11 @@ class Lease:
             f"another run holds the release: {_holder(found)}",
             hint=f"wait for it, or see who it is: kubectl -n {self._namespace} get lease {self.name} -o yaml",
         )
+
+
+def _between(least: float, end: float, most: float) -> float:
+    """Seconds until `end`, a time.monotonic(), within these bounds."""
+    return max(least, min(most, end - time.monotonic()))
 
 
 def _holder(found: Object | None) -> str:

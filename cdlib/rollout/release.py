@@ -7,11 +7,9 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import TypeVar
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, UsageProblem
-from cdlib.retry import retrying
 from cdlib.rollout.api import Api
 from cdlib.rollout.helm import Helm, HelmRevision
 from cdlib.rollout.lease import Lease
@@ -23,7 +21,6 @@ from cdlib.target import Environment
 from cdlib.trigger import Trigger
 from cdlib.units import timestamp
 
-T = TypeVar("T")
 KEPT_FOR_ROLLBACK = 0.4  # of the budget
 
 
@@ -105,11 +102,6 @@ class Release:
         """Write how a revision that Helm has applied ended, tied to Helm's own record of it; it is what is live."""
         uids = {each.revision: each.uid for each in self.history(deadline)}
         return self.mark(entry, deadline, live=True, helm_uid=uids.get(entry.revision, ""), **changes)
-
-
-def patiently(call: Callable[[], T], deadline: Deadline) -> T:
-    """What `call` returns, tried as long as there is time: once Helm has been called, giving up is no help."""
-    return retrying(call, deadline, attempts=1000)
 
 
 def ready_pods(state: State) -> tuple[str, ...]:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Inconclusive, NeedsPerson, RolledBack
+from cdlib.retry import patiently
 from cdlib.rollout.evidence import gather
 from cdlib.rollout.going_back import go_back
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import FAILED, Record, Revision
-from cdlib.rollout.release import Release, patiently
+from cdlib.rollout.release import Release
 from cdlib.rollout.verdict import INCONCLUSIVE, State
 from cdlib.units import timestamp
 

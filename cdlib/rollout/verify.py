@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from cdlib.deadline import Deadline
 from cdlib.errors import OutOfTime, Unavailable, UsageProblem
+from cdlib.process import Finished
+from cdlib.retry import patiently
 from cdlib.rollout.api import Api, Object, path
 from cdlib.rollout.connection import first_part
 from cdlib.rollout.helm import Helm, reason
@@ -41,18 +43,23 @@ def check_release(run: Run, api: Api, helm: Helm, verify: Verify, requests: Sequ
     """Every check of `verify`; the faults of the first that fails, none where all hold."""
     for request in requests:
         with run.stage("http", request.check.path):
-            fault = _ask_until(run, api, request, deadline.part(PATIENCE, "an HTTP check"), lease)
+            fault = _ask_until(run, api, request, deadline, lease)
         if fault:
             return (fault,)
     if verify.helm_test:
         with run.stage("helm test"):
-            done = helm.test(deadline)
+            done = patiently(lambda: _tested(helm, lease, deadline), deadline)
         if not done.ok:
             return (Fault("", "", "HelmTest", f"helm test failed: {reason(done)}"),)
     if verify.soak:
         with run.stage("soak", f"{verify.soak:g} s"):
             return follower.soak(verify.soak, deadline)
     return ()
+
+
+def _tested(helm: Helm, lease: Lease, deadline: Deadline) -> Finished:
+    lease.require()
+    return helm.test(deadline)
 
 
 def _plan(check: HttpCheck, services: Sequence[Object], environment: Environment) -> Request:
@@ -79,21 +86,22 @@ def _plan(check: HttpCheck, services: Sequence[Object], environment: Environment
 
 def _ask_until(run: Run, api: Api, request: Request, deadline: Deadline, lease: Lease) -> Fault | None:
     """Ask until the answer is right; a fault with the last answer where it never was."""
-    said = ""
-    while not deadline.over:
-        lease.require()
+    said, limit = "", deadline.part(PATIENCE, "an HTTP check")
+    while not limit.over:
+        if lease.require():  # the cluster was away, which says nothing of the service
+            limit = deadline.part(PATIENCE, "an HTTP check")
         try:
-            status, body = _ask(api, request, deadline)
+            status, body = _ask(api, request, limit)
             said = _wrong(request.check, status, body)
         except OutOfTime:
             break
         except Unavailable as problem:
-            if deadline.over and said:
+            if limit.over and said:
                 break  # the last question was cut short by our own limit: what was said before tells more
             said = problem.message
         if not said:
             return None
-        time.sleep(min(ASK_EVERY, deadline.left))
+        time.sleep(min(ASK_EVERY, limit.left))
     said = said or "no answer"
     run.events.emit("http_check", path=request.check.path, said=said)
     return Fault("", "", "HttpCheck", f"GET {request.check.path}: {said}")

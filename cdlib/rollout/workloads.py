@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
+from cdlib.retry import patiently
 from cdlib.rollout.api import Api, path
 from cdlib.rollout.happenings import SELECTOR
 from cdlib.rollout.lease import Lease
@@ -96,7 +97,7 @@ class Follower:
 
         A container that ends in it begins it anew, as long as there is time: one restart is no failure, but only
         the time after it can tell. At its end the cluster is asked once more, because a silent API server says
-        nothing of the service.
+        nothing of the service; one that is away is waited for.
         """
         for _ in range(SOAKS):
             states = list(self._during(deadline.part(seconds, "the soak")))
@@ -126,7 +127,7 @@ class Follower:
 
     def _still_up(self, deadline: Deadline) -> tuple[Fault, ...]:
         try:
-            state = look(self._api, self._namespace, self._workloads, deadline)
+            state = patiently(lambda: look(self._api, self._namespace, self._workloads, deadline), deadline)
         except CdError as problem:
             return (Fault("", "", INCONCLUSIVE, f"the soak's end could not be seen: {problem.message}"),)
         if state.faults or state.complete:

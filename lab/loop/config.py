@@ -18,6 +18,7 @@ from lab.loop.places import (
     CHECKOUT,
     CONFIG_PROJECT,
     CONNECTION,
+    GERRIT_URL,
     GIT_URL,
     JENKINS_URL,
     SERVICES,
@@ -27,6 +28,7 @@ from lab.loop.places import (
 from lab.plan import read, read_json
 from lab.servers import write_config
 
+JENKINS_PATIENCE = 60  # seconds; the stand-in starts in one, but somebody has to start it
 _TAKEN_UP = 60.0  # seconds for Zuul to read a project; two are usual
 _USERS = {"cd-jenkins-build": "zuul", "cd-jenkins-deploy": "deploy"}
 
@@ -119,17 +121,21 @@ def _secrets(places: Places, given: Mapping[str, str]) -> dict[str, dict[str, ob
         if not (token := jenkins.given_token()):
             raise UsageProblem("Zuul needs a token for the given Jenkins", hint="set JENKINS_USER, JENKINS_TOKEN")
         tokens = [token] * len(users)
-    pieces = vault.encrypted(places, tokens)
-    return {
+    *pieces, comments = vault.encrypted(places, [*tokens, identity.password(places, "cd")])
+    found: dict[str, dict[str, object]] = {
         secret: {
             "url": given.get("jenkins", JENKINS_URL),
             "user": user,
             "token": definitions.Encrypted(token),
             "source_url": GIT_URL,
             "commands": str(Path(sys.prefix) / "bin"),
+            "patience": JENKINS_PATIENCE,
         }
         for (secret, user), token in zip(users.items(), pieces, strict=True)
     }
+    gerrit = {"gerrit_url": GERRIT_URL, "gerrit_user": "cd", "gerrit_password": definitions.Encrypted(comments)}
+    found["cd-jenkins-deploy"] |= gerrit
+    return found
 
 
 if __name__ == "__main__":

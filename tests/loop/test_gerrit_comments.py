@@ -176,7 +176,7 @@ def test_a_wrong_password_and_a_server_that_is_away(desk: Desk) -> None:
     change, commit = desk.change("quiet")
     status, result = desk.tell(commit=commit, env={"CD_GERRIT_PASSWORD": "wrong-password"})
     assert status == 77 and "CD_GERRIT_USER" in result["error"]["hint"]
-    status, result = desk.tell("--url", "http://127.0.0.1:9", commit=commit)
+    status, result = desk.tell("--url", "http://127.0.0.1:9", "--timeout", "3", commit=commit)
     assert status == 69 and "cannot be reached" in result["error"]["message"]
     status, result = desk.tell("--url", f"{GERRIT_URL}/gerrit", commit=commit)
     assert status == 2 and "404" in result["error"]["message"]

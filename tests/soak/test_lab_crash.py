@@ -14,7 +14,7 @@ import pytest
 
 from lab import layout as layouts
 from lab import processes
-from lab.testing import CHECKOUT, RunningLab, command
+from lab.testing import CHECKOUT, RunningLab, command, server_process
 
 pytestmark = pytest.mark.timeout(600)
 IMAGE = "lab/python:3.11-slim"
@@ -146,7 +146,4 @@ def _victim(lab: RunningLab, name: str) -> processes.Process:
         outer = supervisor(lab.layout)
         assert outer
         return outer if name == "supervisor" else processes.children(outer.pid)[0]
-    row = next(line.split() for line in command("status").stdout.splitlines() if line.startswith(f"{name} "))
-    found = processes.known(int(row[2]))
-    assert found
-    return found
+    return server_process(name)

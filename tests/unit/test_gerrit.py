@@ -269,6 +269,25 @@ def test_a_step_before_the_deploy_is_told_only_where_it_failed(desk: Desk) -> No
     assert "Not deployed to production: the registry is away" in change.said()[0]
 
 
+def test_a_job_that_could_say_nothing_is_told_by_who_started_it(desk: Desk, tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    change = desk.gerrit.add(desk.commits[-1])
+    zuul = {"build": "u", "pipeline": "postmerge", "project": {"name": "hello"}, "ref": "refs/heads/master",
+            "branch": "master", "newrev": desk.commits[-1], "oldrev": desk.commits[-2]}  # fmt: skip
+    (tmp_path / "zuul.json").write_text(json.dumps(zuul))
+    monkeypatch.setenv("CD_ZUUL", str(tmp_path / "zuul.json"))
+    error = {"message": "hello-deploy #4 is lost", "hint": "run this again", "details": []}
+    none = {"commit": "", "environment": "", "release": "", "revision": 0, "digest": "", "service": ""}
+    lost = {"command": "jenkins-run", "outcome": "build-lost", "exit_code": 11, "error": error, **none}
+    assert desk.call(**lost)[0] == 0
+    assert "\n\nNobody knows how the deploy ended: hello-deploy #4 is lost\n" in change.said()[0]
+    assert "Next: run this again" in change.said()[0]
+    assert desk.call(**lost)[1]["outcome"] == "unchanged"
+    assert (
+        desk.call(**{**lost, "outcome": "done", "exit_code": 0, "error": None})[0] in (0, 2) and len(change.said()) == 1
+    )
+
+
 def test_a_dry_run_is_no_outcome_and_a_dry_run_of_ours_writes_nothing(desk: Desk) -> None:
     change = desk.gerrit.add(desk.commits[-1])
     assert desk.call(outcome="planned")[1]["comments"] == [] and desk.gerrit.seen == []
@@ -457,14 +476,20 @@ def test_trouble_that_passes_is_not_seen_and_a_lost_answer_repeats_nothing(desk:
     assert (status, result["outcome"], len(change.messages)) == (0, "unchanged", 1)
 
 
+def test_a_server_that_comes_back_is_told_late(desk: Desk) -> None:
+    change = desk.gerrit.add(desk.commits[-1])
+    desk.gerrit.faults += [Fault("GET", "/a/accounts", drop=True, times=20), Fault("POST", "review", 503, times=20)]
+    assert desk.call()[0] == 0 and len(change.messages) == 1
+
+
 def test_a_server_that_is_away_is_69(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.gerrit.add(desk.commits[-1])
     desk.gerrit.faults.append(Fault("POST", "review", 503, b"busy"))
-    status, result, _ = desk.call()
+    status, result, said = desk.call("--timeout", "0.5")
     assert status == 69 and result["error"]["message"].endswith("answers 503 while commenting on change 1: busy")
-    assert len(desk.gerrit.requests("POST")) == 5
+    assert len(desk.gerrit.requests("POST")) > 5 and said.count("waiting for up to") == 1
     monkeypatch.setenv("CD_GERRIT_URL", "http://127.0.0.1:9")
-    status, result, _ = desk.call()
+    status, result, _ = desk.call("--timeout", "0.5")
     assert status == 69 and "http://127.0.0.1:9 cannot be reached while logging in" in result["error"]["message"]
 
 
@@ -490,7 +515,7 @@ def test_time_that_is_up_is_70(desk: Desk) -> None:
 def test_refusals_are_told_apart(desk: Desk, fault: Fault, status: int, said: str) -> None:
     desk.gerrit.add(desk.commits[-1])
     desk.gerrit.faults.append(fault)
-    found, result, _ = desk.call()
+    found, result, _ = desk.call("--timeout", "0.5")
     assert found == status and said in json.dumps(result["error"]), result
 
 

@@ -576,6 +576,30 @@ def test_a_build_that_vanishes_is_lost(server: StandIn, client: Client) -> None:
     assert isinstance(problem, BuildLost) and "job #1" in problem.message and problem.made["build"]["number"] == 1
 
 
+def test_a_build_that_vanishes_is_started_again_as_often_as_one_likes(server: StandIn, client: Client) -> None:
+    server.create("job", freestyle('[ "$BUILD_NUMBER" -gt 2 ] || { echo started; sleep 60 & wait; }',
+                                   parameters=["CD_REQUEST=", "A="]))  # fmt: skip
+    wish = Wish("job", {"A": "a b"}, "mine", restart_lost=2)
+    background = in_background(lambda: run_job(client.run, client.server, wish))
+    for number in (1, 2):
+        started(server, number=number)
+        server.post(f"job/job/{number}/stop")
+        server.post(f"job/job/{number}/doDelete")
+    ended = finished(background)
+    assert ended.build.number == 3 and ended.build.parameters["A"] == "a b" and ended.request == "mine"
+    assert client.said("warning").count("it is started again") == 2
+
+
+def test_what_was_aborted_is_not_started_again(server: StandIn, client: Client) -> None:
+    server.create("job", freestyle(HANGS, parameters=["CD_REQUEST="]))
+    background = in_background(lambda: run_job(client.run, client.server, Wish("job", {}, "mine", restart_lost=2)))
+    started(server)
+    server.post("job/job/1/stop")
+    problem = finished(background)
+    assert isinstance(problem, BuildLost) and "was aborted" in problem.message
+    assert client.said("warning") == ""
+
+
 # Rerun, and jobs of others
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import cast
 
 import pytest
@@ -64,3 +65,21 @@ def test_what_is_said(answers: tuple[str | Exception, ...], said: str, monkeypat
 
 def test_the_right_answer_is_waited_for() -> None:
     assert not check(Service("cake", Unavailable("connection refused"), "bread"))
+
+
+def test_a_cluster_that_was_away_says_nothing_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lease is in doubt for longer than a check may fail, and held again after that."""
+    monkeypatch.setattr(verify, "PATIENCE", 0.1)
+    monkeypatch.setattr(verify, "ASK_EVERY", 0.01)
+    away = [Unavailable("connection refused")] * 2
+    service = Service(*away, "bread")
+    doubts = iter([False, True, True, False])
+
+    def require() -> bool:
+        found = next(doubts)
+        if found:
+            time.sleep(0.12)
+        return found
+
+    monkeypatch.setattr(service, "require", require)
+    assert not check(service)

@@ -1,0 +1,68 @@
+"""Helm as it is called: what its end means, and what it means that it was cut off."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from cdlib.deadline import Deadline
+from cdlib.errors import Unavailable
+from cdlib.rollout import helm as helms
+from cdlib.rollout.helm import Helm
+from cdlib.rollout.lease import Lease
+from cdlib.run import Run
+
+PLACE = SimpleNamespace(namespace="ns", release="web", kubeconfig=None, context="")
+
+
+@pytest.fixture
+def helm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`helm(script)` is a Helm that does what the script does."""
+
+    def make(script: str) -> Helm:
+        program = tmp_path / "helm"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o700)
+        monkeypatch.setenv(helms.PROGRAM, str(program))
+        return Helm(Run("test", Deadline(10)), cast(Any, PLACE))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        # As Helm 3.21 and 4.3 say it.
+        'Kubernetes cluster unreachable: Get "https://127.0.0.1:6443/version": dial tcp 127.0.0.1:6443: connect: connection refused',
+        'UPGRADE FAILED: Get "https://10.0.0.1:6443/api/v1/namespaces/ns/secrets?labelSelector=x": read tcp 10.0.0.2:1->10.0.0.1:6443: read: connection reset by peer',
+        'INSTALLATION FAILED: create: failed to create: Post "https://10.0.0.1:6443/api/v1/namespaces/ns/secrets": EOF',
+        'UPGRADE FAILED: Patch "https://10.0.0.1:6443/apis/apps/v1/namespaces/ns/deployments/web": net/http: TLS handshake timeout',
+    ],
+)
+def test_a_cluster_that_went_away_is_told_from_a_failure(helm: Any, said: str) -> None:
+    with pytest.raises(Unavailable, match="could not reach the cluster"):
+        helm(f"echo 'Error: {said}' >&2; exit 1").rollback(1, Deadline(10))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "UPGRADE FAILED: failed post-upgrade: job web-migrate failed: BackoffLimitExceeded: connection refused",
+        "UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress",
+    ],
+)
+def test_a_failure_is_no_cluster_that_went_away(helm: Any, said: str) -> None:
+    done = helm(f"echo 'Error: {said}' >&2; exit 1").rollback(1, Deadline(10))
+    assert helms.reason(done) == said
+
+
+def test_a_helm_that_loses_its_lease_is_stopped(helm: Any) -> None:
+    made = helm("sleep 60")
+    made.lease = cast(Lease, SimpleNamespace(lost=threading.Event()))
+    threading.Timer(0.2, made.lease.lost.set).start()
+    with pytest.raises(Unavailable, match="was stopped"):
+        made.rollback(1, Deadline(30))
