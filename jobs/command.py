@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -110,7 +111,7 @@ def _start(name: str, common: Common, console: Any) -> Any:
     if not common.folder.is_dir():
         raise UsageProblem(f"{common.folder} is no folder", hint="name the service's work tree by -C DIR")
     redactor = Redactor()
-    for place in (common.out, *(common.out.rglob("*") if common.out.is_dir() else ())):
+    for place in chain([common.out], common.out.rglob("*")):  # one by one: what a link leads to is never walked
         if place.is_symlink():  # a work tree that comes from a change could lead us anywhere
             raise UsageProblem(f"{place} is a symbolic link", hint="remove it, or name another folder by --out")
     if not common.out.exists():
