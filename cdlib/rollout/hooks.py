@@ -96,7 +96,7 @@ class Hooks:
             since, found = self._asked()
             if found:
                 run, api, namespace = self._release.run, self._release.api, self._release.environment.namespace
-                with following(run, api, namespace, found, self._lease, since) as follower:
+                with following(run, api, namespace, found, self._lease, since=since) as follower:
                     while not self._over.wait(LOOK_EVERY) and not self._failed.is_set():
                         self._take(follower.state_now())
         except Exception as problem:  # Helm's own verdict, and its time limit, are left

@@ -47,7 +47,7 @@ def look(api: Api, namespace: str, workloads: Workloads, deadline: Deadline) -> 
 class Follower:
     """A rollout as it happens."""
 
-    def __init__(self, run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease, watch: Watch,
+    def __init__(self, run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease, watch: Watch, *,
                  since: str = "") -> None:  # fmt: skip
         self._run, self._api, self._namespace, self._workloads = run, api, namespace, workloads
         self._lease, self._watch, self._since = lease, watch, since
@@ -153,7 +153,7 @@ class Follower:
 
 
 @contextmanager
-def following(run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease,
+def following(run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease, *,
               since: str = "") -> Iterator[Follower]:  # fmt: skip
     """Follow a rollout that has been applied already: what is listed now is not older than that.
 
@@ -161,7 +161,7 @@ def following(run: Run, api: Api, namespace: str, workloads: Workloads, lease: L
     """
     events = {"Event": SELECTOR} if workloads else {}
     with Watch(api, namespace, [*_kinds(workloads), *([_EVENTS] if events else [])], events) as watch:
-        yield Follower(run, api, namespace, workloads, lease, watch, since)
+        yield Follower(run, api, namespace, workloads, lease, watch, since=since)
 
 
 def _kinds(workloads: Workloads) -> list[Kind]:
