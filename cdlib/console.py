@@ -39,6 +39,8 @@ class Console:
             self.line("hint", "would ", str(event["action"]))
         elif kind == "warning":
             self.line("warning", "warning: ", str(event["text"]))
+        elif kind == "serving" and not self._quiet:
+            self.line("ok", "✓ ", f"serving  {event['release']} revision {event['revision']}  {event['seconds']:.1f} s")
         elif kind == "stage_end" and (not self._quiet or event["outcome"] != "ok"):
             self._stage(event)
 

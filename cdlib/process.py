@@ -34,6 +34,7 @@ _CHUNK = 64 * 1024
 _DRAIN = 1.0  # seconds; a grandchild may hold the pipes open for ever after the child's own end
 _LONGEST_LINE = 16 * 1024
 _PR_SET_PDEATHSIG = 1
+Stop = Callable[[], bool]  # whether a program has to be ended; asked some times a second
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -98,14 +99,14 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: bytes | IO[bytes] | None = None,
     on_line: Callable[[str], None] | None = None,
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
     hint: str = "",
     tied: bool = True,
 ) -> Finished:
     """Run a program to its end, or to the deadline's.
 
     `on_line` is given each line of stdout and stderr as it comes; stdout is kept whole (32 MiB at most), of
-    stderr the last 2000 lines. `env` is added to ours. `stop`, once set, ends the program as a signal would.
+    stderr the last 2000 lines. `env` is added to ours. `stop`, once true, ends the program as a signal would.
     `tied` makes it die with us, which costs 4 ms; a program that only reads, and is over in a moment, can do without.
     Raises UsageProblem where the program is missing, OutOfTime where the deadline passes first; an exit
     status other than 0 raises nothing. Whatever is raised here or in `on_line`, the child is gone by then.
@@ -175,7 +176,7 @@ class _Job:
         argv: Sequence[str | Path],
         deadline: Deadline,
         on_line: Callable[[str], None] | None = None,
-        stop: threading.Event | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self.words = tuple(str(word) for word in argv)
         self.deadline = deadline
@@ -291,7 +292,7 @@ def _pump(
     child: subprocess.Popen[bytes],
     streams: Mapping[IO[bytes] | None, _Stream],
     deadline: Deadline,
-    stop: threading.Event | None,
+    stop: Stop | None,
 ) -> None:
     """Move the child's output until it has ended and its pipes are drained."""
     name = Path(child.args[0]).name  # type: ignore[index,arg-type]
@@ -301,7 +302,7 @@ def _pump(
                 selector.register(pipe, selectors.EVENT_READ, stream)
         alive = time.monotonic()
         while selector.get_map():
-            if stop is not None and stop.is_set():
+            if stop is not None and stop():
                 raise CdError(f"{name} was stopped")
             _require_time(name, deadline)
             if _read_ready(selector, min(deadline.left, 0.2)) or child.poll() is None:

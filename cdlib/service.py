@@ -29,16 +29,20 @@ class HttpCheck:
 
 @dataclass(frozen=True)
 class Verify:
-    """When a rollout that is complete counts as good. `soak` in seconds."""
+    """When a rollout that is complete counts as good.
+
+    `soak` in seconds; None means that it comes from the probes' own numbers, and 0 that there is none.
+    """
 
     http: tuple[HttpCheck, ...] = ()
     helm_test: bool = False
-    soak: float = 0.0
+    soak: float | None = None
 
     def on_top_of(self, floor: Verify) -> Verify:
         """These checks and the floor's: a service may add, never take away."""
         http = dict.fromkeys((*floor.http, *self.http))
-        return Verify(tuple(http), self.helm_test or floor.helm_test, max(self.soak, floor.soak))
+        named = [soak for soak in (self.soak, floor.soak) if soak is not None]
+        return Verify(tuple(http), self.helm_test or floor.helm_test, max(named, default=None))
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def parse_verify(section: Mapping[str, Any]) -> Verify:
     return Verify(
         http=tuple(HttpCheck(**check) for check in section.get("http", ())),
         helm_test=section.get("helm_test", False),
-        soak=seconds(section["soak"]) if "soak" in section else 0.0,
+        soak=seconds(section["soak"]) if "soak" in section else None,
     )
 
 

@@ -67,9 +67,9 @@ class Api:
         """Put `body`, whose resourceVersion must still be current, else Conflict."""
         return self._written(where, self._json("PUT", where, deadline, body=body))
 
-    def delete(self, where: str, deadline: Deadline) -> None:
-        """Delete the object at `where`, if it is there."""
-        self._json("DELETE", where, deadline)
+    def delete(self, where: str, deadline: Deadline, **options: Any) -> None:
+        """Delete the object at `where`, if it is there. `options` are DeleteOptions; Conflict where they fail."""
+        self._json("DELETE", where, deadline, body={"apiVersion": "v1", "kind": "DeleteOptions", **options})
 
     def text(self, where: str, deadline: Deadline, **params: str) -> str | None:
         """A text answer, such as a container's log; None where it is refused or missing (400, 404)."""

@@ -17,11 +17,13 @@ from cdlib.network import is_loopback
 from cdlib.reference import Reference
 from cdlib.rollout.api import Object
 from cdlib.rollout.helm import Helm
+from cdlib.rollout.soak import longest_probe_soak
 from cdlib.run import Run
 from cdlib.service import Deploy, ForeignChart
 from cdlib.source import Source, contained, fetch_tree
 from cdlib.target import Environment, Target
 
+_HOOK = "helm.sh/hook"
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 
 
@@ -37,10 +39,14 @@ class Chart:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What the chart makes of the values: the workloads to wait for, and the Services to ask."""
+    """What the chart makes of the values: the workloads to wait for, and the Services to ask.
+
+    `probe_soak` is for how many seconds the workloads' own liveness probes ask to be watched.
+    """
 
     workloads: tuple[tuple[str, str], ...]  # (kind, name)
     services: tuple[Object, ...]
+    probe_soak: float = 0.0
 
 
 @contextmanager
@@ -98,8 +104,15 @@ def check_rendered(objects: list[Object], image: Reference, environment: Environ
 def of_interest(objects: list[Object]) -> Rendered:
     """The workloads and Services among a release's objects; hooks are Helm's own business."""
     plain = [o for o in objects if isinstance(o.get("metadata"), dict) and not _is_hook(o)]
-    workloads = tuple((str(o["kind"]), str(o["metadata"]["name"])) for o in plain if o.get("kind") in WORKLOADS)
-    return Rendered(workloads, tuple(o for o in plain if o.get("kind") == "Service"))
+    mine = [o for o in plain if o.get("kind") in WORKLOADS]
+    workloads = tuple((str(o["kind"]), str(o["metadata"]["name"])) for o in mine)
+    return Rendered(workloads, tuple(o for o in plain if o.get("kind") == "Service"), longest_probe_soak(mine))
+
+
+def hook_events(o: Object) -> list[str]:
+    """When Helm runs an object as a hook, such as pre-upgrade; empty for what is none."""
+    said = str((o["metadata"].get("annotations") or {}).get(_HOOK) or "")
+    return [event.strip() for event in said.split(",") if event.strip()]
 
 
 def _copied(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
@@ -181,7 +194,7 @@ def _put(values: dict[str, Any], keys: list[str], value: str) -> None:
 
 
 def _is_hook(o: Object) -> bool:
-    return "helm.sh/hook" in (o["metadata"].get("annotations") or {})
+    return _HOOK in (o["metadata"].get("annotations") or {})
 
 
 def _images(o: Object) -> list[str]:

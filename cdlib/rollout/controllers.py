@@ -27,6 +27,9 @@ def workload_causes(kind: str, o: Object, replicasets: list[Object], pods: Seque
         if mine is not None and failure.get("status") == "True":
             yield _refused(name, "ReplicaSet", mine, str(failure.get("message", "")))
         return
+    if kind == "Pod":
+        yield from _pod_failed(o, name)
+        return
     if kind == "Job":
         yield from _failed(o, name, pods)
     if _short_of_pods(kind, o):
@@ -56,6 +59,17 @@ def _failed(o: Object, name: str, pods: Sequence[Object]) -> Iterator[Cause]:
             yield Cause((str(o["metadata"]["uid"]), "job"), "JobFailed", brief(text + more), pod=pod, about=name,
                         exit_code=code)  # fmt: skip
             return
+
+
+def _pod_failed(o: Object, name: str) -> Iterator[Cause]:
+    """A pod that nothing makes anew, as a hook may be one."""
+    status = o.get("status") or {}
+    if status.get("phase") == "Failed":
+        _, code = _last_end([o])
+        text = f"the {name} has failed: {status.get('message') or 'it ended'}"
+        more = f" with exit code {code}" if code is not None else ""
+        yield Cause((str(o["metadata"]["uid"]), "pod"), "PodFailed", brief(text + more),
+                    pod=str(o["metadata"]["name"]), about=name, exit_code=code)  # fmt: skip
 
 
 def _last_end(pods: Sequence[Object]) -> tuple[str, int | None]:

@@ -12,6 +12,7 @@ from cdlib.retry import patiently
 from cdlib.rollout.chart import Chart, prepare_chart
 from cdlib.rollout.healing import Known, heal
 from cdlib.rollout.helm import HelmRevision, applied, reason
+from cdlib.rollout.hooks import DEPLOY, hooks_of
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease, require_namespace
 from cdlib.rollout.planning import Guard, Plan, Wish, as_applied, check_allowed, check_order, plan_deploy
@@ -101,15 +102,13 @@ def _roll_out(release: Release, plan: Plan, record: Record, history: Sequence[He
 def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision, first: Deadline,
                      budget: Deadline) -> Outcome:  # fmt: skip
     try:
-        fault, plan = _apply(release, plan, entry, first, lease)
+        failed, plan = _apply(release, plan, entry, first, lease)
     except (UsageProblem, NotAllowed, Unavailable):
         release.records.update(lambda record: _drop(record, entry), budget)
         raise
     try:
         entry.workloads = [list(each) for each in plan.rendered.workloads]
-        state = State(False, "", (fault,) if fault else ())
-        if fault is None:
-            state = judge(release, lease, plan.verify, plan.rendered, plan.requests, first)
+        state = failed or judge(release, lease, entry, plan.verify, plan.rendered, plan.requests, first)
         if not state.faults:
             lease.require()
             done = patiently(lambda: release.settle(entry, budget, status=VERIFIED), first)
@@ -121,8 +120,8 @@ def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision
 
 
 def _apply(release: Release, plan: Plan, entry: Revision, deadline: Deadline,
-           lease: Lease) -> tuple[Fault | None, Plan]:  # fmt: skip
-    """Let Helm apply: a fault where it failed after it had begun, and the plan by what it has applied.
+           lease: Lease) -> tuple[State | None, Plan]:  # fmt: skip
+    """Let Helm apply: how it failed where it did after it had begun, and the plan by what it has applied.
 
     Raises UsageProblem, NotAllowed or Unavailable where nothing was written.
     """
@@ -133,19 +132,25 @@ def _apply(release: Release, plan: Plan, entry: Revision, deadline: Deadline,
 
 
 def _upgrade(release: Release, plan: Plan, entry: Revision, deadline: Deadline,
-             lease: Lease) -> tuple[Fault | None, Plan]:  # fmt: skip
+             lease: Lease) -> tuple[State | None, Plan]:  # fmt: skip
     lease.require()
-    try:
-        done = release.helm.upgrade(plan.chart.folder, plan.values, deadline)
-    except OutOfTime as problem:
-        return Fault("", "", "OutOfTime", f"Helm did not end: {problem.message}"), plan
-    except Unavailable as problem:
-        return _helm_failed(release, entry, problem.message, deadline, lease, away=problem), plan
-    if done.ok:
-        number, objects = applied(done)
-        entry.revision = number or entry.revision
-        return as_applied(release, plan, objects)
-    return _helm_failed(release, entry, reason(done), deadline, lease), plan
+    chart, values = plan.chart.folder, plan.values
+    with hooks_of(release, lease, entry.revision, DEPLOY) as hooks:
+        try:
+            done = hooks.run(lambda stop: release.helm.upgrade(chart, values, deadline, stop))
+        except OutOfTime as problem:
+            return hooks.blame(Fault("", "", "OutOfTime", f"Helm did not end: {problem.message}")), plan
+        except Unavailable as problem:
+            cut_off = _helm_failed(release, entry, problem.message, deadline, lease, away=problem)
+            return State(False, "", (cut_off,)), plan
+        if done is None:
+            return hooks.state, plan
+        if not done.ok:
+            return hooks.blame(_helm_failed(release, entry, reason(done), deadline, lease)), plan
+    number, objects = applied(done)
+    entry.revision = number or entry.revision
+    fault, plan = as_applied(release, plan, objects)
+    return State(False, "", (fault,)) if fault else None, plan
 
 
 def _helm_failed(release: Release, entry: Revision, why: str, deadline: Deadline, lease: Lease,

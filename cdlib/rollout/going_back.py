@@ -42,7 +42,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
     def go() -> Outcome:
         try:
             _apply_rollback(release, lease, entry, deadline)
-            state = judge(release, lease, verify, rendered, requests, deadline)
+            state = judge(release, lease, entry, verify, rendered, requests, deadline)
             if not state.faults:
                 done = patiently(lambda: release.settle(entry, deadline, status=VERIFIED), deadline)
                 return Outcome("done", done, ready_pods(state))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cdlib.deadline import Deadline
 from cdlib.errors import NeedsPerson
 from cdlib.rollout.helm import HelmRevision, reason
+from cdlib.rollout.hooks import end_hooks
 from cdlib.rollout.record import DEPLOYING, INTERRUPTED, UNJUDGED, Record, Revision
 from cdlib.rollout.release import Release
 from cdlib.units import timestamp
@@ -26,14 +27,21 @@ def heal(release: Release, known: Known, deadline: Deadline) -> Known:
     pending = bool(history) and history[-1].pending
     if pending:
         _clear_pending(release, record, history, deadline)
+    elif history and _cut_short(record.find(history[-1].revision)):
+        end_hooks(release, history[-1].revision, deadline)
     if dead:
         _forget(release, dead, deadline)
     return release.read(deadline) if dead or pending else known
 
 
+def _cut_short(entry: Revision | None) -> bool:
+    return entry is not None and entry.status in (DEPLOYING, INTERRUPTED)
+
+
 def _clear_pending(release: Release, record: Record, history: Sequence[HelmRevision], deadline: Deadline) -> None:
     left = history[-1]
     release.run.warn(f"revision {left.revision} was left {left.status} by a run that died: clearing it up first")
+    end_hooks(release, left.revision, deadline)
     good = record.last_good({h.revision for h in history})
     back_to = good.revision if good else _last_applied(history)
     done = release.helm.rollback(back_to, deadline) if back_to else release.helm.uninstall(deadline)

@@ -13,7 +13,7 @@ from typing import Any
 from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import DISK_FULL, CdError, Unavailable, UsageProblem, disk_full
-from cdlib.process import Finished
+from cdlib.process import Finished, Stop
 from cdlib.rollout.api import METADATA_ONLY, Api, Object, path
 from cdlib.rollout.lease import Lease
 from cdlib.run import Run
@@ -36,12 +36,13 @@ _ENV = {"HELM_DRIVER": "secret", "HELM_NAMESPACE": "", "HELM_KUBECONTEXT": "", "
 class HelmRevision:
     """One revision as Helm's own records have it; `status` is deployed, failed, pending-upgrade, …
 
-    `uid` is that of the record itself: after an uninstall, the numbers begin at 1 again.
+    `uid` and `created` (RFC 3339) are those of the record itself: after an uninstall, the numbers begin at 1 again.
     """
 
     revision: int
     status: str
     uid: str = ""
+    created: str = ""
 
     @property
     def pending(self) -> bool:
@@ -86,9 +87,16 @@ class Helm:
         return _objects(done.stdout)
 
     def manifest(self, revision: int) -> list[Object]:
-        """The objects of a stored revision."""
-        argv = ["get", "manifest", self._environment.release, "--revision", str(revision), *self._where]
-        done = self._call(argv, self._run.deadline.part(_QUICK, "helm get manifest"), cluster=False)
+        """The objects of a stored revision, without its hooks."""
+        return self._stored("manifest", revision)
+
+    def hooks(self, revision: int) -> list[Object]:
+        """The hooks of a stored revision, also of one that Helm is at work on."""
+        return self._stored("hooks", revision)
+
+    def _stored(self, what: str, revision: int) -> list[Object]:
+        argv = ["get", what, self._environment.release, "--revision", str(revision), *self._where]
+        done = self._call(argv, self._run.deadline.part(_QUICK, f"helm get {what}"), cluster=False)
         if not done.ok:
             raise UsageProblem(
                 f"Helm has no revision {revision}: {reason(done)}", hint="helm-rollback --list shows them"
@@ -101,7 +109,8 @@ class Helm:
         selector = f"owner=helm,name={self._environment.release}"
         found = api.get(where, deadline, accept=METADATA_ONLY, labelSelector=selector) or {"items": []}
         stored = ((item["metadata"].get("labels", {}), item["metadata"]) for item in found.get("items") or [])
-        known = (HelmRevision(int(label["version"]), str(label["status"]), str(meta["uid"])) for label, meta in stored)
+        known = (HelmRevision(int(label["version"]), str(label["status"]), str(meta["uid"]),
+                              str(meta.get("creationTimestamp", ""))) for label, meta in stored)  # fmt: skip
         return sorted(known, key=lambda each: each.revision)
 
     def upgrade_argv(self, chart: Path, values: Sequence[Path], deadline: Deadline) -> list[str]:
@@ -109,9 +118,12 @@ class Helm:
         argv = ["upgrade", self._environment.release, str(chart), "--install", f"--history-max={HISTORY}"]
         return [*argv, *self._where, *_files(values), _timeout(deadline), "--output=json"]
 
-    def upgrade(self, chart: Path, values: Sequence[Path], deadline: Deadline) -> Finished:
-        """Install or upgrade; Helm waits for hooks, and for nothing else. Raises Unavailable where it was cut off."""
-        return self._call(self.upgrade_argv(chart, values, deadline), deadline)
+    def upgrade(self, chart: Path, values: Sequence[Path], deadline: Deadline, stop: Stop | None = None) -> Finished:
+        """Install or upgrade; Helm waits for hooks, and for nothing else. `stop`, once true, ends it.
+
+        Raises Unavailable where it was cut off.
+        """
+        return self._call(self.upgrade_argv(chart, values, deadline), deadline, stop=stop)
 
     def rollback(self, revision: int, deadline: Deadline) -> Finished:
         """Return to `revision`, by number: Helm's own default is N-1, whatever that was. Raises as `upgrade`."""
@@ -123,9 +135,10 @@ class Helm:
         argv = ["uninstall", self._environment.release, "--ignore-not-found"]
         return self._call([*argv, *self._where, _timeout(deadline)], deadline)
 
-    def test(self, deadline: Deadline) -> Finished:
-        """Run the chart's tests. Raises Unavailable where the cluster could not be reached to the end."""
-        return self._call(["test", self._environment.release, *self._where, _timeout(deadline), "--logs"], deadline)
+    def test(self, deadline: Deadline, stop: Stop | None = None) -> Finished:
+        """Run the chart's tests; `stop`, once true, ends it. Raises Unavailable where it was cut off."""
+        argv = ["test", self._environment.release, *self._where, _timeout(deadline), "--logs"]
+        return self._call(argv, deadline, stop=stop)
 
     def pull(self, name: str, version: str, destination: Path, *, plain_http: bool) -> Path:
         """Fetch an OCI chart into `destination`, and return the archive."""
@@ -147,15 +160,18 @@ class Helm:
             argv += ["--kube-context", self._environment.context]
         return argv
 
-    def _call(self, argv: Sequence[str], deadline: Deadline, *, cluster: bool = True) -> Finished:
+    def _call(self, argv: Sequence[str], deadline: Deadline, *, cluster: bool = True,
+              stop: Stop | None = None) -> Finished:  # fmt: skip
         quiet = argv[0] in ("template", "get") or "--output=json" in argv
         on_line = None if quiet else self._run.output
         env = {**{key: "" for key in os.environ if key.startswith("HELM_KUBE")}, **_ENV}
-        stop = self.lease.lost if self.lease and cluster else None
+        lost = self.lease.lost.is_set if self.lease and cluster else _never
+        stops = (lost, stop or _never)
         try:
-            done = process.run([self.program, *argv], deadline, env=env, on_line=on_line, stop=stop, hint=_HINT)
+            done = process.run([self.program, *argv], deadline, env=env, on_line=on_line,
+                               stop=lambda: any(each() for each in stops), hint=_HINT)  # fmt: skip
         except CdError as problem:
-            if stop is not None and stop.is_set():
+            if lost():
                 raise Unavailable("Helm was stopped, since the cluster could not be reached") from problem
             raise
         if not done.ok and not cluster and any(DISK_FULL in line.lower() for line in done.stderr):
@@ -163,6 +179,10 @@ class Helm:
         if not done.ok and cluster and _AWAY.search(reason(done)):
             raise Unavailable(f"Helm could not reach the cluster: {reason(done)}", hint="see that the cluster runs")
         return done
+
+
+def _never() -> bool:
+    return False
 
 
 def applied(done: Finished) -> tuple[int, list[Object]]:

@@ -1,4 +1,4 @@
-"""Waiting for a rollout that Helm has applied, and checking what it serves."""
+"""Waiting for a rollout that Helm has applied, checking what it serves, and watching it for a while longer."""
 
 from __future__ import annotations
 
@@ -7,34 +7,88 @@ from dataclasses import replace
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, OutOfTime
+from cdlib.retry import patiently
 from cdlib.rollout.chart import Rendered
+from cdlib.rollout.helm import reason
+from cdlib.rollout.hooks import TEST, hooks_of
 from cdlib.rollout.lease import Lease
-from cdlib.rollout.release import Release
+from cdlib.rollout.record import Revision
+from cdlib.rollout.release import Release, time_to_roll_out
+from cdlib.rollout.soak import MARGIN, longest_soak
 from cdlib.rollout.verdict import INCONCLUSIVE, Fault, State
-from cdlib.rollout.verify import Request, check_release
+from cdlib.rollout.verify import Request, check_http
 from cdlib.rollout.workloads import Follower, following
 from cdlib.service import Verify
 
 
-def judge(release: Release, lease: Lease, verify: Verify, rendered: Rendered, requests: Sequence[Request],
-          deadline: Deadline) -> State:  # fmt: skip
-    """Wait for the rollout, then check it; a State without faults is a good one."""
-    run, api, environment = release.run, release.api, release.environment
-    with following(run, api, environment.namespace, rendered.workloads, lease) as follower:
+def judge(release: Release, lease: Lease, entry: Revision, verify: Verify, rendered: Rendered,
+          requests: Sequence[Request], deadline: Deadline) -> State:  # fmt: skip
+    """Wait for the rollout, check it, say that it serves, and watch its soak; a State without faults is a good one."""
+    run, environment = release.run, release.environment
+    with following(run, release.api, environment.namespace, rendered.workloads, lease) as follower:
         with run.stage("rollout", environment.release):
             state = follower.until_up(deadline)
         if state.faults:
             return state
-        return replace(state, faults=_check(release, lease, verify, rendered, requests, follower, deadline))
+        try:
+            faults = check_http(run, release.api, requests, deadline, lease)
+            tested = _test(release, lease, entry, deadline) if verify.helm_test and not faults else state
+            if faults or tested.faults:
+                return replace(state, faults=faults) if faults else tested
+            _say_serving(release, entry)
+            return replace(state, faults=_soak(release, verify, rendered, follower, deadline))
+        except OutOfTime as problem:
+            return replace(state, faults=(Fault("", "", "OutOfTime", problem.message),))
+        except CdError as problem:  # not being able to ask is a fault, too
+            lease.require()
+            return replace(state, faults=(Fault("", "", INCONCLUSIVE, problem.message),))
 
 
-def _check(release: Release, lease: Lease, verify: Verify, rendered: Rendered, requests: Sequence[Request],
-           follower: Follower, deadline: Deadline) -> tuple[Fault, ...]:  # fmt: skip
-    """The faults that the checks find; not being able to ask is one, too."""
-    try:
-        return check_release(release.run, release.api, release.helm, verify, requests, follower, deadline, lease)
-    except OutOfTime as problem:
-        return (Fault("", "", "OutOfTime", problem.message),)
-    except CdError as problem:
-        lease.require()
-        return (Fault("", "", INCONCLUSIVE, problem.message),)
+def _test(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> State:
+    """The chart's tests; one that cannot end is called before Helm gives up on it."""
+    with release.run.stage("helm test"):
+        return patiently(lambda: _tested(release, lease, entry, deadline), deadline)
+
+
+def _tested(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> State:
+    lease.require()
+    with hooks_of(release, lease, entry.revision, TEST) as hooks:
+        try:
+            done = hooks.run(lambda stop: release.helm.test(deadline, stop))
+        except OutOfTime as problem:
+            return hooks.blame(Fault("", "", "OutOfTime", problem.message))
+        if done is None:
+            return hooks.state
+        return (
+            State(True, "") if done.ok else hooks.blame(Fault("", "", "HelmTest", f"helm test failed: {reason(done)}"))
+        )
+
+
+def _say_serving(release: Release, entry: Revision) -> None:
+    """From now on the revision serves, whatever its soak may show: who waits for it need not wait for that."""
+    limit = release.run.deadline
+    about = {"release": release.environment.release, "revision": entry.revision, "commit": entry.commit}
+    release.run.events.emit("serving", **about, seconds=round(limit.seconds - limit.left, 3))
+
+
+def _soak(release: Release, verify: Verify, rendered: Rendered, follower: Follower,
+          deadline: Deadline) -> tuple[Fault, ...]:  # fmt: skip
+    seconds = verify.soak
+    if seconds is None:
+        seconds = _default_soak(release, rendered, deadline)
+    if not seconds:
+        return ()
+    with release.run.stage("soak", f"{seconds:g} s"):
+        return follower.soak(seconds, deadline)
+
+
+def _default_soak(release: Release, rendered: Rendered, deadline: Deadline) -> float:
+    """The soak that the probes ask for, within its share of the budget and the time that is left.
+
+    Nobody has named it, so a rollout that took long must not fail for want of it.
+    """
+    wanted = min(longest_soak(time_to_roll_out(release.environment)), rendered.probe_soak)
+    found = min(wanted, max(0.0, deadline.left - MARGIN))
+    if found < wanted:
+        release.run.warn(f"watched for {found:.0f} s, not for {wanted:g} s: the rollout has left no more time")
+    return found

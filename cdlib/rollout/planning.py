@@ -12,7 +12,8 @@ from cdlib.reference import Reference
 from cdlib.rollout.api import Object
 from cdlib.rollout.chart import Chart, Rendered, check_rendered, write_own_values
 from cdlib.rollout.record import Record
-from cdlib.rollout.release import KEPT_FOR_ROLLBACK, Release
+from cdlib.rollout.release import Release, time_to_roll_out
+from cdlib.rollout.soak import longest_soak
 from cdlib.rollout.verdict import Fault
 from cdlib.rollout.verify import Request, plan_requests
 from cdlib.service import Service, Verify
@@ -64,7 +65,7 @@ def plan_deploy(release: Release, wish: Wish, chart: Chart, scratch: Path, *, up
     rendered = check_rendered(objects, wish.image, environment)
     verify = wish.service.deploy.verify.on_top_of(environment.verify)
     requests = plan_requests(verify, rendered.services, environment)
-    if verify.soak > environment.budget * (1 - KEPT_FOR_ROLLBACK) / 2:
+    if verify.soak is not None and verify.soak > longest_soak(time_to_roll_out(environment)):
         raise UsageProblem(
             f"a soak of {verify.soak:g} s leaves no time to roll out in a budget of {environment.budget:g} s",
             hint="shorten soak in cd.yaml, or raise the environment's budget in targets.yaml",

@@ -14,6 +14,8 @@ def workload_done(kind: str, o: Object) -> tuple[bool, str]:
     """Whether the controller has brought all of the applied generation up, and how far it is."""
     if kind == "Job":
         return _job_done(o)
+    if kind == "Pod":
+        return (o.get("status") or {}).get("phase") == "Succeeded", "has ended" if pod_ended(o) else "still runs"
     if not observed(o):
         return False, "not yet seen by its controller"
     status = o.get("status") or {}
@@ -55,6 +57,8 @@ def own_pods(kind: str, o: Object, replicasets: list[Object], pods: list[Object]
     Pods that are being deleted do not count: their end says nothing of the new version. Before the controller
     has seen the applied generation there are none, and the newest pods are those of the rollout before.
     """
+    if kind == "Pod":
+        return [o] if "deletionTimestamp" not in o["metadata"] else []
     owner = own_replicaset(o, replicasets) if kind == "Deployment" else o
     if owner is None or (kind != "Job" and not observed(o)):
         return []
@@ -78,6 +82,16 @@ def own_replicaset(o: Object, replicasets: list[Object]) -> Object | None:
 def pod_ready(pod: Object) -> bool:
     """Whether the pod's Ready condition is true."""
     return condition(pod, "Ready").get("status") == "True"
+
+
+def pod_ended(pod: Object) -> bool:
+    """Whether all of a pod's containers have ended for good."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def job_ended(o: Object) -> bool:
+    """Whether a Job has ended, well or not."""
+    return any(condition(o, kind).get("status") == "True" for kind in ("Complete", "Failed"))
 
 
 def condition(o: Object, kind: str) -> Object:

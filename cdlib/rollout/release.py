@@ -104,6 +104,11 @@ class Release:
         return self.mark(entry, deadline, live=True, helm_uid=uids.get(entry.revision, ""), **changes)
 
 
+def time_to_roll_out(environment: Environment) -> float:
+    """Seconds of the environment's budget for deploying and verifying; the rest is kept for the rollback."""
+    return environment.budget * (1 - KEPT_FOR_ROLLBACK)
+
+
 def ready_pods(state: State) -> tuple[str, ...]:
     """Names of the release's pods that are ready."""
     return tuple(sorted(str(pod["metadata"]["name"]) for pod in state.pods if pod_ready(pod)))

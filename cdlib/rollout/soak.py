@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from cdlib.rollout.api import Object
@@ -19,19 +20,26 @@ def probe_soak(workload: Object) -> float:
     0 where there is no such probe, and for what does not stay up. minReadySeconds counts towards it: a rollout is
     not complete before that has passed.
     """
-    spec = workload.get("spec") or {}
-    if workload.get("kind") in ("Job", "CronJob", "Pod"):
-        return 0.0
-    pod = (spec.get("template") or {}).get("spec") or {}
-    containers = [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]
-    probes = [c["livenessProbe"] for c in containers if c.get("livenessProbe") is not None]
-    longest = max((_until_killed(probe, pod) for probe in probes), default=0.0)
-    return max(0.0, longest - float(spec.get("minReadySeconds") or 0))
+    with suppress(TypeError, ValueError, AttributeError):  # what no API server would take names no time
+        spec = workload.get("spec") or {}
+        if workload.get("kind") in ("Job", "CronJob", "Pod"):
+            return 0.0
+        pod = (spec.get("template") or {}).get("spec") or {}
+        containers = [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]
+        probes = [c["livenessProbe"] for c in containers if c.get("livenessProbe") is not None]
+        longest = max((_until_killed(probe, pod) for probe in probes), default=0.0)
+        return max(0.0, longest - float(spec.get("minReadySeconds") or 0))
+    return 0.0
 
 
-def default_soak(workloads: Iterable[Object], time_to_roll_out: float) -> float:
-    """The soak of a release that names none: the longest of its workloads', within its share of the time."""
-    return min(max(map(probe_soak, workloads), default=0.0), SHARE * time_to_roll_out)
+def longest_probe_soak(workloads: Iterable[Object]) -> float:
+    """The longest `probe_soak` of a release's workloads, in seconds."""
+    return max(map(probe_soak, workloads), default=0.0)
+
+
+def longest_soak(time_to_roll_out: float) -> float:
+    """The longest soak that leaves time for the rollout itself; all in seconds."""
+    return SHARE * time_to_roll_out
 
 
 def _until_killed(probe: dict[str, Any], pod: Object) -> float:

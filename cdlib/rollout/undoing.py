@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cdlib.deadline import Deadline
@@ -9,6 +10,7 @@ from cdlib.errors import CdError, Inconclusive, NeedsPerson, RolledBack
 from cdlib.retry import patiently
 from cdlib.rollout.evidence import gather
 from cdlib.rollout.going_back import go_back
+from cdlib.rollout.hooks import end_hooks
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import FAILED, Record, Revision
 from cdlib.rollout.release import Release
@@ -58,6 +60,7 @@ def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budg
             details=lines,
             hint=f"deploy a mended commit; what failed still stands in the namespace {environment.namespace}",
         )
+    ended = end_hooks(release, entry.revision, budget)
     try:
         back = go_back(release, lease, target, f"revision {entry.revision} failed: {why}", budget)
     except CdError as problem:
@@ -71,11 +74,16 @@ def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budg
         f"the rollout of revision {entry.revision} failed; {environment.release} is back on revision {target.revision} "
         f"(commit {target.commit[:12]}, now revision {back.entry.revision})",
         details=lines,
-        hint=f"mend the commit{kept}. Hooks, CRDs and data are not undone by a rollback",
+        hint=f"mend the commit{kept}. {_not_undone(ended)}",
     )
     failed.made = {"revision": back.entry.revision, "rolled_back_to": target.revision, "commit": target.commit,
                    "digest": target.digest}  # fmt: skip
     return failed
+
+
+def _not_undone(ended: Sequence[str]) -> str:
+    hooks = f"What hooks did ({', '.join(ended)} was ended half-way)" if ended else "What hooks did"
+    return f"{hooks}, CRDs, migrations and data are not undone by a rollback"
 
 
 def _record_failure(release: Release, entry: Revision, why: str, condemned: bool, deadline: Deadline) -> None:

@@ -90,8 +90,9 @@ class Judge:
         done = [workload_done(kind, o) for kind, o in mine]
         summary = "; ".join(f"{o['metadata']['name']} {text}" for (_, o), (_, text) in zip(mine, done, strict=True))
         gone = set(self._workloads) - {(kind, str(o["metadata"]["name"])) for kind, o in mine}
-        # A Job that is not there any more has ended, and its time to live is over: Helm has just applied it.
-        complete = all(ok for ok, _ in done) and all(kind == "Job" for kind, _ in gone)
+        # A Job that is not there any more has ended, and its time to live is over: Helm has just applied it. Hooks,
+        # which may be pods, come and go as Helm has their turn.
+        complete = all(ok for ok, _ in done) and all(kind in ("Job", "Pod") for kind, _ in gone)
         own = tuple(pod for _, _, group in pods for pod in group)
         return State(complete, summary or "nothing to wait for", _faults(failures), own,
                      _waiting(waiting), self._ends(own), _trouble(waiting),

@@ -1,4 +1,4 @@
-"""Whether a release that is up also does what it should: HTTP checks, the chart's tests, and a soak."""
+"""Whether a release that is up also answers as it should: the HTTP checks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from dataclasses import dataclass
 
 from cdlib.deadline import Deadline
 from cdlib.errors import OutOfTime, Unavailable, UsageProblem
-from cdlib.process import Finished
-from cdlib.retry import patiently
 from cdlib.rollout.api import Api, Object, path
 from cdlib.rollout.connection import first_part
-from cdlib.rollout.helm import Helm, reason
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.verdict import Fault
-from cdlib.rollout.workloads import Follower
 from cdlib.run import Run
 from cdlib.service import HttpCheck, Verify
 from cdlib.target import Environment
@@ -38,28 +34,15 @@ def plan_requests(verify: Verify, services: Sequence[Object], environment: Envir
     return [_plan(check, services, environment) for check in verify.http]
 
 
-def check_release(run: Run, api: Api, helm: Helm, verify: Verify, requests: Sequence[Request], follower: Follower,
-                  deadline: Deadline, lease: Lease) -> tuple[Fault, ...]:  # fmt: skip
-    """Every check of `verify`; the faults of the first that fails, none where all hold."""
+def check_http(run: Run, api: Api, requests: Sequence[Request], deadline: Deadline,
+               lease: Lease) -> tuple[Fault, ...]:  # fmt: skip
+    """Ask each check in turn; the fault of the first that fails, none where all hold."""
     for request in requests:
         with run.stage("http", request.check.path):
             fault = _ask_until(run, api, request, deadline, lease)
         if fault:
             return (fault,)
-    if verify.helm_test:
-        with run.stage("helm test"):
-            done = patiently(lambda: _tested(helm, lease, deadline), deadline)
-        if not done.ok:
-            return (Fault("", "", "HelmTest", f"helm test failed: {reason(done)}"),)
-    if verify.soak:
-        with run.stage("soak", f"{verify.soak:g} s"):
-            return follower.soak(verify.soak, deadline)
     return ()
-
-
-def _tested(helm: Helm, lease: Lease, deadline: Deadline) -> Finished:
-    lease.require()
-    return helm.test(deadline)
 
 
 def _plan(check: HttpCheck, services: Sequence[Object], environment: Environment) -> Request:

@@ -22,7 +22,7 @@ SHARE = 3.0  # times as long as a judgement took is paused after it, so that a s
 LONGEST_PAUSE = 0.5  # seconds
 SOAKS = 3  # a restart in the soak begins it anew, so often at most
 _APPS = "apps/v1"
-_KINDS: dict[str, Kind] = {
+KINDS: dict[str, Kind] = {
     kind: (kind, plural, group)
     for kind, plural, group in (
         ("Deployment", "deployments", _APPS),
@@ -47,9 +47,10 @@ def look(api: Api, namespace: str, workloads: Workloads, deadline: Deadline) -> 
 class Follower:
     """A rollout as it happens."""
 
-    def __init__(self, run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease, watch: Watch) -> None:
+    def __init__(self, run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease, watch: Watch, *,
+                 since: str = "") -> None:  # fmt: skip
         self._run, self._api, self._namespace, self._workloads = run, api, namespace, workloads
-        self._lease, self._watch = lease, watch
+        self._lease, self._watch, self._since = lease, watch, since
         self._judge = Judge(workloads, Lookup(api, namespace))
         self._said = ""
 
@@ -59,16 +60,27 @@ class Follower:
         Raises Held where the lease is lost.
         """
         while not deadline.over:
-            self._lease.require()
             began = time.monotonic()
-            if self._watch.listed:
-                state = self._judge.look(self._watch.objects(), seen=not self._watch.trouble)
-                self._tell("; ".join(filter(None, (state.summary, state.trouble))))
+            state = self.state_now()
+            if state is not None:
                 yield state
                 time.sleep(min(SHARE * (time.monotonic() - began), LONGEST_PAUSE, deadline.left))
-            elif self._watch.trouble:
-                self._tell(self._watch.trouble)
             self._watch.wait(min(TICK, deadline.left))
+
+    def state_now(self) -> State | None:
+        """How it stands; None where nothing has been seen of it yet. Raises Held where the lease is lost."""
+        self._lease.require()
+        if not self._watch.listed:
+            self._tell(self._watch.trouble)
+            return None
+        found = self._watch.objects()
+        if self._since:  # RFC 3339 in UTC, as all of them are, so that they compare as they are
+            for kind in ("Job", "Pod"):
+                every = found.get(kind, [])
+                found[kind] = [o for o in every if str(o["metadata"].get("creationTimestamp", "")) >= self._since]
+        state = self._judge.look(found, seen=not self._watch.trouble)
+        self._tell("; ".join(filter(None, (state.summary, state.trouble))))
+        return state
 
     def until_up(self, deadline: Deadline) -> State:
         """Follow it until it is complete or has failed; a State with a fault where `deadline` passes first.
@@ -135,24 +147,28 @@ class Follower:
         return (Fault("", "", "Unsteady", f"was complete and is not any more: {state.summary}"),)
 
     def _tell(self, text: str) -> None:
-        if text != self._said:
+        if text and text != self._said:
             self._said = text
             self._run.note(text)
 
 
 @contextmanager
-def following(run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease) -> Iterator[Follower]:
-    """Follow a rollout that has been applied already: what is listed now is not older than that."""
+def following(run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease, *,
+              since: str = "") -> Iterator[Follower]:  # fmt: skip
+    """Follow a rollout that has been applied already: what is listed now is not older than that.
+
+    `since`, in RFC 3339, leaves out Jobs and Pods that are older, where Helm has not got to all of them yet.
+    """
     events = {"Event": SELECTOR} if workloads else {}
     with Watch(api, namespace, [*_kinds(workloads), *([_EVENTS] if events else [])], events) as watch:
-        yield Follower(run, api, namespace, workloads, lease, watch)
+        yield Follower(run, api, namespace, workloads, lease, watch, since=since)
 
 
 def _kinds(workloads: Workloads) -> list[Kind]:
     """What has to be read to judge these workloads; nothing where there are none."""
     kinds = list(dict.fromkeys(kind for kind, _ in workloads))
     more = [*(["ReplicaSet"] if "Deployment" in kinds else []), "Pod"] if kinds else []
-    return [_KINDS[kind] for kind in [*kinds, *more]]
+    return [KINDS[kind] for kind in dict.fromkeys([*kinds, *more])]
 
 
 def _out_of_time(state: State, deadline: Deadline) -> Fault:

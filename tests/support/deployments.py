@@ -130,6 +130,17 @@ class Deployment:
         found: dict[str, Any] = json.loads(self.get("configmap", "cd-web")["data"]["record.json"])
         return found
 
+    def events(self) -> list[dict[str, Any]]:
+        """What the last command has told of itself, in order."""
+        lines = (self.folder / ".cd" / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        found = [json.loads(line) for line in lines]
+        return [event for event in found if event["run"] == found[-1]["run"]]
+
+    def evidence(self) -> str:
+        """All that is kept of rollouts that failed."""
+        files = (self.folder / ".cd" / "evidence").glob("*.json")
+        return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
     def serving(self) -> dict[str, str]:
         """What the service answers."""
         where = f"/api/v1/namespaces/{self.namespace}/services/web:80/proxy/"

@@ -150,7 +150,7 @@ def test_stop_ends_it() -> None:
         stop.set()
 
     with pytest.raises(CdError, match="was stopped"):
-        run("sh", "-c", "echo $$; sleep 600", on_line=seen, stop=stop)
+        run("sh", "-c", "echo $$; sleep 600", on_line=seen, stop=stop.is_set)
     assert gone(int(lines[0]))
 
 

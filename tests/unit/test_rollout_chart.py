@@ -11,7 +11,7 @@ import pytest
 from cdlib.deadline import Deadline
 from cdlib.errors import UsageProblem
 from cdlib.reference import Reference
-from cdlib.rollout.chart import Chart, check_rendered, of_interest, prepare_chart, write_own_values
+from cdlib.rollout.chart import Chart, check_rendered, hook_events, of_interest, prepare_chart, write_own_values
 from cdlib.rollout.verify import plan_requests
 from cdlib.run import Run
 from cdlib.service import Deploy, HttpCheck, Verify
@@ -44,6 +44,24 @@ def test_workloads_and_services_are_found_and_hooks_are_not() -> None:
     found = check_rendered([deployment(str(IMAGE)), SERVICE, hook, {"kind": "List"}], IMAGE, environment())
     assert found.workloads == (("Deployment", "hello"),)
     assert [s["metadata"]["name"] for s in found.services] == ["hello"]
+
+
+def test_how_long_a_release_wants_to_be_watched_is_found_but_not_for_hooks() -> None:
+    quick, slow = deployment("x"), deployment("x", annotations={"helm.sh/hook": "post-upgrade"})
+    for o, period in ((quick, 1), (slow, 60)):
+        pod = o["spec"]["template"]["spec"]
+        pod["terminationGracePeriodSeconds"] = 1
+        pod["containers"][0]["livenessProbe"] = {"periodSeconds": period, "failureThreshold": 2}
+    assert of_interest([quick, slow]).probe_soak == 8.0
+
+
+@pytest.mark.parametrize(
+    ("said", "events"),
+    [("pre-install, pre-upgrade", ["pre-install", "pre-upgrade"]), ("test", ["test"]), ("", []), (None, [])],
+)
+def test_when_a_hook_runs(said: str | None, events: list[str]) -> None:
+    assert hook_events(deployment("x", annotations={"helm.sh/hook": said})) == events
+    assert hook_events(deployment("x")) == []
 
 
 @pytest.mark.parametrize("image", ["registry.example.org/hello:latest", "other/hello@" + IMAGE.digest, ""])

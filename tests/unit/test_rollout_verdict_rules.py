@@ -12,7 +12,7 @@ from cdlib.rollout.causes import NEVER, Cause, Place, Question
 from cdlib.rollout.happenings import Happenings
 from cdlib.rollout.patience import AGAIN, FLICKER, SETTLING, Patience, SeenTime
 from cdlib.rollout.pulls import Pulled, Pulls, explained, pull_cause
-from cdlib.rollout.soak import default_soak, probe_soak
+from cdlib.rollout.soak import longest_probe_soak, probe_soak
 from cdlib.rollout.verdict import Judge
 from tests.traces.corpus import BROKEN
 from tests.traces.replay import Tape, play
@@ -211,13 +211,28 @@ def workload(probe: dict[str, Any] | None, **spec: Any) -> dict[str, Any]:
         (workload({}, minReadySeconds=10), 26.0),
         (workload({}, minReadySeconds=100), 0.0),
         ({**workload({}), "kind": "Job"}, 0.0),
+        (workload({"periodSeconds": "often"}), 0.0),
+        ({"kind": "Deployment", "spec": "text"}, 0.0),
     ],
 )
 def test_a_soak_by_the_probes_own_numbers(o: dict[str, Any], seconds: float) -> None:
     assert probe_soak(o) == seconds
 
 
-def test_a_default_soak_keeps_to_its_share() -> None:
-    assert default_soak([workload({}), workload(None)], 60.0) == 30.0
-    assert default_soak([workload({"periodSeconds": 1}), workload(None)], 108.0) == 9.0
-    assert default_soak([], 108.0) == 0.0
+def test_the_slowest_probe_of_a_release_counts() -> None:
+    assert longest_probe_soak([workload({"periodSeconds": 1}), workload({}), workload(None)]) == 36.0
+    assert longest_probe_soak([]) == 0.0
+
+
+def hook_pod(phase: str, code: int | None = None) -> dict[str, Any]:
+    ended = [{"name": "hook", "state": {"terminated": {"exitCode": code}}}] if code is not None else []
+    return {"metadata": {"name": "migrate", "uid": "m1"}, "status": {"phase": phase, "containerStatuses": ended}}
+
+
+def test_a_pod_that_is_a_hook_of_its_own() -> None:
+    judge = Judge([("Pod", "migrate")])
+    assert not judge.look({"Pod": [hook_pod("Running")]}).complete
+    assert judge.look({"Pod": [hook_pod("Succeeded", 0)]}).complete
+    (fault,) = judge.look({"Pod": [hook_pod("Failed", 4)]}).faults
+    assert (fault.reason, fault.exit_code) == ("PodFailed", 4)
+    assert str(fault) == "pod migrate: the Pod migrate has failed: it ended with exit code 4"

@@ -11,13 +11,11 @@ from cdlib.deadline import Deadline
 from cdlib.errors import Unavailable
 from cdlib.rollout import verify
 from cdlib.rollout.api import Api
-from cdlib.rollout.helm import Helm
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.verdict import Fault
-from cdlib.rollout.verify import Request, check_release
-from cdlib.rollout.workloads import Follower
+from cdlib.rollout.verify import Request, check_http
 from cdlib.run import Run
-from cdlib.service import HttpCheck, Verify
+from cdlib.service import HttpCheck
 
 
 class Service:
@@ -43,8 +41,7 @@ class Service:
 def check(service: Service) -> tuple[Fault, ...]:
     deadline = Deadline(10)
     request = Request(HttpCheck("/", contains="bread"), "/where", through_api=True)
-    return check_release(Run("test", deadline), cast(Api, service), cast(Helm, None), Verify(), [request],
-                         cast(Follower, None), deadline, cast(Lease, service))  # fmt: skip
+    return check_http(Run("test", deadline), cast(Api, service), [request], deadline, cast(Lease, service))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdlib.errors import UsageProblem
-from cdlib.service import Deploy, ForeignChart, HttpCheck, Image, Service, Test, Verify, parse_service
+from cdlib.service import Deploy, ForeignChart, HttpCheck, Image, Service, Test, Verify, parse_service, parse_verify
 
 WHOLE = """
 service: hello
@@ -63,6 +63,21 @@ def test_a_floor_is_never_taken_away() -> None:
         (HttpCheck("/a"), HttpCheck("/b")), True, 30.0
     )
     assert Verify(soak=60).on_top_of(floor).soak == 60
+
+
+@pytest.mark.parametrize(
+    ("service", "operators", "soak"),
+    [(None, None, None), (None, 30.0, 30.0), (None, 0.0, 0.0), (0.0, None, 0.0), (0.0, 30.0, 30.0), (60.0, 0.0, 60.0)],
+)
+def test_no_soak_is_not_the_same_as_none_named(
+    service: float | None, operators: float | None, soak: float | None
+) -> None:
+    assert Verify(soak=service).on_top_of(Verify(soak=operators)).soak == soak
+
+
+def test_a_soak_that_is_not_named_comes_from_elsewhere() -> None:
+    assert parse_verify({}).soak is None
+    assert parse_verify({"soak": "0s"}).soak == 0.0
 
 
 @pytest.mark.parametrize(

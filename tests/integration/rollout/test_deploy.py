@@ -95,7 +95,7 @@ def test_a_first_deploy_that_fails_needs_a_person_and_the_next_one_works(web: De
         ({"http": [{"path": "/nothing"}]}, {}, "GET /nothing: answered 404, expected 200"),
         ({"http": [{"path": "/", "contains": "bread"}]}, {}, "answered without 'bread'"),
         ({"helm_test": True}, {"test": "raise SystemExit(1)"}, "helm test failed"),
-        ({}, {"hook": "raise SystemExit(1)"}, "Helm failed"),
+        ({}, {"hook": "raise SystemExit(1)"}, "a hook failed: the Job web-pre has failed"),
     ],
     ids=["status", "body", "helm test", "hook"],
 )

@@ -1,0 +1,184 @@
+"""The hooks of a revision that run in the cluster: judged while Helm waits for them, and ended before a rollback.
+
+Helm waits for a hook to the end of its time limit, whatever keeps it from ending, and leaves it running when it gives
+up. Which hooks a revision has is asked of Helm's own record of it: a name may hold the revision's number, or depend on
+what is in the cluster, so that `helm template` does not show it. What an earlier revision has left by the same name is
+told by its age: it is older than that record.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from cdlib.deadline import Deadline
+from cdlib.errors import CdError, OutOfTime
+from cdlib.process import Finished, Stop
+from cdlib.rollout.api import Object, path
+from cdlib.rollout.chart import hook_events
+from cdlib.rollout.lease import Lease
+from cdlib.rollout.progress import job_ended, pod_ended
+from cdlib.rollout.release import Release
+from cdlib.rollout.verdict import Fault, State
+from cdlib.rollout.workloads import KINDS, following
+
+DEPLOY = ("pre-install", "pre-upgrade", "post-install", "post-upgrade")
+TEST = ("test", "test-success")
+LOOK_AFTER = 1.0  # seconds; a Helm that takes longer than most waits for a hook
+LOOK_EVERY = 0.25
+LAST_LOOKS = 8  # until the objects show why Helm says that a hook has failed
+ASKING = 5.0  # seconds for one question to the cluster
+ENDING = 10.0  # seconds that a rollback waits for the pods of hooks that were ended
+_AWAITED = ("Job", "Pod")  # what Helm waits for; anything else it only creates
+_SAID = {DEPLOY: "a hook failed", TEST: "helm test failed"}
+
+Found = tuple[tuple[str, str], ...]  # (kind, name)
+
+
+class Hooks:
+    """The hooks of one revision while Helm runs them, followed by a thread: Helm must be ended in any case in time.
+
+    `state` is what was seen of them last.
+    """
+
+    def __init__(self, release: Release, lease: Lease, revision: int, events: tuple[str, ...]) -> None:
+        self._release, self._lease, self._revision, self._events = release, lease, revision, events
+        self._begin, self._over, self._failed = threading.Event(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="hooks", daemon=True)
+        self.state = State(False, "")
+
+    def run(self, call: Callable[[Stop], Finished]) -> Finished | None:
+        """How Helm ended; None where it was ended because a hook has failed, as `state` says.
+
+        Raises what `call` does.
+        """
+        try:
+            return call(self._failed.is_set)
+        except OutOfTime:
+            raise
+        except CdError:
+            if self._failed.is_set():
+                return None
+            raise
+
+    def blame(self, fault: Fault) -> State:
+        """Why Helm has failed, as far as its hooks show it; else `fault`, with the hooks that have not ended."""
+        self._begin.set()
+        for look in range(LAST_LOOKS):
+            self._thread.join(LOOK_EVERY)
+            if not self._thread.is_alive() or (look and self.state.complete):
+                break
+        state = self.state
+        if state.faults:
+            return state
+        if state.complete or not state.summary:
+            return State(False, "", (fault,))
+        why = "; ".join((state.summary, *state.waiting[:1]))
+        pod = next((str(p["metadata"]["name"]) for p in state.pods if not pod_ended(p)), "")
+        return replace(state, faults=(replace(fault, pod=pod, message=f"{fault.message}: {why}"),))
+
+    def start(self) -> None:
+        """Begin to follow them, once Helm has had a moment."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._over.set()
+        self._begin.set()
+        self._thread.join(LOOK_EVERY)
+
+    def _follow(self) -> None:
+        self._begin.wait(LOOK_AFTER)
+        try:
+            since, found = self._asked()
+            if found:
+                run, api, namespace = self._release.run, self._release.api, self._release.environment.namespace
+                with following(run, api, namespace, found, self._lease, since=since) as follower:
+                    while not self._over.wait(LOOK_EVERY) and not self._failed.is_set():
+                        self._take(follower.state_now())
+        except Exception as problem:  # Helm's own verdict, and its time limit, are left
+            if not self._over.is_set():
+                self._release.run.warn(f"hooks cannot be followed: {problem}")
+
+    def _asked(self) -> tuple[str, Found]:
+        """The hooks, once Helm has written down what they are."""
+        while not self._over.is_set():
+            with suppress(CdError):
+                since, found = _hooks(self._release, self._revision, self._events)
+                if since:
+                    return since, found
+            self._over.wait(LOOK_EVERY)
+        return "", ()
+
+    def _take(self, state: State | None) -> None:
+        if state is None:
+            return
+        said = _SAID[self._events]
+        faults = tuple(replace(fault, message=f"{said}: {fault.message}") for fault in state.faults)
+        self.state = replace(state, faults=faults)
+        if faults:
+            self._failed.set()
+
+
+@contextmanager
+def hooks_of(release: Release, lease: Lease, revision: int, events: tuple[str, ...]) -> Iterator[Hooks]:
+    """The hooks that Helm runs for `revision` at `events`; looked at only where Helm takes its time."""
+    hooks = Hooks(release, lease, revision, events)
+    hooks.start()
+    try:
+        yield hooks
+    finally:
+        hooks.stop()
+
+
+def end_hooks(release: Release, revision: int, deadline: Deadline) -> list[str]:
+    """End the hooks of `revision` that still run, pods and all; return what they were, as "Job migrate".
+
+    Helm leaves them running. What cannot be ended is told and left: it must not keep a rollback from beginning.
+    """
+    ended: list[str] = []
+    share = deadline.part(ENDING, "ending hooks")
+    try:
+        since, found = _hooks(release, revision, (*DEPLOY, *TEST))
+        running = [each for each in found if _runs(_get(release, each, share), since)]
+        for kind, name in running:
+            release.run.warn(f"the hook {kind} {name} of revision {revision} still runs: ending it half-way")
+            release.api.delete(_path(release, kind, name), share, propagationPolicy="Foreground")
+            ended.append(f"{kind} {name}")
+        while any(_get(release, each, share) for each in running):
+            time.sleep(min(LOOK_EVERY, share.require("ending hooks")))
+    except CdError as problem:
+        release.run.warn(f"hooks of revision {revision} may still run: {problem.message}")
+    return ended
+
+
+def _hooks(release: Release, revision: int, events: tuple[str, ...]) -> tuple[str, Found]:
+    """When Helm wrote down the revision, and its hooks at these events; nothing where it has not. Raises CdError.
+
+    Helm may have tried twice, and taken a number more: what it wrote down last is meant.
+    """
+    history = release.history(Deadline(ASKING, "reading Helm's records"))
+    newest = history[-1] if history else None
+    if newest is None or newest.revision < revision:
+        return "", ()
+    every = release.helm.hooks(newest.revision)
+    mine = [o for o in every if o["kind"] in _AWAITED and set(hook_events(o)) & set(events)]
+    return newest.created, tuple((str(o["kind"]), str(o["metadata"]["name"])) for o in mine)
+
+
+def _runs(o: Object | None, since: str) -> bool:
+    if o is None or str(o["metadata"].get("creationTimestamp", "")) < since:
+        return False
+    return not (job_ended(o) or pod_ended(o))
+
+
+def _get(release: Release, hook: tuple[str, str], deadline: Deadline) -> Object | None:
+    return release.api.get(_path(release, *hook), deadline)
+
+
+def _path(release: Release, kind: str, name: str) -> str:
+    _, plural, group = KINDS[kind]
+    return path(plural, release.environment.namespace, name, group=group)

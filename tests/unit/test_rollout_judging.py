@@ -1,0 +1,133 @@
+"""What happens to a rollout that is up: its checks, the word that it serves, and its soak, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from cdlib.console import Console
+from cdlib.deadline import Deadline
+from cdlib.rollout import judging
+from cdlib.rollout.chart import Rendered
+from cdlib.rollout.judging import judge
+from cdlib.rollout.lease import Lease
+from cdlib.rollout.record import Revision
+from cdlib.rollout.release import Release
+from cdlib.rollout.verdict import Fault, State
+from cdlib.run import Run
+from cdlib.service import Verify
+
+UP = State(True, "web 1 of 1 updated, 1 available")
+BAD = (Fault("web-1", "web", "CrashLoop", "ended 3 times"),)
+ENTRY = Revision(7, "c0ffee", "", "", "", "", "deploying", "", "", "")
+
+
+@dataclass
+class Played:
+    """What happened, in order, and what was seen of it at the end."""
+
+    log: list[str] = field(default_factory=list)
+    soaked: list[float] = field(default_factory=list)
+    said: list[dict[str, Any]] = field(default_factory=list)
+    state: State = UP
+
+    @property
+    def serving(self) -> list[dict[str, Any]]:
+        return [event for event in self.said if event["event"] == "serving"]
+
+
+@dataclass
+class Play:
+    """A rollout to judge: with which state it comes up, and what the checks and the soak find."""
+
+    verify: Verify = field(default_factory=Verify)
+    probe_soak: float = 0.0
+    up: State = UP
+    http: tuple[Fault, ...] = ()
+    soak: tuple[Fault, ...] = ()
+    left: float = 100.0
+
+    def __call__(self, monkeypatch: pytest.MonkeyPatch) -> Played:
+        played = Played()
+
+        class Follower:
+            def until_up(_self, _deadline: Deadline) -> State:
+                return self.up
+
+            def soak(_self, seconds: float, _deadline: Deadline) -> tuple[Fault, ...]:
+                played.soaked.append(seconds)
+                played.log.append("soak")
+                return self.soak
+
+        @contextmanager
+        def following(*_: Any) -> Iterator[Follower]:
+            yield Follower()
+
+        def check_http(*_: Any) -> tuple[Fault, ...]:
+            played.log.append("http")
+            return self.http
+
+        monkeypatch.setattr(judging, "following", following)
+        monkeypatch.setattr(judging, "check_http", check_http)
+        run = Run("helm-deploy", Deadline(300.0))
+        run.events.listen(played.said.append)
+        run.events.listen(lambda event: played.log.append("serving") if event["event"] == "serving" else None)
+        run.events.listen(Console().on_event)
+        place = SimpleNamespace(namespace="ns", release="web", budget=180.0)
+        release = cast(Release, SimpleNamespace(run=run, api=None, environment=place))
+        rendered = Rendered((("Deployment", "web"),), (), self.probe_soak)
+        played.state = judge(release, cast(Lease, None), ENTRY, self.verify, rendered, (), Deadline(self.left))
+        return played
+
+
+def test_it_serves_once_the_checks_are_good_and_is_soaked_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = Play(probe_soak=8.0)(monkeypatch)
+    assert played.state.faults == ()
+    assert played.log == ["http", "serving", "soak"]
+    (event,) = played.serving
+    assert (event["release"], event["revision"], event["commit"]) == ("web", 7, "c0ffee")
+    assert "✓ serving  web revision 7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("play", [Play(up=State(False, "", BAD)), Play(http=BAD)], ids=["not up", "check"])
+def test_what_is_not_good_never_serves(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = play(monkeypatch)
+    assert played.state.faults == BAD
+    assert not played.serving and not played.soaked
+
+
+def test_what_fails_in_its_soak_has_served_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Play(probe_soak=8.0, soak=BAD)(monkeypatch)
+    assert played.serving and played.state.faults == BAD
+
+
+@pytest.mark.parametrize(
+    ("named", "probes", "left", "soaked"),
+    [
+        (None, 0.0, 100.0, []),
+        (None, 8.0, 100.0, [8.0]),
+        (None, 65.0, 100.0, [54.0]),  # half of the 60 % of 180 s that are not the rollback's
+        (0.0, 8.0, 100.0, []),
+        (3.0, 8.0, 100.0, [3.0]),
+        (70.0, 0.0, 100.0, [70.0]),  # planning has looked at it
+        (None, 36.0, 4.0, []),
+    ],
+)
+def test_how_long_it_is_soaked(
+    named: float | None, probes: float, left: float, soaked: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Play(Verify(soak=named), probes, left=left)(monkeypatch).soaked == soaked
+
+
+def test_a_slow_rollout_does_not_fail_for_want_of_a_soak_that_nobody_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Play(probe_soak=36.0, left=20.0)(monkeypatch)
+    assert played.state.faults == ()
+    assert 10.0 < played.soaked[0] <= 15.0
+    assert any("not for 36 s" in event.get("text", "") for event in played.said)
