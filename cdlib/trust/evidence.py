@@ -146,13 +146,16 @@ def prove(envelopes: Iterable[bytes], wanted: Wanted, ring: Keyring, now: dateti
     return Evidence(max(found[PROVENANCE], key=lambda each: each[0])[1], latest)
 
 
-def is_attested(envelopes: Iterable[bytes], wanted: Wanted, ring: Keyring, kind: str) -> bool:
+def is_attested(
+    envelopes: Iterable[bytes], wanted: Wanted, ring: Keyring, kind: str, now: datetime | None = None
+) -> bool:
     """Whether one of the envelopes is a sound statement of `kind` about `wanted`, good or bad."""
+    moment = now or datetime.now(UTC)
     for raw in envelopes:
         try:
             statement = read_statement(raw, ring)
             if statement.predicate_type == kind:
-                _judge(statement, wanted, datetime.now(UTC))
+                _judge(statement, wanted, moment)
                 return True
         except Unsound:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -24,7 +25,7 @@ class Signers:
     def files(self) -> Mapping[str, tuple[Path, ...]]:
         return {purpose: (self.folder / f"{purpose}.pub",) for purpose in PURPOSES}
 
-    @property
+    @cached_property
     def ring(self) -> Keyring:
         return read_keyring(self.files)
 
