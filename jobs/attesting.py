@@ -147,8 +147,9 @@ def _attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
             f"{witness.candidates.repository} has no candidate of this tree to attest a test result for",
             hint="run build-image with its signing key first",
         )
+    failures = tuple(map(work.run.redactor.text, tests.failures))  # words of the tests, which everybody will read
     said = TestResult(work.service.name, work.source.tree, tested.image.id, tested.image.key, tests.passed,
-                      tests.failed, tests.skipped, good, tuple(tests.failures), witness.done())  # fmt: skip
+                      tests.failed, tests.skipped, good, failures, witness.done())  # fmt: skip
     return [witness.attach(digest, TEST_RESULT, said.predicate())]
 
 
