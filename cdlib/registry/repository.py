@@ -26,6 +26,7 @@ from cdlib.run import Run
 IMAGE_TYPES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _PAGE = 1000  # tags in one answer
+_LARGEST_LIST = 64 * 2**20  # bytes of it where a registry tells all at once: half a million tags
 _LINK = re.compile(r'<([^>]+)>\s*;\s*rel="?next\b')
 # All four, always: without a fitting Accept a registry says 404, or translates to schema 1.
 _ACCEPT = {"Accept": ", ".join((*IMAGE_TYPES, *INDEX_TYPES))}
@@ -156,15 +157,15 @@ class Repository:
     def tags(self, prefix: str) -> list[str]:
         """The tags that begin with `prefix`, in order.
 
-        By the specification a registry tells those after `last`, in lexical order; one that does not heed it tells
-        all, which must then be no more than 4 MiB.
+        By the specification a registry tells those after `last`, in lexical order, page by page; docker-registry 2.8
+        heeds neither, and tells all.
         """
         doing = f"listing tags of {self.name}"
         query = urllib.parse.urlencode({"n": _PAGE, "last": prefix})
         found: list[str] = []
         url = f"{self._url}/tags/list?{query}"
         while url:
-            answer = self._send("GET", url, doing, scopes=self._pull, ok=(200, 404))
+            answer = self._send("GET", url, doing, scopes=self._pull, ok=(200, 404), largest=_LARGEST_LIST)
             page = _tags(answer, self.name)
             found += [tag for tag in page if tag.startswith(prefix)]
             past = bool(page) and page[-1] > prefix and not page[-1].startswith(prefix)

@@ -204,6 +204,9 @@ def test_tags_are_listed_page_by_page(registry: StandInRegistry) -> None:
     assert repository(registry).tags("b") == ["b1", "b2", "b3"]
     registry.faults[:] = [Fault("GET", "tags/list", 200, b'{"tags": null}')]
     assert repository(registry).tags("b") == []
+    many = [f"production-{n:064x}" for n in range(70_000)]  # more than is taken of anything else
+    registry.faults[:] = [Fault("GET", "tags/list", 200, json.dumps({"tags": ["b1", *many]}).encode())]
+    assert repository(registry).tags("b") == ["b1"]
     registry.faults[:] = [Fault("GET", "tags/list", 200, b'{"names": []}')]
     with pytest.raises(RegistryRefused, match="no list of tags"):
         repository(registry).tags("b")
