@@ -68,8 +68,9 @@ class Transport:
     ) -> Answer:
         """The answer to one request, which is tried again where that may help.
 
-        `largest` is how many bytes of it are taken, 0 the usual number. `doing` completes "may not …" and "while …" in messages. Every status but those in `ok` raises; `check`
-        may raise too, Unavailable where the answer came damaged. A body that is an iterator is sent once.
+        `doing` completes "may not …" and "while …" in messages. Every status but those in `ok` raises; `check`
+        may raise too, Unavailable where the answer came damaged. A body that is an iterator is sent once. `largest`
+        is how many bytes of an answer are taken, 0 the usual number.
         """
 
         def once() -> Answer:

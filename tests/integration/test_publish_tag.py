@@ -180,6 +180,7 @@ def test_another_run_takes_the_name_away(work: Workshop, lab: RunningLab, monkey
 
     monkeypatch.setattr(engine.client, "push", interfering)
     engine.push(image, place, print)
+    engine.client.close()
     assert names == ["twice", "twice"] and "twice" in work.tags(f"t/candidates/{work.name}")
 
 
