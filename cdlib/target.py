@@ -57,12 +57,25 @@ class Target:
     allowed: Allowed
     plain_http: frozenset[str]
     environments: Mapping[str, Environment] = field(default_factory=dict)
+    keys: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # files of public keys, by what they may say
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def strictest_policy(self) -> str:
         """The strictest policy of the service's environments: what publishing has to satisfy."""
         order = ("none", "reviewed", "signed")
         return max((e.policy for e in self.environments.values()), key=order.index, default=DEFAULT_POLICY)
+
+    def policy(self, environment: str) -> dict[str, Any]:
+        """All of targets.yaml that this service in `environment` is held to, for a digest."""
+        apart = ("services", "environments")
+        service = self.document["services"][self.service]
+        return {
+            **{name: value for name, value in self.document.items() if name not in apart},
+            "environment": self.document["environments"][environment],
+            "service": {**service, "environments": service["environments"][environment]},
+            "name": [self.service, environment],
+        }
 
     def environment(self, name: str) -> Environment:
         """The environment `name`; an empty name means the only one. Raises UsageProblem otherwise."""
@@ -102,6 +115,11 @@ def read_target(path: Path | None, service: str) -> Target:
         ),
         plain_http=frozenset(host for host, more in document.get("registries", {}).items() if more.get("plain_http")),
         environments={name: _environment(path, document, name, e) for name, e in entry["environments"].items()},
+        keys={
+            purpose: tuple(path.resolve().parent / file for file in files)
+            for purpose, files in document.get("keys", {}).items()
+        },
+        document=document,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jobs.attesting import signing_key_option
 from jobs.command import Result, command, targets_option
 
 if TYPE_CHECKING:
@@ -23,23 +24,29 @@ if TYPE_CHECKING:
               envvar="CD_BUILDER", help="What builds; auto takes the best that works here.")  # fmt: skip
 @click.option("--cache/--no-cache", default=True, envvar="CD_CACHE", help="Use the candidates' repository of "
               "--targets as a cache.")  # fmt: skip
+@signing_key_option
 def main(run: Run, folder: Path, targets: Path | None, variants: tuple[str, ...], dirty: bool, builder: str,
-         cache: bool) -> Result:  # fmt: skip
+         cache: bool, signing_key: Path | None) -> Result:  # fmt: skip
     """Build the images of the commit in DIR, each variant once: what has been built from the same is used again.
 
+    With a signing key, the image that is deployed becomes a candidate at once, with its provenance beside it.
     Prints one line a variant: its name in the Docker Engine, its id, and how it came about.
     """
     from cdlib.image.build import build
     from cdlib.image.work import open_work
+    from jobs.attesting import attest_build, open_witness
 
     work = open_work(run, folder, targets, with_changes=dirty)
+    witness = open_witness(work, signing_key, "provenance")
     images = build(work, variants, builder=builder, cache=cache)
+    attested = attest_build(witness, images)
     unchanged = all(image.unchanged for image in images)
     return {
         "outcome": "unchanged" if unchanged else "done",
         "service": work.service.name,
         "commit": work.source.commit,
         "images": [image.as_dict() for image in images],
+        **({"attested": attested} if attested else {}),
         "text": "\n".join(f"{i.name} {i.id} {'unchanged' if i.unchanged else i.builder}" for i in images),
     }
 

@@ -30,10 +30,14 @@ def main(run: Run, folder: Path, targets: Path | None, candidate: bool, variant:
     """
     from cdlib.image.publish import publish, publish_candidate
     from cdlib.image.work import open_work
+    from jobs.attesting import bring_attestations
 
     work = open_work(run, folder, targets, need_target=True)
     name = variant or work.service.deploy.variant
-    published = publish_candidate(work, name) if candidate else publish(work, name, tags, moving=moving)
+    if candidate:
+        published = publish_candidate(work, name)
+    else:
+        published = publish(work, name, tags, moving=moving, along=bring_attestations(work))
     return {
         "outcome": "unchanged" if published.unchanged else "done",
         "service": work.service.name,

@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 def install(layout: Layout, given: Collection[str], *, extras: bool, say: Say, loop: bool = False) -> None:
     """Install what is missing, leaving out what is only for servers that are `given`.
 
-    `loop` adds Gerrit, ZooKeeper and Zuul. `extras` adds what tests need beside: Helm 3, Docker's buildx, a frontend of
+    `loop` adds Gerrit, ZooKeeper and Zuul. `extras` adds what tests need beside: Helm 3, buildx, cosign, a frontend of
     BuildKit, pgrep. Quick where all is there. Raises UsageProblem without root, Unavailable where a package cannot be
     had.
     """

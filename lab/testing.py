@@ -20,7 +20,7 @@ from cdlib.deadline import Deadline
 from lab import processes, settings
 from lab.layout import Layout, layout
 from lab.plan import read
-from lab.tools import BLUBBER, BUILDX, HELM, HELM3
+from lab.tools import BLUBBER, BUILDX, COSIGN, HELM, HELM3
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 _LIMIT = 300.0  # seconds for one command of the lab, everything being installed
@@ -75,6 +75,11 @@ class RunningLab:
     def blubber(self) -> Path:
         """The stand-in for Blubber's frontend of BuildKit."""
         return self.layout.tools / BLUBBER.key / BLUBBER.name
+
+    @property
+    def cosign(self) -> Path:
+        """cosign 2, against which attestations are checked."""
+        return self.layout.tools / COSIGN.key / "cosign"
 
     @property
     def docker_config(self) -> Path:

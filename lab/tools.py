@@ -73,9 +73,17 @@ BUILDX = Tool(
     ("github.com/docker/buildx/version.Version=v0.34.1",),
     rename="docker-buildx",
 )
+# What others verify attestations with. Not v3: it writes bundles by default, beside which v2 fails on good ones.
+COSIGN = Tool(
+    "cosign",
+    "2.6.5",
+    "cosign",
+    ("github.com/sigstore/cosign/v2/cmd/cosign",),
+    ("sigs.k8s.io/release-utils/version.gitVersion=v2.6.5",),
+)
 # Stands in for Blubber's frontend of BuildKit. Raise the version when lab/go/blubber changes.
 BLUBBER = Tool("blubber", "1", "blubber", (".",))
 PAUSE = Tool("pause", "1", "pause", (".",))
 
 TOOLS = (KUBERNETES, HELM, PAUSE)
-EXTRAS = (HELM3, BUILDX, BLUBBER)
+EXTRAS = (HELM3, BUILDX, COSIGN, BLUBBER)

@@ -31,7 +31,8 @@ class Plan:
     """One image to be built.
 
     `recipe` is the text that the builder gets, its bases pinned; `path` its name in the tree. `stage` is empty
-    for the last one. `frontend` is the BuildKit frontend that reads it, if any. `key` is 64 hex digits.
+    for the last one. `frontend` is the BuildKit frontend that reads it, if any. `key` is 64 hex digits, and so is
+    `configuration`, over what cd.yaml has to say.
     """
 
     service: str
@@ -45,6 +46,8 @@ class Plan:
     labels: Mapping[str, str]
     key: str
     dirty: bool
+    configuration: str = ""
+    bases: tuple[Base, ...] = ()
 
     @property
     def local_name(self) -> str:
@@ -92,6 +95,8 @@ def make_plan(
         labels=_labels(source, service, variant, key, next((b for b in bases if b.name == recipe.base), None)),
         key=key,
         dirty=source.dirty,
+        configuration=service.build_configuration(variant),
+        bases=bases,
     )
 
 

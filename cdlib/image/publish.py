@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,26 +39,42 @@ class Published:
         return {**shown, **({"digest": self.digest} if self.digest else {})}
 
 
-def publish_candidate(work: Work, variant: str) -> Published:
+def publish_candidate(
+    work: Work, variant: str, *, acceptable: Callable[[str], bool] = lambda _digest: True
+) -> Published:
     """Have the image of `variant` in the candidates' repository under its key: found there, or pushed once.
 
-    Raises RegistryRefused where there is neither a candidate nor a local build, Refused where it may not be.
+    A candidate whose digest is not `acceptable` makes way for the local build. Raises RegistryRefused where there is
+    neither a candidate nor a local build, Refused where it may not be.
     """
     target = _require(work)
     plan = work.plan(variant)
     manifest = _find_candidate(work, target, plan)
-    if manifest:
+    if manifest and acceptable(manifest.digest):
         return Published(target.candidates.repository, plan.candidate_tag, manifest.digest, unchanged=True)
     pushed = _push_candidate(work, target, plan)
     return Published(target.candidates.repository, plan.candidate_tag, pushed.digest if pushed else "", unchanged=False)
 
 
-def publish(work: Work, variant: str, tags: Sequence[str] = (), *, moving: bool = True) -> Published:
+def find_candidate(work: Work, variant: str) -> str:
+    """The digest of the candidate of `variant`; empty where there is none. Raises Refused where it may not be used."""
+    manifest = _find_candidate(work, _require(work), work.plan(variant))
+    return manifest.digest if manifest else ""
+
+
+def publish(
+    work: Work,
+    variant: str,
+    tags: Sequence[str] = (),
+    *,
+    moving: bool = True,
+    along: Callable[[str], None] = lambda _digest: None,
+) -> Published:
     """Promote the candidate of `variant` to the service's repository, under `tags` or the commit's own.
 
     Where there is no candidate, a local build becomes one first. With `moving`, what is newly published under
-    the commit's own tag also gets those that targets.yaml lists as moving. Raises RegistryRefused where another
-    tag would have to move.
+    the commit's own tag also gets those that targets.yaml lists as moving. `along` brings what belongs to a digest,
+    before a tag points to it. Raises RegistryRefused where another tag would have to move.
     """
     target = _require(work)
     wanted = _tags(tags or [work.source.default_tag])
@@ -74,9 +90,10 @@ def publish(work: Work, variant: str, tags: Sequence[str] = (), *, moving: bool 
     manifest = manifest or _push_candidate(work, target, plan)
     new = [tag for tag in wanted if manifest is None or taken[tag] != manifest.digest]
     fixed = [tag for tag in new if tag not in target.moving_tags]
-    along = [tag for tag in target.moving_tags if tag not in wanted] if moving and fixed and not tags else []
+    others = [tag for tag in target.moving_tags if tag not in wanted] if moving and fixed and not tags else []
     # The tag that deploys look for comes last: whoever finds it finds everything.
-    _write(work, target, manifest, destination, [*along, *(tag for tag in new if tag not in fixed), *reversed(fixed)])
+    every = [*others, *(tag for tag in new if tag not in fixed), *reversed(fixed)]
+    _write(work, target, manifest, destination, every, along)
     return Published(target.image.repository, wanted[0], manifest.digest if manifest else "", unchanged=not new)
 
 
@@ -195,9 +212,18 @@ def _require_unmoved(target: Target, destination: Repository, taken: Mapping[str
             )
 
 
-def _write(work: Work, target: Target, manifest: Manifest | None, destination: Repository, tags: Sequence[str]) -> None:
+def _write(
+    work: Work,
+    target: Target,
+    manifest: Manifest | None,
+    destination: Repository,
+    tags: Sequence[str],
+    along: Callable[[str], None],
+) -> None:
     run = work.run
     if not tags:
+        if manifest:
+            along(manifest.digest)  # what came to be known of it since
         return
     told = manifest.digest if manifest else "the candidate"
     if run.would(f"take {told} from {target.candidates.repository} to {target.image.repository}"):
@@ -207,6 +233,7 @@ def _write(work: Work, target: Target, manifest: Manifest | None, destination: R
     assert manifest is not None
     with run.stage("promote", target.image.repository) as found:
         moved = promote(work.registries.repository(target.candidates), destination, manifest)
+        along(manifest.digest)
         for tag in tags:
             set_tag(destination, tag, manifest)
         found.update(digest=manifest.digest, tags=list(tags), **vars(moved))

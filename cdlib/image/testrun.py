@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,16 @@ class Tested:
         return {"images": [self.image.as_dict()], "tests": self.tests.as_dict()}
 
 
-def run_tests(work: Work, *, builder: str = "auto", cache: bool = True) -> Tested:
+def run_tests(
+    work: Work,
+    *,
+    builder: str = "auto",
+    cache: bool = True,
+    on_result: Callable[[Tested, bool], None] = lambda _tested, _good: None,
+) -> Tested:
     """Run the service's tests in its test variant, which is built where the Engine does not have it.
 
+    `on_result` is told what came out, and whether it is good; it is not called where there was no result at all.
     JUnit files end up in `reports` below the run's folder. Raises TestsFailed where a test failed, none was
     executed, the command failed, or the time was up.
     """
@@ -59,7 +66,10 @@ def run_tests(work: Work, *, builder: str = "auto", cache: bool = True) -> Teste
             _judge(test, ended, tested.tests, old, last)
     except CdError as problem:
         problem.made.update(service=work.service.name, commit=work.source.commit, **tested.as_dict())
+        if isinstance(problem, TestsFailed):
+            on_result(tested, False)
         raise
+    on_result(tested, True)
     return tested
 
 

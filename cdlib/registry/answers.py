@@ -27,14 +27,17 @@ class Answer:
     body: bytes
 
 
-def read_answer(response: urllib3.BaseHTTPResponse, host: str, doing: str) -> Answer:
-    """The answer with its whole body. A connection that is cut half way is an error, never a short body."""
-    whole = bytearray()
+def read_answer(response: urllib3.BaseHTTPResponse, host: str, doing: str, largest: int = 0) -> Answer:
+    """The answer with its whole body, of `largest` bytes at most (0: LARGEST).
+
+    A connection that is cut half way is an error, never a short body.
+    """
+    whole, largest = bytearray(), largest or LARGEST
     with response, connection_errors(host, doing):
         for piece in response.stream(64 * 1024, decode_content=True):
             whole += piece
-            if len(whole) > LARGEST:
-                raise RegistryRefused(f"an answer of more than {LARGEST} bytes came while {doing}",
+            if len(whole) > largest:
+                raise RegistryRefused(f"an answer of more than {largest} bytes came while {doing}",
                                       hint="is this a registry?")  # fmt: skip
     return Answer(response.status, response.headers, bytes(whole))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +25,9 @@ from cdlib.run import Run
 
 IMAGE_TYPES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+_PAGE = 1000  # tags in one answer
+_LARGEST_LIST = 64 * 2**20  # bytes of it where a registry tells all at once: half a million tags
+_LINK = re.compile(r'<([^>]+)>\s*;\s*rel="?next\b')
 # All four, always: without a fitting Accept a registry says 404, or translates to schema 1.
 _ACCEPT = {"Accept": ", ".join((*IMAGE_TYPES, *INDEX_TYPES))}
 
@@ -143,6 +147,31 @@ class Repository:
         url = f"{self._url}/blobs/{blob.digest}"
         return self._send("HEAD", url, doing, scopes=self._pull, ok=(200, 404)).status == 200
 
+    def upload(self, data: bytes) -> Blob:
+        """Store a small blob."""
+        blob = Blob(digest_of(data), len(data))
+        doing = f"writing {blob.digest[:19]} to {self.name}"
+        retrying(lambda: self._upload(blob, iter([data]), doing), self.transport.deadline)
+        return blob
+
+    def tags(self, prefix: str) -> list[str]:
+        """The tags that begin with `prefix`, in order.
+
+        By the specification a registry tells those after `last`, in lexical order, page by page; docker-registry 2.8
+        heeds neither, and tells all.
+        """
+        doing = f"listing tags of {self.name}"
+        query = urllib.parse.urlencode({"n": _PAGE, "last": prefix})
+        found: list[str] = []
+        url = f"{self._url}/tags/list?{query}"
+        while url:
+            answer = self._send("GET", url, doing, scopes=self._pull, ok=(200, 404), largest=_LARGEST_LIST)
+            page = _tags(answer, self.name)
+            found += [tag for tag in page if tag.startswith(prefix)]
+            past = bool(page) and page[-1] > prefix and not page[-1].startswith(prefix)
+            url = "" if past else _next(answer)
+        return sorted(set(found))
+
     def require_writable(self) -> None:
         """Open an upload and close it again: whether we may write here shows before anything else is done."""
         doing = f"asking to write to {self.name}"
@@ -221,6 +250,22 @@ def _whole(pieces: Iterator[bytes], blob: Blob) -> Iterator[bytes]:
         yield piece
     if size != blob.size or f"sha256:{hashed.hexdigest()}" != blob.digest:
         raise Unavailable(f"{blob.digest} came damaged: {size} bytes of {blob.size}")
+
+
+def _tags(answer: Answer, name: str) -> list[str]:
+    """The tags in an answer; none where the repository is not there yet."""
+    if answer.status == 404:
+        return []
+    try:
+        return [str(tag) for tag in json.loads(answer.body)["tags"] or ()]
+    except (ValueError, KeyError, TypeError) as problem:
+        raise RegistryRefused(f"{name} answers with no list of tags", hint="is this a registry?") from problem
+
+
+def _next(answer: Answer) -> str:
+    """The address of the next page, empty where this is the last."""
+    match = _LINK.search(answer.headers.get("Link", ""))
+    return match[1] if match else ""
 
 
 def _manifest(answer: Answer, name: str) -> Manifest:

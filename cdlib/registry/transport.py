@@ -64,15 +64,17 @@ class Transport:
         data: Body = None,
         check: Callable[[Answer], None] | None = None,
         attempts: int = 0,
+        largest: int = 0,
     ) -> Answer:
         """The answer to one request, which is tried again where that may help.
 
         `doing` completes "may not …" and "while …" in messages. Every status but those in `ok` raises; `check`
-        may raise too, Unavailable where the answer came damaged. A body that is an iterator is sent once.
+        may raise too, Unavailable where the answer came damaged. A body that is an iterator is sent once. `largest`
+        is how many bytes of an answer are taken, 0 the usual number.
         """
 
         def once() -> Answer:
-            answer = read_answer(self._open(method, url, doing, scopes, headers, data), self.host, doing)
+            answer = read_answer(self._open(method, url, doing, scopes, headers, data), self.host, doing, largest)
             if answer.status not in ok:
                 raise problem_of(answer, self.host, doing)
             if check:

@@ -166,7 +166,7 @@ def test_two_at_once_publish_the_same(work: Workshop) -> None:
 
 def test_another_run_takes_the_name_away(work: Workshop, lab: RunningLab, monkeypatch: pytest.MonkeyPatch) -> None:
     build(work)
-    monkeypatch.setenv("DOCKER_HOST", work.env["DOCKER_HOST"])
+    monkeypatch.setenv("DOCKER_HOST", lab.docker_host)
     engine = Engine(Deadline(60))
     (image,) = engine.client.images(filters={"label": [f"org.opencontainers.image.title={work.name}"]}, quiet=True)
     place = parse(f"{lab.registry}/t/candidates/{work.name}:twice")
@@ -180,6 +180,7 @@ def test_another_run_takes_the_name_away(work: Workshop, lab: RunningLab, monkey
 
     monkeypatch.setattr(engine.client, "push", interfering)
     engine.push(image, place, print)
+    engine.client.close()
     assert names == ["twice", "twice"] and "twice" in work.tags(f"t/candidates/{work.name}")
 
 

@@ -187,6 +187,10 @@ class StandInRegistry(Server):
         if refused:
             return refused
         url = urllib.parse.urlsplit(seen.path)
+        listed = re.fullmatch(r"/v2/(.+)/tags/list", url.path)
+        if listed:  # all of them, whatever n and last say
+            here = listed[1] in self.manifests
+            return (200 if here else 404), {}, json.dumps({"name": listed[1], "tags": [*self.tags(listed[1])]}).encode()
         match = re.fullmatch(r"/v2/(.+)/(manifests|blobs)/(.*)", url.path)
         if url.path == "/v2/" or match is None:
             return (200, {}, b"{}") if url.path == "/v2/" else (404, {}, b"")

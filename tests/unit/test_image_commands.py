@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from signing import Signers, new_signers
 from stand_ins import Fault, StandInRegistry, basic_auth, serving
 
 from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.documents import schema_mistakes
 from cdlib.image.work import open_work
+from cdlib.registry.repository import Repository
+from cdlib.registry.transport import Transport
 from cdlib.run import Run
-from jobs import build_image, publish_tag
+from cdlib.trust.attached import Attestation, attach, fetch
+from cdlib.trust.statement import PROVENANCE, TEST_RESULT, make_statement
+from jobs import build_image, publish_tag, run_tests
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -168,3 +173,70 @@ def test_a_base_image_whose_registry_fails(
 def test_no_docker_is_told_before_anything_is_built(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _ = call(build_image, service)
     assert code == 69 and "no Docker Engine answers" in capsys.readouterr().err
+
+
+@pytest.fixture
+def signers(service: Path) -> Signers:
+    """Keys, their public halves in targets.yaml."""
+    made = new_signers(service.parent / "keys")
+    targets = service.parent / "targets.yaml"
+    keys = {purpose: [str(file) for file in files] for purpose, files in made.files.items()}
+    targets.write_text(json.dumps({**json.loads(targets.read_text()), "keys": keys}))
+    return made
+
+
+def beside(registry: StandInRegistry, path: str, digest: str) -> list[bytes]:
+    return fetch(Repository(Transport(registry.host, Deadline(9)), path), digest)
+
+
+def test_attestations_that_hold_come_along_before_the_tag(
+    service: Path, registry: StandInRegistry, signers: Signers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (digest,) = set(registry.tags("candidates/hello").values())
+    candidates = Repository(Transport(registry.host, Deadline(9)), "candidates/hello")
+    pairs = ((PROVENANCE, "provenance"), (TEST_RESULT, "test-result"), (PROVENANCE, "stranger"), (PROVENANCE, "permit"))
+    made = [make_statement("x", digest, kind, {}, signers.key(who)) for kind, who in pairs]
+    attach(candidates, digest, [Attestation(each, PROVENANCE) for each in made])
+    code, result = call(publish_tag, service, "--no-moving")
+    assert code == 0 and set(beside(registry, "hello", digest)) == set(made[:2])
+    assert capsys.readouterr().err.count("is left behind: ") == 2
+    writes = [seen.path.rpartition("/")[2] for seen in registry.requests("PUT", "/hello/manifests/")]
+    assert writes.index(f"sha256-{digest[7:]}.att") < writes.index(result["tag"])
+    # What is attested later comes along with the next run, although nothing else is left to do.
+    later = make_statement("x", digest, TEST_RESULT, {"later": True}, signers.key("test-result"))
+    attach(candidates, digest, [Attestation(later, TEST_RESULT)])
+    assert call(publish_tag, service, "--dry-run")[0] == 0 and later not in beside(registry, "hello", digest)
+    code, result = call(publish_tag, service)
+    assert result["outcome"] == "unchanged" and later in beside(registry, "hello", digest)
+
+
+def test_without_keys_nothing_comes_along(service: Path, registry: StandInRegistry) -> None:
+    assert (
+        call(publish_tag, service)[0] == 0
+        and not registry.requests("GET", "att")
+        and not registry.requests("GET", "tags/list")
+    )
+
+
+@pytest.mark.parametrize(("command", "purpose"), [(build_image, "provenance"), (run_tests, "test-result")])
+def test_a_key_that_nobody_would_believe_is_said_before_anything_is_done(
+    service: Path,
+    signers: Signers,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: Any,
+    purpose: str,
+) -> None:
+    for who in ("stranger", "permit", "provenance" if purpose == "test-result" else "test-result"):
+        code, result = call(command, service, "--signing-key", str(signers.file(who)))
+        assert code == 2 and f"under keys.{purpose}: nobody would believe it" in result["error"]["message"]
+    code, result = call(command, service, "--signing-key", str(signers.file("none")))
+    assert code == 2 and "No such file" in result["error"]["message"]
+    monkeypatch.setenv("CD_SIGNING_KEY", signers.file(purpose).read_text())
+    code, result = call(command, service)
+    assert code == 2 and "CD_SIGNING_KEY holds a key itself" in result["error"]["message"]
+    secret = signers.file(purpose).read_text().splitlines()[1]
+    assert secret not in (service / ".cd" / "events.jsonl").read_text() + "".join(capsys.readouterr())
+    monkeypatch.setenv("CD_SIGNING_KEY", str(signers.file(purpose)))
+    monkeypatch.delenv("CD_TARGETS")
+    assert "takes targets.yaml" in call(command, service)[1]["error"]["message"]

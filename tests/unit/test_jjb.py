@@ -45,6 +45,9 @@ ZUUL = {f"ZUUL_{name}" for name in ["URL", "PROJECT", "REF", "COMMIT", "BRANCH",
 # What the agents' operators set, and what would let a starter of jobs send credentials or results elsewhere.
 OF_THE_SITE = {
     "CD_TARGETS",
+    "CD_SIGNING_KEY",
+    "CD_BUILD_KEY",
+    "CD_TEST_KEY",
     "CD_DIR",
     "CD_OUT",
     "CD_JSON",
@@ -153,7 +156,14 @@ def test_parameters_never_reach_a_shell_line(made: Path) -> None:
             # CD_DRY_RUN is only ever set here: a checkout has to take place even in a dry run.
             assert not re.search(rf"\$\{{?{parameter.name}\b", script), script
         code = "\n".join(line for line in script.splitlines() if not line.startswith("#"))
-        assert set(re.findall(r"\$\{?([A-Za-z_]+)", code)) <= {"PATH", "CD_HOME", "CD_GERRIT_URL", "status"}
+        assert set(re.findall(r"\$\{?([A-Za-z_]+)", code)) <= {
+            "PATH",
+            "CD_HOME",
+            "CD_GERRIT_URL",
+            "CD_BUILD_KEY",
+            "CD_TEST_KEY",
+            "status",
+        }
         assert not re.search(r"\{[a-z_]+\}|eval|`", code)
 
 
@@ -283,9 +293,14 @@ def test_a_site_may_choose(tmp_path: Path) -> None:
     shutil.copytree(JJB, copy)
     (copy / "services" / "hello.yaml").write_text(
         "- project: {name: hello, service: hello, jobs: [cd-service], project: team/hi, branch: main, git_url: 'git://g',\n"
-        "            deploy_secrets: none, keep_days: 3}\n"
+        "            deploy_secrets: none, gate_secrets: keys, test_key: other, keep_days: 3}\n"
     )
     make(copy, tmp_path / "out")
+    gate = define((tmp_path / "out" / "hello-gate" / "config.xml").read_bytes())
+    assert [(each.kind, each.credential, each.variables) for each in gate.bindings] == [
+        ("file", "cd-build-key", ("CD_BUILD_KEY",)),
+        ("file", "other", ("CD_TEST_KEY",)),
+    ]
     job = define((tmp_path / "out" / "hello-deploy" / "config.xml").read_bytes())
     defaults = {p.name: p.default for p in job.parameters}
     assert job.bindings == () and job.keep_days == 3

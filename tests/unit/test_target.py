@@ -101,3 +101,17 @@ def test_all_mistakes_at_once(path: Path) -> None:
     with pytest.raises(UsageProblem) as caught:
         read_document(path)
     assert "services.hello.environments.qa: no such environment" in caught.value.details[0]
+
+
+def test_keys_are_files_beside_it_by_what_they_may_say(path: Path) -> None:
+    assert read_target(path, "hello").keys == {}
+    path.write_text(WHOLE + "keys: {provenance: [keys/a.pub, /b.pub], permit: [c.pub]}\n")
+    assert read_target(path, "hello").keys == {
+        "provenance": (path.parent / "keys/a.pub", Path("/b.pub")),
+        "permit": (path.parent / "c.pub",),
+    }
+    for wrong in ("{permits: [a]}", "{permit: a}", "{permit: []}", "{permit: [a, a]}", "{permit: ['']}"):
+        path.write_text(f"{WHOLE}keys: {wrong}\n")
+        with pytest.raises(UsageProblem, match="mistake") as caught:
+            read_target(path, "hello")
+        assert caught.value.details[0].startswith("keys")

@@ -1,0 +1,212 @@
+"""Attestations beside an image: as cosign keeps them, and none lost to another writer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from signing import Signers, new_signers
+from stand_ins import Fault, StandInRegistry, serving, sha
+
+from cdlib import retry
+from cdlib.deadline import Deadline
+from cdlib.errors import Refused, RegistryRefused, Unavailable, UsageProblem
+from cdlib.registry.repository import Manifest, Repository
+from cdlib.registry.transport import Transport
+from cdlib.trust import attached
+from cdlib.trust.attached import ENVELOPE, LARGEST, MOST, Attestation, attach, fetch, tag_of
+from cdlib.trust.statement import PROVENANCE, make_statement
+
+DIGEST = "sha256:" + "ab" * 32
+TAG = "sha256-" + "ab" * 32 + ".att"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(attached, "_WAIT", 0.0)
+
+
+@pytest.fixture
+def registry() -> Iterator[StandInRegistry]:
+    with serving(StandInRegistry()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def signers(tmp_path_factory: pytest.TempPathFactory) -> Signers:
+    return new_signers(tmp_path_factory.mktemp("keys"))
+
+
+def repository(server: StandInRegistry) -> Repository:
+    return Repository(Transport(server.host, Deadline(20), attempts=2), "hello")
+
+
+def some(signers: Signers, count: int = 1) -> list[Attestation]:
+    made = (make_statement("x", DIGEST, PROVENANCE, {"n": n}, signers.key("provenance")) for n in range(count))
+    return [Attestation(envelope, PROVENANCE) for envelope in made]
+
+
+def envelopes(attestations: list[Attestation]) -> set[bytes]:
+    return {each.envelope for each in attestations}
+
+
+def test_it_is_written_as_cosign_writes_it(registry: StandInRegistry, signers: Signers) -> None:
+    first, second = some(signers, 2)
+    assert attach(repository(registry), DIGEST, [first]) and attach(repository(registry), DIGEST, [second])
+    kind, raw = registry.manifests["hello"][TAG]
+    manifest = json.loads(raw)
+    assert kind == manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+    assert set(manifest) == {"schemaVersion", "mediaType", "config", "layers"} and len(manifest["layers"]) == 2
+    assert manifest["layers"][0] == {
+        "mediaType": "application/vnd.dsse.envelope.v1+json",
+        "size": len(first.envelope),
+        "digest": sha(first.envelope),
+        "annotations": {"dev.cosignproject.cosign/signature": "", "predicateType": PROVENANCE},
+    }
+    config = json.loads(registry.blobs["hello"][manifest["config"]["digest"]])
+    assert manifest["config"]["mediaType"] == "application/vnd.oci.image.config.v1+json"
+    assert config["rootfs"] == {"type": "layers", "diff_ids": [sha(first.envelope), sha(second.envelope)]}
+    assert len(config["history"]) == 2
+    assert fetch(repository(registry), DIGEST) == [first.envelope, second.envelope]
+
+
+def test_nothing_beside_it_is_no_error(registry: StandInRegistry) -> None:
+    assert fetch(repository(registry), DIGEST) == [] and not attach(repository(registry), DIGEST, [])
+
+
+def test_the_same_again_writes_nothing(registry: StandInRegistry, signers: Signers) -> None:
+    made = some(signers, 2)
+    attach(repository(registry), DIGEST, made)
+    registry.seen.clear()
+    assert not attach(repository(registry), DIGEST, made)
+    assert {seen.method for seen in registry.seen} <= {"GET", "HEAD"}
+
+
+def test_what_others_wrote_stays_as_it_is(registry: StandInRegistry, signers: Signers) -> None:
+    theirs = repository(registry).upload(b"{}")
+    layers = [{"mediaType": ENVELOPE, "size": 2, "digest": theirs.digest, "annotations": {"a": "b"}, "urls": ["x"]}]
+    attached._put(repository(registry), TAG, layers)
+    attach(repository(registry), DIGEST, some(signers))
+    assert json.loads(registry.manifests["hello"][TAG][1])["layers"][0] == layers[0]
+
+
+class Overtaken(Repository):
+    """Another writer does `meanwhile` between our reading the tag and our writing it."""
+
+    meanwhile: Callable[[], Any] | None = None
+
+    def put_manifest(self, reference: str, manifest: Manifest) -> None:
+        if reference == TAG and self.meanwhile:
+            todo, self.meanwhile = self.meanwhile, None
+            todo()
+        super().put_manifest(reference, manifest)
+
+
+def test_a_writer_that_read_before_another_wrote_puts_back_what_it_overwrote(
+    registry: StandInRegistry, signers: Signers
+) -> None:
+    mine, theirs, before = some(signers, 3)
+    attach(repository(registry), DIGEST, [before])
+    slow = Overtaken(Transport(registry.host, Deadline(20)), "hello")
+    slow.meanwhile = lambda: attach(repository(registry), DIGEST, [theirs])
+    attach(slow, DIGEST, [mine])
+    assert set(fetch(repository(registry), DIGEST)) == envelopes([mine, theirs, before])
+
+
+def test_the_next_writer_puts_back_what_one_that_died_overwrote(registry: StandInRegistry, signers: Signers) -> None:
+    lost, kept = some(signers, 2)
+    attach(repository(registry), DIGEST, [lost])
+    registry.manifests["hello"].pop(TAG)
+    attach(repository(registry), DIGEST, [kept])
+    assert set(fetch(repository(registry), DIGEST)) == envelopes([lost, kept])
+    registry.manifests["hello"].pop(TAG)
+    assert attach(repository(registry), DIGEST, []) and len(fetch(repository(registry), DIGEST)) == 2
+
+
+def test_it_ends_where_others_never_do(registry: StandInRegistry, signers: Signers) -> None:
+    class Hostile(Repository):
+        def put_manifest(self, reference: str, manifest: Manifest) -> None:
+            super().put_manifest(reference, manifest)
+            if reference == TAG:
+                registry.manifests["hello"].pop(TAG)
+
+    with pytest.raises(Unavailable, match="all the time"):
+        attach(Hostile(Transport(registry.host, Deadline(20)), "hello"), DIGEST, some(signers))
+
+
+def test_tags_that_only_look_like_announcements_announce_nothing(registry: StandInRegistry, signers: Signers) -> None:
+    made, other = some(signers, 2)
+    attach(repository(registry), "sha256:" + "cd" * 32, [other])
+    registry.manifests["hello"][f"{TAG}.{'0' * 32}"] = registry.manifests["hello"]["sha256-" + "cd" * 32 + ".att"]
+    registry.add_image("hello", f"{TAG}.image")
+    attach(repository(registry), DIGEST, [made])
+    assert fetch(repository(registry), DIGEST) == [made.envelope]
+
+
+def test_an_announcement_under_our_name_that_is_not_ours_is_told(registry: StandInRegistry, signers: Signers) -> None:
+    (made,) = some(signers)
+    registry.add_image("hello", f"{TAG}.{sha(made.envelope)[7:39]}")
+    with pytest.raises(RegistryRefused, match="holds something else"):
+        attach(repository(registry), DIGEST, [made])
+
+
+def test_a_registry_that_stumbles_over_two_writers_is_given_a_moment(
+    registry: StandInRegistry, signers: Signers
+) -> None:
+    registry.faults.append(Fault("PUT", "/manifests/", 400, b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}', times=2))
+    assert attach(repository(registry), DIGEST, some(signers))
+    registry.faults.append(Fault("PUT", "/manifests/", 400, b'{"errors":[{"code":"MANIFEST_INVALID"}]}'))
+    with pytest.raises(RegistryRefused, match="MANIFEST_INVALID"):
+        attach(repository(registry), DIGEST, some(signers))
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT"])
+def test_trouble_that_passes_is_no_trouble_and_lasting_trouble_is_no_answer(
+    registry: StandInRegistry, signers: Signers, method: str
+) -> None:
+    registry.faults.append(Fault(method, "", 503, times=1))
+    attach(repository(registry), DIGEST, some(signers))
+    registry.faults.append(Fault(method, "", 503))
+    with pytest.raises(Unavailable):
+        attach(repository(registry), DIGEST, some(signers))
+
+
+def test_an_unreachable_registry_is_never_an_empty_one(registry: StandInRegistry, signers: Signers) -> None:
+    attach(repository(registry), DIGEST, some(signers))
+    registry.faults.append(Fault("GET", "/blobs/", 500))
+    with pytest.raises(Unavailable):
+        fetch(repository(registry), DIGEST)
+
+
+def test_what_is_no_envelope_or_far_too_large_is_passed_over(registry: StandInRegistry, signers: Signers) -> None:
+    here = repository(registry)
+    good = here.upload(some(signers)[0].envelope)
+    tar, large = here.upload(b"a tar"), here.upload(b"x" * (LARGEST + 1))
+    layers = [{"mediaType": kind, "size": blob.size, "digest": blob.digest}
+              for kind, blob in (("application/vnd.oci.image.layer.v1.tar", tar), (ENVELOPE, large), (ENVELOPE, good), (ENVELOPE, good))]  # fmt: skip
+    attached._put(here, TAG, layers)
+    assert [sha(each) for each in fetch(here, DIGEST)] == [good.digest]
+    attached._put(here, TAG, [layers[2]] * (MOST + 1))
+    with pytest.raises(Refused, match="more than 200"):
+        fetch(here, DIGEST)
+    with pytest.raises(UsageProblem, match="more than"):
+        attach(here, DIGEST, [Attestation(b"x" * (LARGEST + 1), PROVENANCE)])
+
+
+def test_tags_are_listed_page_by_page(registry: StandInRegistry) -> None:
+    assert tag_of(DIGEST) == TAG
+    link = {"Link": '</v2/hello/tags/list?n=2&last=b2>; rel="next"'}
+    registry.faults.append(Fault("GET", r"tags/list\?n=1000&last=b$", 200, b'{"tags": ["b1", "b2"]}', link))
+    registry.faults.append(Fault("GET", r"last=b2$", 200, b'{"tags": ["b3", "c"]}', link))
+    assert repository(registry).tags("b") == ["b1", "b2", "b3"]
+    registry.faults[:] = [Fault("GET", "tags/list", 200, b'{"tags": null}')]
+    assert repository(registry).tags("b") == []
+    many = [f"production-{n:064x}" for n in range(70_000)]  # more than is taken of anything else
+    registry.faults[:] = [Fault("GET", "tags/list", 200, json.dumps({"tags": ["b1", *many]}).encode())]
+    assert repository(registry).tags("b") == ["b1"]
+    registry.faults[:] = [Fault("GET", "tags/list", 200, b'{"names": []}')]
+    with pytest.raises(RegistryRefused, match="no list of tags"):
+        repository(registry).tags("b")
