@@ -476,7 +476,9 @@ def test_trouble_that_passes_is_not_seen_and_a_lost_answer_repeats_nothing(desk:
     assert (status, result["outcome"], len(change.messages)) == (0, "unchanged", 1)
 
 
-def test_a_server_that_comes_back_is_told_late(desk: Desk) -> None:
+def test_a_server_that_comes_back_is_told_late(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
     change = desk.gerrit.add(desk.commits[-1])
     desk.gerrit.faults += [Fault("GET", "/a/accounts", drop=True, times=20), Fault("POST", "review", 503, times=20)]
     assert desk.call()[0] == 0 and len(change.messages) == 1
