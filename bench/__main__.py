@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from bench.table import show
 from cdlib import process
 from cdlib.console import Console
 from cdlib.deadline import Deadline
@@ -217,9 +218,7 @@ def main() -> int:
     except CdError as problem:
         console.problem(problem.message, problem.hint, problem.details)
         return problem.exit_code
-    widths = [max(len(line[i]) for line in (heads, *rows)) for i in range(len(heads))]
-    for line in (heads, *rows):
-        console.line("", "", "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())
+    show(console, heads, rows)
     return 0
 
 

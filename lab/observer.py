@@ -106,14 +106,29 @@ class Observer:
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[http.client.HTTPResponse]:
-        connection = connect(self._cluster)
-        connection.connect()
-        raw = connection.sock
-        self._sockets.add(raw)
-        try:
-            connection.request("GET", path, headers=who(self._cluster))
-            with connection.getresponse() as answer:
-                yield answer
-        finally:
-            self._sockets.discard(raw)
-            connection.close()
+        with _answer(self._cluster, path, self._sockets) as answer:
+            yield answer
+
+
+def get(cluster: Cluster, path: str) -> bytes:
+    """The answer's body, by a connection of its own. Raises OSError, also for an answer that is not 200."""
+    with _answer(cluster, path, set()) as answer:
+        if answer.status != 200:
+            raise OSError(f"GET {path}: {answer.status}")
+        return answer.read()
+
+
+@contextmanager
+def _answer(cluster: Cluster, path: str, sockets: set[socket.socket]) -> Iterator[http.client.HTTPResponse]:
+    """One answer; its socket is among `sockets` meanwhile."""
+    connection = connect(cluster)
+    connection.connect()
+    raw = connection.sock
+    sockets.add(raw)
+    try:
+        connection.request("GET", path, headers=who(cluster))
+        with connection.getresponse() as answer:
+            yield answer
+    finally:
+        sockets.discard(raw)
+        connection.close()

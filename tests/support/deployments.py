@@ -110,10 +110,10 @@ class Deployment:
         """Run helm-deploy for the digest of the base image, or another."""
         return self.run("helm-deploy", "--digest", digest or self.digest, *argv, env=env)
 
-    def start(self, *argv: str) -> subprocess.Popen[str]:
+    def start(self, *argv: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start one of the commands, and leave it running."""
         return subprocess.Popen(
-            self.argv(*argv), env=dict(self.env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            self.argv(*argv), env={**self.env, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def kubectl(self, *args: str) -> str:
