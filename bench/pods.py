@@ -28,6 +28,7 @@ from lab.layout import layout
 from lab.relay import Relay, Request, relaying
 
 NODE = "cd-bench"
+STAGES = Path(__file__).with_name("kwok.yaml")
 COUNTS = (10, 100, 1000)
 LOOK_EVERY = 0.02  # seconds between two looks at the process
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -103,7 +104,8 @@ def kwok(ground: Ground, folder: Path) -> Iterator[Relay]:
     manifest.write_text(json.dumps(node))
     kubectl = Service(ground, folder, "default", {})
     kubeconfig = ground.environment["KUBECONFIG"]
-    argv = [str(layout().bin / "kwok"), "--kubeconfig", kubeconfig, "--cidr=10.200.0.0/16", "--manage-all-nodes=false",
+    argv = [str(layout().bin / "kwok"), "--kubeconfig", kubeconfig, "--config", str(STAGES),
+            "--node-lease-duration-seconds=40", "--manage-all-nodes=false",
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"]  # fmt: skip
     player = process.start(argv, folder / "kwok.log", env=ground.environment)
     try:
@@ -111,8 +113,8 @@ def kwok(ground: Ground, folder: Path) -> Iterator[Relay]:
         kubectl.run("kubectl", "wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
         with relaying(Path(kubeconfig), folder) as relay:
             yield relay
-        kubectl.run("kubectl", "delete", "node", NODE)
     finally:
+        kubectl.run("kubectl", "delete", "node", NODE, "--ignore-not-found")
         player.terminate()
         player.wait()
 
