@@ -20,7 +20,7 @@ from cdlib.errors import CdError
 from cdlib.process import Finished
 from cdlib.rollout.kubeconfig import Cluster, read_cluster
 from lab import settings
-from lab.images import REPOSITORY
+from lab.images import REPOSITORY, base_digest
 from lab.layout import layout
 from lab.observer import get
 from lab.plan import read
@@ -28,7 +28,7 @@ from lab.plan import read
 CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = CHECKOUT / ".venv" / "bin"
 LIMIT = 400.0  # seconds for one command; Helm's own limit is 300 by default
-_WHO = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
+WHO = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
         for what, value in (("NAME", "Bench"), ("EMAIL", "bench@example.org"))}  # fmt: skip
 
 
@@ -46,15 +46,12 @@ class Ground:
         """The lab's, which must be up."""
         place = layout()
         found = settings.settings(place, read(place.plan).given)
-        environment = {**os.environ, **found, **_WHO, "PYTHONDONTWRITEBYTECODE": ""}
-        image = f"{found['LAB_REGISTRY']}/{REPOSITORY}"
-        accept = "Accept: application/vnd.docker.distribution.manifest.v2+json"
-        argv = ["curl", "-sfI", "-H", accept, f"http://{found['LAB_REGISTRY']}/v2/{REPOSITORY}/manifests/3.11-slim"]
-        said = process.run(argv, Deadline(LIMIT, "asking the registry")).stdout
-        headers = dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
-        if "Docker-Content-Digest" not in headers:
+        environment = {**os.environ, **found, **WHO, "PYTHONDONTWRITEBYTECODE": ""}
+        registry = found["LAB_REGISTRY"]
+        digest = base_digest(registry, "3.11-slim")
+        if not digest:
             raise CdError("the lab's registry has no base image", hint="python -m lab up")
-        return cls(environment, read_cluster(Path(found["KUBECONFIG"]), None), image, headers["Docker-Content-Digest"])
+        return cls(environment, read_cluster(Path(found["KUBECONFIG"]), None), f"{registry}/{REPOSITORY}", digest)
 
 
 @dataclass
