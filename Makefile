@@ -10,10 +10,10 @@ PYTEST := $(BIN)/python -m pytest
 ALONE := tests/integration/test_run_tests.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit integration soak bench jenkins-update clean
+.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit integration soak bench bench-rollout jenkins-update clean
 
 help: ## Show this.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: .venv/stamp ## Make .venv, with every command in .venv/bin.
 
@@ -75,6 +75,12 @@ soak: venv ## Run the long tests: crashes, interruptions, many rollouts.
 
 bench: venv ## Measure, side by side with what one would use instead.
 	$(BIN)/python -m bench
+
+bench-rollout: venv ## Measure rollouts, good and broken, side by side, and what many pods cost. Takes some 40 minutes.
+	$(LAB) install --extras
+	$(LAB) up
+	$(BIN)/python -m bench.rollout
+	$(BIN)/python -m bench.pods
 
 jenkins-update: venv ## Send the job definitions to the Jenkins of JENKINS_URL, JENKINS_USER and JENKINS_TOKEN.
 	JENKINS_JOBS=$(CURDIR)/$(BIN)/jenkins-jobs jjb/update

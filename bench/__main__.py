@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from bench.service import BIN, CHECKOUT, WHO
+from bench.table import show
 from cdlib import process
 from cdlib.console import Console
 from cdlib.deadline import Deadline
@@ -28,8 +30,6 @@ from lab import settings
 from lab.layout import layout
 from lab.plan import read
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-BIN = CHECKOUT / ".venv" / "bin"
 NAMESPACE = "cd-bench"
 RUNS = int(os.environ.get("BENCH_RUNS", "10"))
 LIMIT = 120.0  # seconds for one command
@@ -170,10 +170,8 @@ def compare(bench: Bench, pair: Pair, runs: int) -> tuple[str, ...]:
 @contextmanager
 def prepared() -> Iterator[Bench]:
     """A service of its own in a temporary folder, and a namespace that is gone afterwards."""
-    who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
-           for what, value in (("NAME", "Bench"), ("EMAIL", "bench@example.org"))}  # fmt: skip
     place = layout()
-    environment = {**settings.settings(place, read(place.plan).given), **who, "DOCKER_CONFIG": str(place.docker_config),
+    environment = {**settings.settings(place, read(place.plan).given), **WHO, "DOCKER_CONFIG": str(place.docker_config),
                    "PYTHONDONTWRITEBYTECODE": ""}  # fmt: skip
     registry = environment["LAB_REGISTRY"]
     with tempfile.TemporaryDirectory(prefix="cd-bench-") as temporary:
@@ -217,9 +215,7 @@ def main() -> int:
     except CdError as problem:
         console.problem(problem.message, problem.hint, problem.details)
         return problem.exit_code
-    widths = [max(len(line[i]) for line in (heads, *rows)) for i in range(len(heads))]
-    for line in (heads, *rows):
-        console.line("", "", "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())
+    show(console, heads, rows)
     return 0
 
 

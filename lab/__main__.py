@@ -25,7 +25,7 @@ def cli() -> None:
 
 @cli.command()
 @click.option(
-    "--extras", is_flag=True, help="Also what the tests need: Helm 3, buildx, cosign, a frontend of BuildKit."
+    "--extras", is_flag=True, help="Also what the tests need: Helm 3, buildx, cosign, kwok, a frontend of BuildKit."
 )
 @click.option("--loop", is_flag=True, help="Also Gerrit, ZooKeeper and Zuul.")
 def install(extras: bool, loop: bool) -> None:

@@ -67,8 +67,7 @@ def _push_base(layout: Layout, registry: str, say: Callable[[str], None]) -> Non
                 ],
             }
         ).encode()
-        there = session.head(f"{root}/manifests/{tag}", headers={"Accept": _MANIFEST}, timeout=_PATIENCE)
-        if there.headers.get("Docker-Content-Digest") == digest(manifest):
+        if _digest_of(session, root, tag) == digest(manifest):
             continue
         say(f"pushing {registry}/{REPOSITORY}:{tag}")
         for part in used:
@@ -76,6 +75,17 @@ def _push_base(layout: Layout, registry: str, say: Callable[[str], None]) -> Non
         _upload(session, root, digest(config), config)
         headers = {"Content-Type": _MANIFEST}
         _check(session.put(f"{root}/manifests/{tag}", manifest, headers=headers, timeout=_PATIENCE))
+
+
+def base_digest(registry: str, tag: str) -> str:
+    """The digest of a tag of `lab/python` in `registry`; empty where it is not there."""
+    with requests.Session() as session:
+        return _digest_of(session, f"{scheme(registry, session)}://{registry}/v2/{REPOSITORY}", tag)
+
+
+def _digest_of(session: requests.Session, root: str, tag: str) -> str:
+    answer = session.head(f"{root}/manifests/{tag}", headers={"Accept": _MANIFEST}, timeout=_PATIENCE)
+    return answer.headers.get("Docker-Content-Digest", "")
 
 
 def push_program(program: Path, registry: str, repository: str) -> str:

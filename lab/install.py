@@ -18,9 +18,9 @@ Say = Callable[[str], None]
 def install(layout: Layout, given: Collection[str], *, extras: bool, say: Say, loop: bool = False) -> None:
     """Install what is missing, leaving out what is only for servers that are `given`.
 
-    `loop` adds Gerrit, ZooKeeper and Zuul. `extras` adds what tests need beside: Helm 3, buildx, cosign, a frontend of
-    BuildKit, pgrep. Quick where all is there. Raises UsageProblem without root, Unavailable where a package cannot be
-    had.
+    `loop` adds Gerrit, ZooKeeper and Zuul. `extras` adds what tests need beside: Helm 3, buildx, cosign, kwok, a
+    frontend of BuildKit, pgrep. Quick where all is there. Raises UsageProblem without root, Unavailable where a package
+    cannot be had.
     """
     processes.require_root("lab install")
     _discard_half_made(layout)

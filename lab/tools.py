@@ -81,9 +81,17 @@ COSIGN = Tool(
     ("github.com/sigstore/cosign/v2/cmd/cosign",),
     ("sigs.k8s.io/release-utils/version.gitVersion=v2.6.5",),
 )
+KWOK = Tool(
+    "kwok",
+    "0.8.0",
+    "kwok",
+    ("sigs.k8s.io/kwok/cmd/kwok",),
+    ("sigs.k8s.io/kwok/pkg/consts.Version=v0.8.0",),
+    links=(("kwok", "kwok"),),
+)
 # Stands in for Blubber's frontend of BuildKit. Raise the version when lab/go/blubber changes.
 BLUBBER = Tool("blubber", "1", "blubber", (".",))
 PAUSE = Tool("pause", "1", "pause", (".",))
 
 TOOLS = (KUBERNETES, HELM, PAUSE)
-EXTRAS = (HELM3, BUILDX, COSIGN, BLUBBER)
+EXTRAS = (HELM3, BUILDX, COSIGN, KWOK, BLUBBER)

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.images import base_digest
+
 HERE = Path(__file__).parent
 BASE = "lab/python"  # the lab's base image: a Python that runs whatever program a test's chart gives it
 BIN = Path(sys.executable).parent
@@ -110,10 +112,10 @@ class Deployment:
         """Run helm-deploy for the digest of the base image, or another."""
         return self.run("helm-deploy", "--digest", digest or self.digest, *argv, env=env)
 
-    def start(self, *argv: str) -> subprocess.Popen[str]:
+    def start(self, *argv: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start one of the commands, and leave it running."""
         return subprocess.Popen(
-            self.argv(*argv), env=dict(self.env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            self.argv(*argv), env={**self.env, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def kubectl(self, *args: str) -> str:
@@ -174,24 +176,15 @@ def kill_hard(process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=10)
 
 
-def digest_of(lab: Any, tag: str) -> str:
-    """The digest of one of the base image's tags."""
-    done = subprocess.run(
-        ["curl", "-sfI", "-H", "Accept: application/vnd.docker.distribution.manifest.v2+json",
-         f"http://{lab.registry}/v2/{BASE}/manifests/{tag}"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    headers = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
-    return headers["Docker-Content-Digest"].strip()
-
-
 @pytest.fixture
 def other_digest(lab: Any) -> str:
     """A second image that runs the same programs."""
-    return digest_of(lab, "3.11")
+    return base_digest(lab.registry, "3.11")
 
 
 @pytest.fixture
 def web(lab: Any, namespace: str, tmp_path: Path) -> Deployment:
     """A service that is not deployed yet."""
-    return Deployment.create(tmp_path, namespace, f"{lab.registry}/{BASE}", digest_of(lab, "3.11-slim"), lab.env)
+    return Deployment.create(
+        tmp_path, namespace, f"{lab.registry}/{BASE}", base_digest(lab.registry, "3.11-slim"), lab.env
+    )

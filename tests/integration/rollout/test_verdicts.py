@@ -16,53 +16,14 @@ from subprocess import CalledProcessError
 from typing import Any
 
 import pytest
-import yaml
+from charts import GREEDY, LIMITS, READINESS, SERVE, prepare, python, server, write_chart
 from deployments import CRASH, Deployment, Ran
 
 SLACK = 6.0  # seconds
-IMAGE = "{{ .Values.image.repository }}@{{ .Values.image.digest }}"
-SERVE = "{{ .Values.program }}"
-READINESS = {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}
 CRASH_LATER = "import time; time.sleep(5); raise SystemExit(4)"
-# Runs until it has allocated a gigabyte, of which it is allowed 24 MiB.
-GREEDY = "x = b''.join(b'x' * 10**7 for _ in range(100))"
 # What the shell does before it becomes the chart's own program, which it is given as $0.
 RESTART_ONCE = 'test -e /kept/once || { touch /kept/once; exit 1; }; exec python3 -u -c "$0"'
 START_SLOWLY = 'sleep 12; exec python3 -u -c "$0"'
-
-
-def python(program: str, name: str = "web", **more: Any) -> dict[str, Any]:
-    """A container that runs a program, with the environment that the chart's own needs."""
-    env = [{"name": "REVISION", "value": "{{ .Values.cd.revision }}"}, {"name": "TEXT", "value": ""}]
-    return {"name": name, "image": IMAGE, "command": ["python3", "-u", "-c", program], "env": env, **more}
-
-
-def server(**more: Any) -> dict[str, Any]:
-    """The chart's own program, with more."""
-    return python(SERVE, readinessProbe=READINESS, **more)
-
-
-def write_chart(service: Deployment, *containers: dict[str, Any], kind: str = "Deployment", **pod: Any) -> None:
-    """A chart of one workload with these containers, and a Service."""
-    labels = {"app": "web"}
-    template = {
-        "metadata": {"labels": labels},
-        "spec": {"terminationGracePeriodSeconds": 1, "containers": [*containers], **pod},
-    }
-    spec: dict[str, Any] = {"selector": {"matchLabels": labels}, "template": template}
-    if kind != "DaemonSet":
-        spec["replicas"] = 1
-    if kind == "StatefulSet":
-        spec["serviceName"] = "web"
-    workload = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "web"}, "spec": spec}
-    ports = {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]}
-    front = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": ports}
-    text = (
-        yaml.safe_dump_all([workload, front])
-        .replace(f"'{SERVE}'", SERVE)
-        .replace(SERVE, "{{ .Values.program | quote }}")
-    )
-    (service.folder / "chart" / "templates" / "all.yaml").write_text(text, encoding="utf-8")
 
 
 def seconds_to_verdict(service: Deployment) -> float:
@@ -95,10 +56,6 @@ def variable(source: str, name: str, key: str) -> list[dict[str, Any]]:
 
 
 QUOTA = '{"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}'
-LIMITS = (
-    '{"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "l"}, "spec": {"limits": '
-    '[{"type": "Container", "max": {"cpu": "100m"}, "default": {"cpu": "100m"}}]}}'
-)
 FAILING = {"exec": {"command": ["false"]}, "periodSeconds": 1}
 
 CASES = {
@@ -146,16 +103,6 @@ CASES = {
                         within=5, kind="StatefulSet"),
     "DaemonSet": case(python(CRASH), says="ended 3 times", within=20, kind="DaemonSet"),
 }  # fmt: skip
-
-
-def prepare(service: Deployment, before: tuple[str, ...]) -> None:
-    """Put into the namespace what a case needs there."""
-    if before and before[0] == "label":
-        service.kubectl("label", "namespace", service.namespace, before[1])
-    elif before:
-        file = service.folder.parent / "before.json"
-        file.write_text(before[1], encoding="utf-8")
-        service.kubectl("apply", "-f", str(file))
 
 
 def verdict(service: Deployment, case: Case) -> Ran:
