@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import yaml
 from cdlib.errors import CdError
 from lab.loop import projects
 from lab.loop.places import CHECKOUT, CONFIG_PROJECT, GIT_URL, LOGS_URL, NAMES, TENANT, ZUUL_URL
-from lab.loop.testing import Author, Loop, until
+from lab.loop.testing import Author, Change, Loop, until
 from lab.testing import command
 
 JOB = """\
@@ -130,6 +131,39 @@ def _uses(job: str, variant: str = "voting: true") -> str:
     return f"- project:\n    check:\n      jobs:\n        - {job}:\n            {variant}\n"
 
 
+# By file of zuul.d: what is replaced in it, by what, and what Zuul says of that.
+BROKEN = {
+    "jobs": ("final: true", "finally: true", "extra keys not allowed"),
+    "deploy": ("secret: cd-jenkins-deploy", "secret: nothing", "nothing"),
+    "pipelines": ("manager: supercedent", "manager: super", "super"),
+}
+# What a service's change adds to its own .zuul.yaml.
+TAKEN_OVER = {
+    "other variables": _uses("cd-check", "vars: {cd_stage: rollback}"),
+    "a child": f"- job:\n    name: mine\n    parent: cd-gate\n    run: test.yaml\n{_uses('mine')}",
+    "before the review": _uses("cd-deploy"),
+    "its secret": "- job:\n    name: mine\n    run: test.yaml\n    secrets:\n      - cd-jenkins-build\n",
+}
+
+
+@pytest.fixture(scope="module")
+def refused(loop: Loop, project: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Change]]:
+    """Changes whose configuration Zuul refuses, pushed one after the other: it looks at them all at once."""
+    config = loop.clone(CONFIG_PROJECT, tmp_path_factory.mktemp("config") / "clone")
+    author = loop.clone(project, tmp_path_factory.mktemp("author") / "clone")
+    texts = {name: (config.git.folder / f"zuul.d/{name}.yaml").read_text() for name in BROKEN}
+    assert all(was in texts[name] for name, (was, _, _) in BROKEN.items())
+    own = (author.git.folder / ".zuul.yaml").read_text()
+    made = {
+        name: config.push(name, {f"zuul.d/{name}.yaml": texts[name].replace(was, broken)})
+        for name, (was, broken, _) in BROKEN.items()
+    }
+    made |= {name: author.push(name, {".zuul.yaml": own + added}) for name, added in TAKEN_OVER.items()}
+    yield made
+    for change in made.values():
+        change.abandon()
+
+
 class TestConfiguration:
     def test_zuul_takes_what_the_checkout_has(self, loop: Loop) -> None:
         assert loop.config_errors() == []
@@ -141,39 +175,14 @@ class TestConfiguration:
             if "job" in entry
         }
 
-    @pytest.mark.parametrize(
-        ("file", "was", "broken", "said"),
-        [
-            ("zuul.d/jobs.yaml", "final: true", "finally: true", "extra keys not allowed"),
-            ("zuul.d/deploy.yaml", "secret: cd-jenkins-deploy", "secret: nothing", "nothing"),
-            ("zuul.d/pipelines.yaml", "manager: supercedent", "manager: super", "super"),
-        ],
-    )
-    def test_a_broken_one_is_refused_on_its_change(
-        self, loop: Loop, tmp_path: Path, file: str, was: str, broken: str, said: str
-    ) -> None:
-        author = loop.clone(CONFIG_PROJECT, tmp_path / "config")
-        text = (author.git.folder / file).read_text()
-        assert was in text
-        change = author.push("broken", {file: text.replace(was, broken)})
-        change.wait_vote(-1)
-        assert said in change.messages()[-1]
-        change.abandon()
+    @pytest.mark.parametrize("name", BROKEN)
+    def test_a_broken_one_is_refused_on_its_change(self, refused: dict[str, Change], name: str) -> None:
+        refused[name].wait_vote(-1)
+        assert BROKEN[name][2] in refused[name].messages()[-1]
 
-    @pytest.mark.parametrize(
-        ("name", "added"),
-        [
-            ("other variables", _uses("cd-check", "vars: {cd_stage: rollback}")),
-            ("a child", f"- job:\n    name: mine\n    parent: cd-gate\n    run: test.yaml\n{_uses('mine')}"),
-            ("before the review", _uses("cd-deploy")),
-            ("its secret", "- job:\n    name: mine\n    run: test.yaml\n    secrets:\n      - cd-jenkins-build\n"),
-        ],
-    )
-    def test_a_change_cannot_take_the_jobs_over(self, loop: Loop, author: Author, name: str, added: str) -> None:
-        text = (author.git.folder / ".zuul.yaml").read_text()
-        change = author.push(name, {".zuul.yaml": text + added})
-        change.wait_vote(-1)
-        change.abandon()
+    @pytest.mark.parametrize("name", TAKEN_OVER)
+    def test_a_change_cannot_take_the_jobs_over(self, refused: dict[str, Change], name: str) -> None:
+        refused[name].wait_vote(-1)
 
 
 class TestGitServer:

@@ -41,7 +41,7 @@ def test_a_newer_patchset_aborts_the_build_and_alone_votes(service: Service, aut
 
 def test_a_retry_finds_the_build_that_runs(service: Service, author: Author) -> None:
     before = service.last("check")
-    change = author.push("retried", {"tests/test_new.py": SLOW.format(seconds=30)})
+    change = author.push("retried", {"tests/test_new.py": SLOW.format(seconds=15)})
     service.started("check", before)
     assert command("stop", "zuul-executor", "--kill").ok
     assert command("start", "zuul-executor").ok

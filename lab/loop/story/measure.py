@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.loop.story import shares
-from lab.loop.story.stage import SERVICE, Story, Taken
+from lab.loop.story.stage import Story, Taken
 
 
 def measure(story: Story) -> list[dict[str, Any]]:
@@ -18,7 +18,7 @@ def measure(story: Story) -> list[dict[str, Any]]:
         of_job = shares.read_events(folder)
         runs += of_job
         spans += [span for run in of_job for span in shares.spans_of(run)]
-        spans += _build(story, build)
+        spans += _build(story, build) if build else ()
     return [_entry(taken, runs, spans) for taken in story.times]
 
 
@@ -29,11 +29,9 @@ def _entry(taken: Taken, runs: list[list[dict[str, Any]]], spans: list[shares.Sp
 
 
 def _jobs(logs: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The folder of each of the service's jobs that has ended, with the Jenkins build that it waited for."""
+    """The folder of each job that has ended, or was aborted, with the Jenkins build that it waited for, if any."""
     for result in sorted(logs.glob("*/cd-*/cd-result.json")):
-        build = json.loads(result.read_text(encoding="utf-8")).get("build", {})
-        if str(build.get("job", "")).startswith(f"{SERVICE}-"):
-            yield result.parent, build
+        yield result.parent, json.loads(result.read_text(encoding="utf-8")).get("build", {})
 
 
 def _build(story: Story, build: dict[str, Any]) -> Iterator[shares.Span]:

@@ -22,7 +22,7 @@ ALL = (OURS, REVIEW, QUEUE, JENKINS, GIT, BUILD, REGISTRY, ROLLOUT)
 _RUNNER = "jenkins-run"
 # Who is waited for in a stage of a command.
 WAITED_FOR = {
-    (_RUNNER, "push"): GIT, (_RUNNER, "queue"): QUEUE, (_RUNNER, "artifacts"): JENKINS,
+    (_RUNNER, "push"): GIT, (_RUNNER, "queue"): QUEUE, (_RUNNER, "artifacts"): JENKINS, (_RUNNER, "abort"): JENKINS,
     ("cd-checkout", "fetch"): GIT, ("cd-checkout", "checkout"): GIT,
     ("build-image", "build"): BUILD, ("run-tests", "build"): BUILD, ("run-tests", "test"): BUILD,
     ("publish-tag", "push"): REGISTRY, ("publish-tag", "promote"): REGISTRY,
