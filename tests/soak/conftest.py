@@ -2,6 +2,7 @@
 
 from deployments import other_digest, web
 
+from lab.loop.testing import loop
 from lab.testing import lab, namespace, repo
 
-__all__ = ["lab", "namespace", "other_digest", "repo", "web"]
+__all__ = ["lab", "loop", "namespace", "other_digest", "repo", "web"]
