@@ -24,9 +24,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option(
-    "--extras", is_flag=True, help="Also what the tests need: Helm 3, buildx, cosign, a frontend of BuildKit."
-)
+@click.option("--extras", is_flag=True, help="Also what the tests need: Helm 3, buildx, cosign, Blubber's stand-in.")
 @click.option("--loop", is_flag=True, help="Also Gerrit, ZooKeeper and Zuul.")
 def install(extras: bool, loop: bool) -> None:
     """Install and compile what is missing, and start nothing."""
