@@ -157,16 +157,16 @@ def bring_attestations(work: Work) -> Callable[[str], None]:
     """What brings a digest's attestations from the candidates to where it is published: those that hold, only."""
 
     def bring(digest: str) -> None:
-        from cdlib.trust.attached import Attestation, attach, fetch
-        from cdlib.trust.encoding import Unsound
-        from cdlib.trust.keys import read_keyring
-        from cdlib.trust.statement import read_statement
-
         target = work.target
         if target is None or not target.keys or target.candidates == target.image:
             return
         if work.run.would(f"take the attestations of {digest[:19]} to {target.image.repository}"):
             return
+        from cdlib.trust.attached import Attestation, attach, fetch
+        from cdlib.trust.encoding import Unsound
+        from cdlib.trust.keys import read_keyring
+        from cdlib.trust.statement import read_statement
+
         ring, good = read_keyring(target.keys), list[Attestation]()
         for envelope in fetch(work.registries.repository(target.candidates), digest):
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import shutil
 import signal
@@ -27,12 +28,16 @@ HTPASSWD = "me:$2b$04$zwCVEHMTPtWyn3iJizDKM.nddBfAC01eSSBh5YlNFsGA77MjsE2DW\n"  
 LOGIN = base64.b64encode(b"me:s3cret-pass").decode()
 
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
 @pytest.fixture
 def work(lab: RunningLab, repo: Callable[..., Repository], tmp_path: Path) -> Iterator[Workshop]:
     made = new_workshop(lab, repo, tmp_path)
     made.target()
     yield made
     made.forget()
+    gc.collect()  # docker-py leaves the sockets of streamed answers open
 
 
 def build(work: Workshop) -> str:

@@ -240,3 +240,8 @@ def test_a_key_that_nobody_would_believe_is_said_before_anything_is_done(
     monkeypatch.setenv("CD_SIGNING_KEY", str(signers.file(purpose)))
     monkeypatch.delenv("CD_TARGETS")
     assert "takes targets.yaml" in call(command, service)[1]["error"]["message"]
+
+
+def test_an_empty_key_is_none(service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CD_SIGNING_KEY", "")  # as the gate job's step sets it where the job binds no key
+    assert call(build_image, service)[0] == 69  # no Docker here, and no word of keys
