@@ -23,7 +23,6 @@ from cdlib.trust.objects import Repository
 from cdlib.trust.tampering import Alarm
 
 _OURS = "cd.mirror"  # in the repository's configuration: its address, which tells that it is one of ours
-_KEPT = "refs/cd/kept/"
 _SETTINGS = {"core.logAllRefUpdates": "always", "gc.reflogExpire": "never", "gc.reflogExpireUnreachable": "never",
              "gc.auto": "0", "gc.pruneExpire": "never", "maintenance.auto": "false"}  # fmt: skip
 _NETWORK = {"GIT_ALLOW_PROTOCOL": "git:https:http:ssh:file"}
@@ -74,20 +73,6 @@ class Mirror:
             if any(before.get(ref) != tip for ref, tip in listed.items()):
                 retrying(lambda: self._fetch(wanted, listed, before), self.deadline, attempts=3)
             return self._alarms(listed, before, server)
-
-    def accept(self, change: int) -> None:
-        """Take over what the server says of a change now, as a person has found it innocent; what was is kept aside."""
-        with self._alone():
-            refs = self.repository.refs(f"refs/changes/{change % 100:02}/{change}/")
-            now = self.repository.refs(f"{tampering.ASIDE}{change}").get(f"{tampering.ASIDE}{change}")
-            lines = [f"create {_KEPT}{tip[:12]}/{ref.removeprefix('refs/')} {tip}" for ref, tip in refs.items()]
-            if now:
-                lines = [line for line in lines if "/meta " in line]
-                lines.append(f"update refs/changes/{change % 100:02}/{change}/meta {now}")
-                lines.append(f"delete {tampering.ASIDE}{change}")
-            else:
-                lines += [f"delete {ref}" for ref in refs]
-            self.repository.git("update-ref", "--stdin", stdin="".join(f"{line}\n" for line in lines).encode())
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -37,7 +37,7 @@ def read_records(repository: Repository, wanted: Sequence[str], server: Server) 
     sound = [history for history in histories.values() if isinstance(history, History)]
     patchsets = [patchset.commit for history in sound for patchset in history.patchsets.values()]
     commits = repository.commits([*wanted, *patchsets])
-    questions = list(_questions(wanted, commits, holders, sound))
+    questions = list(_questions(wanted, commits, sound))
     parents = {parent for commit in commits.values() for parent in commit.parents}
     commits |= repository.commits(parents - commits.keys())
     return Records(commits, holders, histories, compute(repository, questions, commits), _results(repository, sound))
@@ -64,12 +64,11 @@ def _history(refs: Refs, chains: Mapping[str, Any], change: int, server: Server)
 def _questions(
     wanted: Sequence[str],
     commits: Mapping[str, Commit],
-    holders: Mapping[str, object],
     histories: Sequence[History],
 ) -> Iterator[Question]:
     """Every merge, rebase and cherry-pick that the verdicts depend on."""
     for name in wanted:
-        if name in commits and name not in holders and len(commits[name].parents) == 2:
+        if name in commits and len(commits[name].parents) == 2:
             yield Merged(*commits[name].parents)
     for history in histories:
         for old, new in _replays(history):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import struct
 import tempfile
+import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,8 @@ from pathlib import Path
 from cdlib.errors import UsageProblem
 from cdlib.trust.objects import Commit, Repository
 
-_EMPTY_PERSON = "cd <cd@localhost> 0 +0000"
+_NOBODY = "cd <cd@localhost> 0 +0000"
+_PACKED_COMMIT = 1 << 4
 _TRAILER = re.compile(rb"([A-Za-z][A-Za-z0-9-]*): \S[^\n]*\Z")
 SUBMIT_TRAILERS = frozenset(["Change-Id", "Reviewed-on", "Reviewed-by", "Tested-by"])  # what Gerrit adds as it submits
 
@@ -108,45 +112,55 @@ class _Store:
     @property
     def env(self) -> dict[str, str]:
         return {"GIT_OBJECT_DIRECTORY": str(self.folder / "objects"), "GIT_CONFIG_NOSYSTEM": "1",
-                "GIT_CONFIG_GLOBAL": "/dev/null"}  # fmt: skip
+                "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.fsync",
+                "GIT_CONFIG_VALUE_0": "none"}  # fmt: skip
 
     def pairs(self, questions: Iterable[Question], commits: Mapping[str, Commit]) -> list[tuple[str, str]]:
         """The two commits whose merge answers each question.
 
         git 2.39 cannot be told a merge's base. So where a commit is put on top of another, both are written anew
-        with the same trees, upon what the commit was made from.
+        with the same trees, on top of the one that the commit was made from.
         """
         info = self.folder / "objects" / "info"
         info.mkdir(parents=True)
         (info / "alternates").write_text(f"{(self.repository.folder / 'objects').resolve()}\n")
-        picked = [question for question in questions if isinstance(question, Picked)]
-        bases = {commits[each.commit].parents[0] for each in picked}
-        made = self._write({base: _text(commits[base].tree) for base in bases})
-        sides: dict[Picked, list[str]] = {}
-        texts: dict[str, str] = {}
-        for each in picked:
-            base = made[commits[each.commit].parents[0]]
-            sides[each] = [_text(commits[side].tree, base) for side in (each.onto, each.commit)]
-            texts.update({text: text for text in sides[each]})
-        written = self._write(texts)
-        return [(written[sides[q][0]], written[sides[q][1]]) if isinstance(q, Picked) else (q.first, q.second)
-                for q in questions]  # fmt: skip
+        objects: dict[str, bytes] = {}
 
-    def _write(self, texts: Mapping[str, str]) -> dict[str, str]:
-        """Write commits; the id of each, by the same key."""
-        files = []
-        for number, text in enumerate(texts.values()):
-            files.append(self.folder / str(number))
-            files[-1].write_text(text)
-        argv = ("hash-object", "-t", "commit", "-w", "--no-filters", "--stdin-paths")
-        names = "".join(f"{file}\n" for file in files).encode()
-        ids = self.repository.git(*argv, stdin=names, env=self.env).decode().split() if files else []
-        return dict(zip(texts, ids, strict=True))
+        def put(tree: str, parent: str = "") -> str:
+            raw = _commit(tree, parent)
+            name = hashlib.sha1(b"commit %d\0" % len(raw) + raw).hexdigest()
+            objects[name] = raw
+            return name
+
+        def pair(question: Question) -> tuple[str, str]:
+            if isinstance(question, Merged):
+                return question.first, question.second
+            base = put(commits[commits[question.commit].parents[0]].tree)
+            return put(commits[question.onto].tree, base), put(commits[question.commit].tree, base)
+
+        pairs = [pair(question) for question in questions]
+        if objects:
+            self.repository.git("index-pack", "--stdin", stdin=_pack(objects.values()), env=self.env)
+        return pairs
 
 
-def _text(tree: str, parent: str = "") -> str:
+def _commit(tree: str, parent: str) -> bytes:
     before = f"parent {parent}\n" if parent else ""
-    return f"tree {tree}\n{before}author {_EMPTY_PERSON}\ncommitter {_EMPTY_PERSON}\n\n"
+    return f"tree {tree}\n{before}author {_NOBODY}\ncommitter {_NOBODY}\n\n".encode()
+
+
+def _pack(commits: Collection[bytes]) -> bytes:
+    """These commits as a pack (gitformat-pack): one file for git to write instead of one for each."""
+    parts = [b"PACK" + struct.pack(">II", 2, len(commits))]
+    for raw in commits:
+        size, head = len(raw) >> 4, [_PACKED_COMMIT | len(raw) & 15]
+        while size:
+            head[-1] |= 128
+            head.append(size & 127)
+            size >>= 7
+        parts += [bytes(head), zlib.compress(raw, 1)]
+    whole = b"".join(parts)
+    return whole + hashlib.sha1(whole).digest()
 
 
 def _trees(raw: bytes) -> list[str]:

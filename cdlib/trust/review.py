@@ -142,8 +142,10 @@ class Court:
         merged = [change for change, _ in holders if self._merged_as(change, commit)]
         if merged:
             return self._changes(commit, merged)
+        if len(found.parents) == 2 and self.records.trees.get(Merged(*found.parents)) == found.tree:
+            return Verdict(commit, "merge")  # what Gerrit makes as it submits; both sides are judged themselves
         if len(found.parents) == 2 and not holders:
-            return self._merge(found)
+            return self._refused(commit, self._merge(found))
         change, patchset = holders[0] if holders else (0, 0)
         return self._refused(commit, self._unreviewed(change, patchset), change, patchset)
 
@@ -193,13 +195,10 @@ class Court:
             found.problems.insert(0, Problem("records", alarm.text, alarm.remedy))
         return found
 
-    def _merge(self, commit: Commit) -> Verdict:
-        """A merge that is in no change: what Gerrit makes as it submits. Both sides are judged themselves."""
-        expected = self.records.trees.get(Merged(*commit.parents))
-        if expected == commit.tree:
-            return Verdict(commit.id, "merge")
-        why = "its files are not what merging its two sides gives" if expected else "its two sides are in conflict"
-        return self._refused(commit.id, Problem("replay", f"it is a merge in no change, and {why}"))
+    def _merge(self, commit: Commit) -> Problem:
+        clean = Merged(*commit.parents) in self.records.trees
+        why = "its files are not what merging its two sides gives" if clean else "its two sides are in conflict"
+        return Problem("replay", f"it is a merge in no change, and {why}")
 
     def _unreviewed(self, change: int, patchset: int) -> Problem:
         if not change:

@@ -378,6 +378,15 @@ def pushed_again_for_another_branch(branch: Branch) -> None:
 
 
 @legitimate
+def gerrits_own_merge_pushed_again_for_another_branch(branch: Branch) -> None:
+    one, two = change(branch).approve(), change(branch).approve()
+    one.submit()
+    merge = two.submit(kind="merge")
+    other = Change(branch, branch.world.number(), "I1")
+    other.upload(merge, "dave", ["Branch: refs/heads/other", "Status: new"])
+
+
+@legitimate
 def no_machine_is_asked(branch: Branch) -> ReviewPolicy:
     change(branch).approve(verifier="").submit()
     return replace(POLICY, verifications={})

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
+import subprocess
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,20 +44,29 @@ class World:
         self.refs: dict[str, str] = {}
         self._clock = _START
         self._number = 0
-        (folder / "objects").mkdir(parents=True)
-        (folder / "refs").mkdir()
-        (folder / "HEAD").write_text("ref: refs/heads/none\n")
-        (folder / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
+        self.objects: dict[str, tuple[str, bytes]] = {}
+        self._saved: set[str] = set()
 
     def put(self, kind: str, content: bytes) -> str:
-        """Write one object."""
-        raw = f"{kind} {len(content)}\0".encode() + content
-        name = hashlib.sha1(raw).hexdigest()
-        path = self.folder / "objects" / name[:2] / name[2:]
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(zlib.compress(raw, 1))
+        """Add one object; `save` writes it."""
+        name = hashlib.sha1(f"{kind} {len(content)}\0".encode() + content).hexdigest()
+        self.objects[name] = kind, content
         return name
+
+    def save(self) -> None:
+        """Write what is new, as one pack, and all refs."""
+        if not self.folder.exists():
+            (self.folder / "objects" / "pack").mkdir(parents=True)
+            (self.folder / "refs").mkdir()
+            (self.folder / "HEAD").write_text("ref: refs/heads/none\n")
+            (self.folder / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
+        new = [self.objects[name] for name in self.objects.keys() - self._saved]
+        if new:
+            argv = ["git", "--git-dir", str(self.folder), "index-pack", "--stdin"]
+            subprocess.run(argv, input=_pack(new), check=True, capture_output=True)
+        self._saved = set(self.objects)
+        lines = [f"{commit} {name}\n" for name, commit in sorted(self.refs.items())]
+        (self.folder / "packed-refs").write_text("".join(["# pack-refs with: sorted \n", *lines]))
 
     def tree(self, files: Files) -> str:
         """A folder without folders in it."""
@@ -88,14 +99,10 @@ class World:
     def ref(self, name: str, commit: str) -> None:
         """Make a ref, or move it."""
         self.refs[name] = commit
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{commit}\n")
 
     def delete(self, name: str) -> None:
         """Remove a ref."""
         del self.refs[name]
-        (self.folder / name).unlink()
 
     def branch(self, name: str, files: Files | None = None) -> Branch:
         """A branch with a first commit of these files."""
@@ -304,8 +311,7 @@ class Change:
         return hashlib.sha1(repr((self.number, self.branch.world.tick(), *parts)).encode()).hexdigest()
 
     def _raw(self, commit: str) -> str:
-        path = self.branch.world.folder / "objects" / commit[:2] / commit[2:]
-        return zlib.decompress(path.read_bytes()).partition(b"\0")[2].decode()
+        return self.branch.world.objects[commit][1].decode()
 
     def _author_line(self, commit: str) -> str:
         return next(line[7:] for line in self._raw(commit).split("\n") if line.startswith("author "))
@@ -315,6 +321,20 @@ class Change:
 
     def _message(self, commit: str) -> str:
         return self._raw(commit).partition("\n\n")[2]
+
+
+def _pack(objects: Sequence[tuple[str, bytes]]) -> bytes:
+    """gitformat-pack, without deltas."""
+    parts = [b"PACK" + struct.pack(">II", 2, len(objects))]
+    for kind, raw in objects:
+        size, head = len(raw) >> 4, [{"commit": 1, "tree": 2, "blob": 3}[kind] << 4 | len(raw) & 15]
+        while size:
+            head[-1] |= 128
+            head.append(size & 127)
+            size >>= 7
+        parts += [bytes(head), zlib.compress(raw, 1)]
+    whole = b"".join(parts)
+    return whole + hashlib.sha1(whole).digest()
 
 
 def ready(*, forced: bool = False, status: str = "OK") -> list[str]:

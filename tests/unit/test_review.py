@@ -54,6 +54,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     world = World(tmp_path_factory.mktemp("world") / "hello.git")
     makers = {**LEGITIMATE, **{name: make for name, (_, _, make) in ATTACKS.items()}}
     scenes = {name: build(world, name, make) for name, make in makers.items()}
+    world.save()
     repository = Repository(world.folder, Deadline(60))
     ranges = {name: after(world, scene) for name, scene in scenes.items()}
     records = read_records(repository, [commit for commits in ranges.values() for commit in commits], SERVER)
