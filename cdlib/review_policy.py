@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cdlib.errors import UsageProblem
+
 DEFAULT_MIRRORS = "/var/lib/cd/mirrors"
 
 
@@ -56,6 +58,8 @@ def parse_gerrit(entry: Mapping[str, Any] | None, folder: Path) -> Gerrit | None
     """The `gerrit` of targets.yaml, which lies in `folder`; None where it has none."""
     if entry is None:
         return None
+    if ":" in entry["url"].partition("://")[2].rpartition("@")[0]:
+        raise UsageProblem("gerrit.url in targets.yaml has a password", hint="let git's credential helper have it")
     return Gerrit(
         url=entry["url"].rstrip("/"),
         server_id=entry["server_id"],

@@ -15,10 +15,10 @@ LARGEST = 8 * 2**20  # bytes of one object; a commit, or what Gerrit knows of on
 _BATCH = 16 * 2**20  # bytes that are asked for at once
 OBJECT = re.compile(r"[0-9a-f]{40}\Z")
 # Neither replace refs, grafts, hooks, attributes nor a stale graph may change what git reads or computes. JGit, which
-# merges for Gerrit, knows no renames.
+# merges for Gerrit, knows no renames: git would look for those of folders, and would put new files elsewhere.
 _SAFE = ("--no-replace-objects", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0",
          "-c", "core.commitGraph=false", "-c", "core.attributesFile=/dev/null",
-         "-c", "merge.renames=false")  # fmt: skip
+         "-c", "merge.directoryRenames=false")  # fmt: skip
 _ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_GRAFT_FILE": "/dev/null", "GIT_ATTR_NOSYSTEM": "1",
         "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}  # fmt: skip
 # What reads or computes goes by nobody's own configuration; only a fetch needs that, for its credentials.

@@ -131,6 +131,18 @@ def a_merge_of_two_parts_of_one_file(branch: Branch) -> None:
 
 
 @legitimate
+def a_file_added_to_a_folder_that_was_renamed(branch: Branch) -> None:
+    world, files = branch.world, {str(n): "".join(f"{n * k}\n" for k in range(9)) for n in range(4)}
+    branch.change({f"old/{name}": text for name, text in files.items()}).approve().submit()
+    added = branch.change({"old/new": "new\n"}).approve()
+    renamed = change(branch)
+    moved = {"base": world.files[branch.base]["base"], **{f"new/{name}": text for name, text in files.items()}}
+    renamed.upload(world.commit(moved, [branch.head], message="rename\n"), "alice")
+    renamed.approve().submit()
+    added.submit(kind="merge", files={**moved, "old/new": "new\n"})
+
+
+@legitimate
 def rebased_as_it_was_submitted(branch: Branch) -> None:
     one, two = change(branch).approve(), change(branch).approve()
     one.submit()

@@ -69,10 +69,20 @@ class World:
         (self.folder / "packed-refs").write_text("".join(["# pack-refs with: sorted \n", *lines]))
 
     def tree(self, files: Files) -> str:
-        """A folder without folders in it."""
-        entries = (b"100644 " + name.encode() + b"\0" + bytes.fromhex(self.put("blob", text.encode()))
-                   for name, text in sorted(files.items()))  # fmt: skip
-        return self.put("tree", b"".join(entries))
+        """A folder of these files, with folders in it."""
+        below: dict[str, dict[str, str]] = {}
+        entries: dict[bytes, bytes] = {}
+        for path, text in files.items():
+            name, _, rest = path.partition("/")
+            if rest:
+                below.setdefault(name, {})[rest] = text
+            else:
+                entries[name.encode()] = (
+                    b"100644 " + name.encode() + b"\0" + bytes.fromhex(self.put("blob", text.encode()))
+                )
+        for name, more in below.items():
+            entries[name.encode() + b"/"] = b"40000 " + name.encode() + b"\0" + bytes.fromhex(self.tree(more))
+        return self.put("tree", b"".join(entries[key] for key in sorted(entries)))
 
     def raw_commit(self, tree: str, parents: Iterable[str], author: str, committer: str, message: str, *,
                    when: int | None = None, more: str = "") -> str:  # fmt: skip

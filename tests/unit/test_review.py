@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 
 import pytest
 from histories import ATTACKS, LEGITIMATE, Scene, build
 from notedb import ACCOUNTS, SID, World
 
 from cdlib.deadline import Deadline
-from cdlib.errors import Refused
+from cdlib.errors import Refused, UsageProblem
+from cdlib.trust import objects
 from cdlib.trust.identity import Account, People
 from cdlib.trust.judge import Law
 from cdlib.trust.notedb import Server
 from cdlib.trust.objects import Repository
 from cdlib.trust.records import Records, read_records
-from cdlib.trust.review import Court, Request, Verdict, authorize, review
+from cdlib.trust.review import Court, Request, Verdict, authorize, carried, review
+from cdlib.trust.tampering import Alarm
 
 SERVER = Server(SID, "gerrit@example.com")
 PEOPLE = People(
@@ -108,3 +111,81 @@ def test_all_of_it_together(corpus: Corpus, name: str) -> None:
             authorize(corpus.repository, corpus.request(name), corpus.law(name))
     else:
         assert authorize(corpus.repository, corpus.request(name), corpus.law(name)) == found
+
+
+def test_what_has_nothing_to_be_judged_by(corpus: Corpus) -> None:
+    request, law = corpus.request("plain"), corpus.law("plain")
+    cases = [
+        (replace(request, live=""), "nothing is live, and no commit is named"),
+        (replace(request, commit=corpus.request("forced").commit), "is not on the branch plain"),
+        (replace(request, commit="1" * 40), "is not on the branch plain"),
+        (replace(request, live=corpus.request("forced").commit), "does not follow"),
+        (replace(request, live="1" * 40), "does not follow 111111111111"),
+    ]
+    for case, words in cases:
+        with pytest.raises(Refused, match=words) as caught:
+            review(corpus.repository, case, law)
+        assert caught.value.hint
+    for bad in ("HEAD", "--all", request.commit[:12]):
+        with pytest.raises(UsageProblem, match="no whole commit id"):
+            review(corpus.repository, replace(request, commit=bad), law)
+
+
+def test_reviews_count_from_a_commit_that_the_operators_name(corpus: Corpus) -> None:
+    scene = corpus.scenes["a_direct_push_hidden_below_the_tip"]
+    pushed = corpus.ranges["a_direct_push_hidden_below_the_tip"][0]
+    law = replace(corpus.law("a_direct_push_hidden_below_the_tip"), policy=replace(scene.law, since=pushed))
+    found = authorize(corpus.repository, Request(scene.branch.head), law)
+    assert [verdict.basis for verdict in found] == ["change"]
+    assert carried(corpus.repository, Request(scene.branch.head, scene.branch.base), law) == [scene.branch.head]
+    assert authorize(corpus.repository, Request(scene.branch.head, scene.branch.head), law) == []
+
+
+def test_what_the_mirror_has_found_changed(corpus: Corpus) -> None:
+    request, law = corpus.request("plain"), corpus.law("plain")
+    change = corpus.verdicts("plain")[0].change
+    assert authorize(corpus.repository, request, law, [Alarm(99_999, "redacted", "another's", stops=False)])
+    with pytest.raises(Refused, match=f"commit .* .change {change}, patchset 1.: rewritten") as caught:
+        authorize(corpus.repository, request, law, [Alarm(change, "redacted", "rewritten", stops=False)])
+    assert "docs/trust.md" in caught.value.hint
+    with pytest.raises(Refused, match="^gone$"):
+        authorize(corpus.repository, request, law, [Alarm(99_999, "gone", "gone", stops=True)])
+
+
+def test_a_refusal_tells_of_every_link(corpus: Corpus) -> None:
+    with pytest.raises(Refused) as caught:
+        authorize(corpus.repository, corpus.request("forced"), corpus.law("forced"))
+    problem, verdict = caught.value, corpus.verdicts("forced")[0]
+    name = f"commit {verdict.commit[:12]} (change {verdict.change}, patchset 1)"
+    assert problem.message == f"{name}: it was forced: somebody pushed it with %submit, past the conditions"
+    assert problem.details[1] == f"{name}: Code-Review +2 is missing: nobody has voted so on patchset 1"
+    assert "it needed Code-Review +2 of bob, carol, erin; now look at it" in problem.hint
+    document = json.loads(json.dumps(verdict.document()))
+    assert document["verdict"] == "refused" and document["problems"][0]["link"] == "submission"
+    accepted = corpus.verdicts("plain")[0].document()
+    assert accepted["verdict"] == "accepted" and accepted["voters"] == ("Code-Review+2 bob", "Verified+2 zuul")
+
+
+def test_what_is_too_large_is_refused(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    request, law = corpus.request("plain"), corpus.law("plain")
+    monkeypatch.setattr(objects, "LARGEST", 100)
+    with pytest.raises(Refused, match="larger than a commit may be"):
+        authorize(corpus.repository, request, law)
+    monkeypatch.setattr(objects, "LARGEST", 380)  # of the change's records, those of votes are smaller
+    with pytest.raises(Refused, match="is missing or too large"):
+        authorize(corpus.repository, request, law)
+
+
+def test_nothing_in_the_repository_misleads_git(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaced objects, grafts, merge drivers and renames as the configuration wants them."""
+    name = "an_evil_merge"
+    expected = review(corpus.repository, corpus.request(name), corpus.law(name))
+    head, base = corpus.request(name).commit, corpus.request(name).live
+    folder = corpus.repository.folder
+    (folder / "refs" / "replace").mkdir(parents=True)
+    (folder / "refs" / "replace" / head).write_text(f"{base}\n")
+    (folder / "info").mkdir()
+    (folder / "info" / "grafts").write_text(f"{head} {base}\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(folder / "config"))
+    assert review(corpus.repository, corpus.request(name), corpus.law(name)) == expected
+    assert [verdict.refused for verdict in expected] == [False, False, True]
