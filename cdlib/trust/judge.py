@@ -14,6 +14,7 @@ from cdlib.trust.objects import Commit, Malformed
 from cdlib.trust.replay import SUBMIT_TRAILERS, Question, is_replay, same_code
 
 ANSWER = "look at it, and answer for it by adding the commit to the service's review.accept in targets.yaml"
+_UNMET = ("NOT_READY", "CLOSED", "RULE_ERROR", "NEED", "REJECT", "IMPOSSIBLE")  # of Gerrit's submit records
 _VETO = 2  # a vote as far below zero stops a change, where its label is not asked for
 
 
@@ -79,12 +80,14 @@ def judge(case: Case, law: Law) -> Finding:
 def _submission(history: History) -> Iterator[Problem]:
     assert history.submission is not None
     conditions = history.submission.conditions
+    unmet = [line for line in conditions if line.partition(" ")[0].rstrip(":") in _UNMET]
     if not conditions:
         yield Problem("submission", "it was not submitted: somebody pushed it to the branch, and Gerrit closed it")
     elif history.submission.forced:
         yield Problem("submission", "it was forced: somebody pushed it with %submit, past the conditions")
-    elif conditions[0] != "OK":
-        yield Problem("submission", f"Gerrit submitted it as {conditions[0][:40]!r}, not as OK")
+    elif unmet or conditions[0] != "OK":
+        said = (unmet or conditions)[0]
+        yield Problem("submission", f"Gerrit submitted it as {said[:40]!r}, not as OK")
 
 
 def _involved(case: Case, reviewed: Patchset, law: Law) -> tuple[dict[str, str], list[Problem]]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,9 +25,21 @@ from cdlib.trust.objects import Repository
 from cdlib.trust.tampering import Alarm
 
 _OURS = "cd.mirror"  # in the repository's configuration: its address, which tells that it is one of ours
-_SETTINGS = {"core.logAllRefUpdates": "always", "gc.reflogExpire": "never", "gc.reflogExpireUnreachable": "never",
-             "gc.auto": "0", "gc.pruneExpire": "never", "maintenance.auto": "false"}  # fmt: skip
-_NETWORK = {"GIT_ALLOW_PROTOCOL": "git:https:http:ssh:file"}
+_SETTINGS = """\
+[core]
+	logAllRefUpdates = always
+[gc]
+	auto = 0
+	pruneExpire = never
+	reflogExpire = never
+	reflogExpireUnreachable = never
+[maintenance]
+	auto = false
+"""
+_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=15"
+# A server that accepts a connection and then says nothing for half a minute is away.
+_NETWORK = {"GIT_ALLOW_PROTOCOL": "git:https:http:ssh:file", "GIT_HTTP_LOW_SPEED_LIMIT": "1",
+            "GIT_HTTP_LOW_SPEED_TIME": "30"}  # fmt: skip
 _FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules",
           "--no-prune")  # fmt: skip
 _PACK = 500  # refs; more than that one file each is slow to list
@@ -94,10 +108,8 @@ class Mirror:
 
     def _prepare(self) -> None:
         """Make the mirror where there is none; clear away what a run that was killed has left of it."""
-        if not (self.folder / "HEAD").exists():
-            self._require("init", "--quiet", "--bare", "--template=", "--initial-branch=none", str(self.folder))
-            for name, value in {**_SETTINGS, _OURS: self.address}.items():
-                self._require("config", "--file", str(self.folder / "config"), name, value)
+        if not self.folder.exists():
+            self._make()
         found = self.repository.ask("config", "--local", "--get", _OURS)
         if found.stdout.strip() != self.address:
             raise UsageProblem(f"{self.folder} is no mirror of {self.address}", hint="move it away; a new one is made")
@@ -105,6 +117,16 @@ class Mirror:
             raise UsageProblem(f"the mirror {self.folder} lacks history", hint="move it away; a new one is made")
         for lock in (*self.folder.glob("*.lock"), *(self.folder / "refs").rglob("*.lock")):
             lock.unlink()
+
+    def _make(self) -> None:
+        """Make an empty mirror, which is there once it is whole."""
+        made = self.folder.with_suffix(".new")
+        shutil.rmtree(made, ignore_errors=True)
+        self._require("init", "--quiet", "--bare", "--template=", "--initial-branch=none", str(made))
+        with (made / "config").open("a") as config:
+            config.write(_SETTINGS)
+        self._require("config", "--file", str(made / "config"), _OURS, self.address)
+        made.rename(self.folder)
 
     def _list(self, branches: list[str]) -> dict[str, str]:
         """The server's refs."""
@@ -144,7 +166,8 @@ class Mirror:
         return tampering.find(self.repository, {r: t for r, t in after.items() if r in before}, seen, server)
 
     def _remote(self, *args: str) -> process.Finished:
-        return self.repository.ask(*args, env=_NETWORK)
+        ssh = {"GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", _SSH)}
+        return self.repository.ask(*args, env={**_NETWORK, **ssh})
 
     def _require(self, *args: str) -> None:
         done = process.run(["git", *args], self.deadline, env={"LC_ALL": "C"})

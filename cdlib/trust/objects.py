@@ -23,7 +23,7 @@ _ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_GRAFT_FILE":
         "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}  # fmt: skip
 # What reads or computes goes by nobody's own configuration; only a fetch needs that, for its credentials.
 _ALONE = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
-_PERSON = re.compile(rb"(?:(.*) )?<([^<>\n]*)> ([0-9]{1,18}) [+-][0-9]{4}\Z")
+_PERSON = re.compile(rb"(?:([^<>\n]*) )?<([^<>\n]*)> ([0-9]{1,18}) [+-][0-9]{4}\Z")
 
 
 class Malformed(Exception):

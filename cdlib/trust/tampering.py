@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cdlib.errors import Unavailable
 from cdlib.trust.history import History, replay
 from cdlib.trust.notedb import Entry, Refs, Server, read_chains, read_refs
 from cdlib.trust.objects import Malformed, Repository
@@ -39,9 +40,16 @@ def find(repository: Repository, kept: Mapping[str, str], listed: Mapping[str, s
     aside = {int(name.removeprefix(ASIDE)): tip for name, tip in repository.refs(ASIDE).items()}
     tips = [ours.metas[change] for change in (*rewritten, *gone)]
     chains = read_chains(repository, [*tips, *(aside[c] for c in rewritten if c in aside)], server)
+    for change in rewritten:
+        _require_fetched(change, ours.metas[change], chains.get(aside.get(change, "")))
     alarms = [_rewritten(change, chains[ours.metas[change]], chains.get(aside.get(change, ""))) for change in rewritten]
     alarms += [_gone(change, ours, chains[ours.metas[change]], server) for change in gone]
     return [*alarms, *_moved(ours, theirs)]
+
+
+def _require_fetched(change: int, old: str, new: list[Entry] | Malformed | None) -> None:
+    if isinstance(new, list) and old in (entry.id for entry in new):
+        raise Unavailable(f"the new records of change {change} did not arrive whole", hint="run this again")
 
 
 def _rewritten(change: int, old: list[Entry] | Malformed, new: list[Entry] | Malformed | None) -> Alarm:

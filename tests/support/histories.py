@@ -440,6 +440,11 @@ def the_author_hides_behind_gerrits_own_mail(branch: Branch) -> None:
     change(branch, author=SERVER).approve("carol").submit()
 
 
+@attack("records", "names nobody in")
+def an_author_with_two_mails(branch: Branch) -> None:
+    change(branch, author="C <carol@example.com> <alice@example.com>").approve("carol").submit()
+
+
 @attack("votes", "bob is the author of patchset 1")
 def the_author_used_his_second_mail(branch: Branch) -> None:
     change(branch, author="B <bob@home.example.org>").approve().submit()
@@ -726,6 +731,11 @@ def results_that_cannot_be_read(branch: Branch) -> None:
 @attack("submission", "as 'NOT_READY', not as OK")
 def not_ready(branch: Branch) -> None:
     change(branch).approve().submit(conditions=ready(status="NOT_READY"))
+
+
+@attack("submission", "as 'NEED: Legal', not as OK")
+def one_of_two_rules_was_not_met(branch: Branch) -> None:
+    change(branch).approve().submit(conditions=[*ready(), "OK", "Rule-Name: legal", "NEED: Legal"])
 
 
 @attack("submission", "pushed it to the branch, and Gerrit closed it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from histories import ATTACKS, LEGITIMATE, Scene, build
@@ -11,6 +12,7 @@ from notedb import ACCOUNTS, SID, World
 
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, UsageProblem
+from cdlib.target import read_target
 from cdlib.trust import objects
 from cdlib.trust.identity import Account, People
 from cdlib.trust.judge import Law
@@ -18,6 +20,7 @@ from cdlib.trust.notedb import Server
 from cdlib.trust.objects import Repository
 from cdlib.trust.records import Records, read_records
 from cdlib.trust.review import Court, Request, Verdict, authorize, carried, review
+from cdlib.trust.reviewed import authorize_reviewed
 from cdlib.trust.tampering import Alarm
 
 SERVER = Server(SID, "gerrit@example.com")
@@ -189,3 +192,35 @@ def test_nothing_in_the_repository_misleads_git(corpus: Corpus, monkeypatch: pyt
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(folder / "config"))
     assert review(corpus.repository, corpus.request(name), corpus.law(name)) == expected
     assert [verdict.refused for verdict in expected] == [False, False, True]
+
+
+def test_the_question_that_the_authorizer_asks(corpus: Corpus, tmp_path: Path) -> None:
+    """From targets.yaml to the verdicts, by a mirror of a server."""
+    accounts = [{"_account_id": number, "username": name, "email": f"{name}@example.com",
+                 "secondary_emails": [f"{name}@home.example.org"]} for name, number in ACCOUNTS.items()]  # fmt: skip
+    (tmp_path / "accounts.json").write_text(json.dumps(accounts))
+    text = f"""
+version: 1
+gerrit: {{url: "file://{corpus.repository.folder.parent}", server_id: {SID}, mail: gerrit@example.com,
+          accounts: [accounts.json], mirrors: mirrors}}
+environments: {{production: {{}}}}
+services:
+  hello.git:
+    image: r.test/hello
+    review: {{branch: BRANCH, approvers: [bob, carol], verifiers: [zuul]}}
+    environments: {{production: {{namespace: p, release: hello}}}}
+""".replace("hello.git:", "hello:\n    project: hello.git")
+
+    def ask(name: str) -> list[Verdict]:
+        (tmp_path / "targets.yaml").write_text(text.replace("BRANCH", name))
+        target = read_target(tmp_path / "targets.yaml", "hello")
+        return authorize_reviewed(target, corpus.request(name), Deadline(60))
+
+    assert [verdict.basis for verdict in ask("merged_beside_the_tip")] == ["change", "change", "merge"]
+    with pytest.raises(Refused, match="alice is not on the list"):
+        ask("alice_votes_for_herself")
+    (tmp_path / "targets.yaml").write_text(
+        text[: text.index("    review:")] + text[text.index("    environments: {prod") :]
+    )
+    with pytest.raises(UsageProblem, match="has no services.hello.review"):
+        authorize_reviewed(read_target(tmp_path / "targets.yaml", "hello"), corpus.request("plain"), Deadline(60))

@@ -56,6 +56,12 @@ def test_a_mail_stays_with_everybody_who_ever_had_it(tmp_path: Path) -> None:
     assert people.owners("b@home.example") == {"bob", "carol"}
 
 
+def test_somebody_without_an_account_made_known_by_hand(tmp_path: Path) -> None:
+    outside = {"_account_id": 0, "username": "outside", "email": "someone@example.net"}
+    people = read_people([table(tmp_path, BOB), table(tmp_path, outside, name="outside.json")])
+    assert people.owners("someone@example.net") == {"outside"}
+
+
 def test_two_accounts_of_one_person(tmp_path: Path) -> None:
     admin = {"_account_id": 9, "username": "bob-admin", "email": "admin@example.com"}
     people = read_people([table(tmp_path, BOB, admin)], [["bob", "bob-admin"]])

@@ -15,6 +15,7 @@ from notedb import SID, Branch, Change, World
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProblem
+from cdlib.trust import tampering
 from cdlib.trust.mirror import Mirror
 from cdlib.trust.notedb import Server
 from cdlib.trust.tampering import Alarm
@@ -121,6 +122,15 @@ def test_records_that_say_other_things(scene: Scene, edit: Callable[[str], str],
     assert scene.refs()[scene.merged.meta_ref] == old
 
 
+def test_records_that_only_went_on_were_not_rewritten(scene: Scene) -> None:
+    before = scene.refs()
+    scene.open.vote("bob", 1)
+    assert scene.update() == []
+    scene.git("update-ref", f"{tampering.ASIDE}{scene.open.number}", scene.open.meta)
+    with pytest.raises(Unavailable, match="did not arrive whole"):
+        tampering.find(scene.mirror.repository, before, scene.refs(), SERVER)
+
+
 def test_what_is_gone(scene: Scene) -> None:
     for change in (scene.merged, scene.open):
         for ref in (change.meta_ref, change.ref(1)):
@@ -164,7 +174,7 @@ def answering(status: int) -> Iterator[str]:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
 
