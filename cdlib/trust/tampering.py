@@ -65,7 +65,7 @@ def _same(old: list[Entry], new: list[Entry]) -> bool:
     def said(entry: Entry) -> tuple[object, ...]:
         return entry.account, entry.real, entry.when, entry.footers
 
-    return len(old) <= len(new) and [said(e) for e in old] == [said(e) for e in new[: len(old)]]
+    return [said(e) for e in old] == [said(e) for e in new[: len(old)]]
 
 
 def _gone(change: int, refs: Refs, chain: list[Entry] | Malformed, server: Server) -> Alarm:

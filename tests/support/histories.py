@@ -612,6 +612,14 @@ def a_copy_of_nothing(branch: Branch) -> None:
 
 
 @attack("votes", "a copy of a vote that nobody cast so")
+def a_deleted_vote_that_comes_back_as_a_copy(branch: Branch) -> None:
+    made = change(branch).approve()
+    made.record("bob", ["Label: -Code-Review"])
+    made.record("bob", [made.copied("bob")])
+    made.submit()
+
+
+@attack("votes", "a copy of a vote that nobody cast so")
 def a_copy_that_grew(branch: Branch) -> None:
     made = change(branch).approve("")
     made.vote("bob", 1)
