@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from cdlib.errors import Refused, UsageProblem
@@ -44,7 +44,7 @@ class Verdict:
     patchset: int = 0
     voters: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = field(default=())
+    problems: tuple[Problem, ...] = ()
 
     @property
     def refused(self) -> bool:
@@ -141,7 +141,8 @@ class Court:
         holders = self.records.holders.get(commit, [])
         merged = [change for change, _ in holders if self._merged_as(change, commit)]
         if merged:
-            return self._changes(commit, merged)
+            here = [change for change in merged if self._may_be_here(self.records.histories[change])]
+            return self._changes(commit, here or merged)
         if len(found.parents) == 2 and self.records.trees.get(Merged(*found.parents)) == found.tree:
             return Verdict(commit, "merge")  # what Gerrit makes as it submits; both sides are judged themselves
         if len(found.parents) == 2 and not holders:
@@ -155,6 +156,14 @@ class Court:
         if isinstance(history, History):
             return history.merged is not None and history.merged.commit == commit
         return True
+
+    @property
+    def _branches(self) -> list[str]:
+        return [f"refs/heads/{name}" for name in (self.law.policy.branch, *self.law.policy.merged_from)]
+
+    def _may_be_here(self, history: History | Malformed) -> bool:
+        """Whether the change was for this branch; the same commit may have been reviewed for another one as well."""
+        return isinstance(history, Malformed) or history.branch in self._branches
 
     def _changes(self, commit: str, changes: Sequence[int]) -> Verdict:
         """The verdict by the changes that merged as this commit; nearly always one."""
@@ -186,9 +195,8 @@ class Court:
         assert history.submission is not None
         results = self.records.results.get(change)
         found = judge(Case(history, self.records.commits, self.records.trees, results), self.law)
-        branches = [f"refs/heads/{name}" for name in (self.law.policy.branch, *self.law.policy.merged_from)]
-        if history.branch not in branches:
-            text = f"it was reviewed for {history.branch}, not for {branches[0]}"
+        if not self._may_be_here(history):
+            text = f"it was reviewed for {history.branch}, not for {self._branches[0]}"
             found.problems.insert(0, Problem("branch", text))
         if change in self.alarms:
             alarm = self.alarms[change]

@@ -390,6 +390,17 @@ def pushed_again_for_another_branch(branch: Branch) -> None:
 
 
 @legitimate
+def merged_on_another_branch_before(branch: Branch) -> None:
+    elsewhere = branch.world.branch("stable")
+    elsewhere.move(branch.head)
+    made = change(elsewhere)
+    made.submit()
+    again = Change(branch, branch.world.number(), "I1")
+    again.upload(made.commit, "alice", [f"Branch: {branch.ref}", "Status: new"])
+    again.approve().submit()
+
+
+@legitimate
 def gerrits_own_merge_pushed_again_for_another_branch(branch: Branch) -> None:
     one, two = change(branch).approve(), change(branch).approve()
     one.submit()
