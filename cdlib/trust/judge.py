@@ -140,17 +140,23 @@ def _requirements(case: Case) -> Iterator[Problem]:
         yield Problem("requirements", "Gerrit has written down no result of its submit requirements")
         return
     for result in case.results:
-        name = str((result.get("submitRequirement") or {}).get("name", "?"))[:80]
-        if (result.get("forced") or {}).get("value"):
+        name = str(_part(result, "submitRequirement").get("name", "?"))[:80]
+        if _part(result, "forced").get("value"):
             yield Problem("requirements", f"the submit requirement {name!r} was forced")
         elif _status(result, "applicability") in (None, "PASS") and _status(result, "submittability") != "PASS":
             how = "overridden" if _status(result, "override") == "PASS" else "not met"
             yield Problem("requirements", f"the submit requirement {name!r} was {how}")
 
 
-def _status(result: Mapping[str, Any], kind: str) -> str | None:
-    value = (result.get(f"{kind}ExpressionResult") or {}).get("value", result.get(f"{kind}ExpressionResult"))
-    return value.get("status") if isinstance(value, dict) else None
+def _status(result: Mapping[str, Any], kind: str) -> object:
+    """What became of an expression. Gerrit writes what may be missing as `{}`, or else below `value`."""
+    found = _part(result, f"{kind}ExpressionResult")
+    return (_part(found, "value") or found).get("status")
+
+
+def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _vetoes(history: History, reviewed: Patchset, law: Law) -> Iterator[Problem]:

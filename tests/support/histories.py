@@ -747,6 +747,20 @@ def results_that_cannot_be_read(branch: Branch) -> None:
     change(branch).approve().submit(results="{[")
 
 
+def _odd(name: str, result: object) -> None:
+    def make(branch: Branch) -> None:
+        change(branch).approve().submit(results=[requirement("Code-Review"), result])
+
+    make.__name__ = name
+    attack("requirements", "was not met")(make)
+
+
+_odd("a_result_that_says_nothing", {})
+_odd("a_result_that_is_none", 1)
+_odd("a_result_of_other_types", {"submitRequirement": 1, "forced": 1, "submittabilityExpressionResult": "PASS"})
+_odd("a_result_that_is_a_list", {"applicabilityExpressionResult": [], "submittabilityExpressionResult": {"value": 1}})
+
+
 @attack("submission", "as 'NOT_READY', not as OK")
 def not_ready(branch: Branch) -> None:
     change(branch).approve().submit(conditions=ready(status="NOT_READY"))
