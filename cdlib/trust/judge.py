@@ -143,7 +143,7 @@ def _requirements(case: Case) -> Iterator[Problem]:
         name = str(_part(result, "submitRequirement").get("name", "?"))[:80]
         if _part(result, "forced").get("value"):
             yield Problem("requirements", f"the submit requirement {name!r} was forced")
-        elif _status(result, "applicability") in (None, "PASS") and _status(result, "submittability") != "PASS":
+        elif _status(result, "applicability") != "FAIL" and _status(result, "submittability") != "PASS":
             how = "overridden" if _status(result, "override") == "PASS" else "not met"
             yield Problem("requirements", f"the submit requirement {name!r} was {how}")
 

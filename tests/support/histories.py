@@ -758,6 +758,8 @@ def _odd(name: str, result: object) -> None:
 _odd("a_result_that_says_nothing", {})
 _odd("a_result_that_is_none", 1)
 _odd("a_result_of_other_types", {"submitRequirement": 1, "forced": 1, "submittabilityExpressionResult": "PASS"})
+_odd("a_result_that_nobody_knows_whether_it_applies",
+     {"applicabilityExpressionResult": {"value": {"status": "ERROR"}}})  # fmt: skip
 _odd("a_result_that_is_a_list", {"applicabilityExpressionResult": [], "submittabilityExpressionResult": {"value": 1}})
 
 
