@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdlib import process
+from cdlib import fetching, process
 from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
 from cdlib.retry import retrying
 from cdlib.run import Run
@@ -163,21 +163,17 @@ class _Repository:
 
 
 def _fetch_problem(wanted: Wanted, done: process.Finished) -> CdError:
-    said, address = "\n".join(done.stderr), _CREDENTIALS.sub("", wanted.address)
-    details = done.stderr[-3:]
-    if re.search(r"couldn't find remote ref|not our ref", said, re.IGNORECASE):
+    address, details = _CREDENTIALS.sub("", wanted.address), done.stderr[-3:]
+    why = fetching.reason(done.stderr)
+    if why == fetching.NO_REF:
         return UsageProblem(f"{address} has no {wanted.full_ref}", details=details,
                             hint="check ZUUL_REF; Zuul's own refs are removed after a week")  # fmt: skip
-    if re.search(
-        r"permission denied|authentication failed|could not read (username|password)|\b40[13]\b", said, re.IGNORECASE
-    ):
+    if why == fetching.DENIED:
         return NotAllowed(f"{address} does not let us read {wanted.full_ref}", details=details,
                           hint="check this account's access, and ZUUL_URL")  # fmt: skip
-    if re.search(
-        r"not found|does not (exist|appear)|not appear to be a git|not exported|invalid .*ref", said, re.IGNORECASE
-    ):
+    if why == fetching.NO_REPOSITORY:
         return UsageProblem(f"{address} is no repository that we can read", details=details,
                             hint="check ZUUL_URL and ZUUL_PROJECT")  # fmt: skip
-    if re.search(r"resolve|connect|timed out|refused|disconnect|hung up|early EOF|\b50\d\b", said, re.IGNORECASE):
+    if why == fetching.UNREACHABLE:
         return Unavailable(f"{address} cannot be reached", details=details, hint="run this again later")
     return _Broken(f"{wanted.full_ref} cannot be fetched from {address}", details=details, hint="see git's own words")

@@ -41,13 +41,17 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 @dataclass(frozen=True)
 class Finished:
-    """A program that has ended: its exit status, all of stdout, the last lines of stderr, and its seconds."""
+    """A program that has ended: its exit status, all of stdout, the last lines of stderr, and its seconds.
+
+    `raw` is stdout as it came, for what counts bytes or is no UTF-8.
+    """
 
     argv: tuple[str, ...]
     returncode: int
     stdout: str
     stderr: tuple[str, ...]
     seconds: float
+    raw: bytes = b""
 
     @property
     def ok(self) -> bool:
@@ -225,9 +229,10 @@ class _Job:
         _pump(self.child, {self.child.stdout: self.out, self.child.stderr: self.err}, self.deadline, self.stop)
         if self.out.size > KEPT_STDOUT:
             raise CdError(f"{self.words[0]} printed more than {KEPT_STDOUT} bytes")
-        text = b"".join(self.out.whole).decode("utf-8", "replace")
+        raw = b"".join(self.out.whole)
         seconds = time.monotonic() - self._started
-        return Finished(self.words, self.child.returncode, text, tuple(self.err.lines), seconds)
+        lines = tuple(self.err.lines)
+        return Finished(self.words, self.child.returncode, raw.decode("utf-8", "replace"), lines, seconds, raw)
 
     def end(self) -> None:
         """End it and all that it started."""

@@ -11,6 +11,7 @@ from typing import Any
 from cdlib.documents import read_yaml
 from cdlib.errors import UsageProblem
 from cdlib.reference import Reference, parse
+from cdlib.review_policy import Gerrit, ReviewPolicy, parse_gerrit, parse_review
 from cdlib.service import Verify, parse_verify
 from cdlib.units import seconds
 
@@ -59,6 +60,8 @@ class Target:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     keys: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # files of public keys, by what they may say
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    gerrit: Gerrit | None = None
+    review: ReviewPolicy | None = None
 
     @property
     def strictest_policy(self) -> str:
@@ -120,6 +123,8 @@ def read_target(path: Path | None, service: str) -> Target:
             for purpose, files in document.get("keys", {}).items()
         },
         document=document,
+        gerrit=parse_gerrit(document.get("gerrit"), path.resolve().parent),
+        review=parse_review(entry.get("review")),
     )
 
 

@@ -1,0 +1,29 @@
+"""The question that the authorizer asks: was every commit of this deploy reviewed as targets.yaml wants it?"""
+
+from __future__ import annotations
+
+from cdlib.deadline import Deadline
+from cdlib.errors import UsageProblem
+from cdlib.target import Target
+from cdlib.trust.identity import read_people
+from cdlib.trust.judge import Law
+from cdlib.trust.mirror import Mirror
+from cdlib.trust.notedb import Server
+from cdlib.trust.review import Request, Verdict, authorize
+
+
+def authorize_reviewed(target: Target, request: Request, deadline: Deadline) -> list[Verdict]:
+    """The verdicts on every commit of the request, oldest first, by an up to date mirror of Gerrit.
+
+    Raises Refused where any commit is refused, Unavailable where Gerrit cannot be reached, NotAllowed where it does not
+    let us read, UsageProblem where targets.yaml does not say what to ask for.
+    """
+    gerrit, policy = target.gerrit, target.review
+    if gerrit is None or policy is None:
+        missing = "gerrit" if gerrit is None else f"services.{target.service}.review"
+        raise UsageProblem(f"targets.yaml has no {missing}: it says whose reviews count", hint="see docs/trust.md")
+    server = Server(gerrit.server_id, gerrit.mail)
+    law = Law(policy, read_people(gerrit.accounts, gerrit.same_person), server)
+    mirror = Mirror(gerrit.mirrors, gerrit.url, target.project, deadline)
+    alarms = mirror.update([policy.branch], server)
+    return authorize(mirror.repository, request, law, alarms)

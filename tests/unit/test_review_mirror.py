@@ -1,0 +1,223 @@
+"""The mirror of Gerrit's records: what it keeps, and what it notices."""
+
+from __future__ import annotations
+
+import fcntl
+import http.server
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from notedb import SID, Branch, Change, World
+
+from cdlib.deadline import Deadline
+from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProblem
+from cdlib.trust import tampering
+from cdlib.trust.mirror import Mirror
+from cdlib.trust.notedb import Server
+from cdlib.trust.tampering import Alarm
+
+SERVER = Server(SID, "gerrit@example.com")
+
+
+class Scene:
+    """A project on a server, one change merged and one open, and its mirror."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = World(folder / "served" / "hello")
+        self.branch: Branch = self.world.branch("master")
+        self.merged = self.branch.change({"a": "1\n"})
+        self.merged.record("dave", [], body="something to be deleted")
+        self.merged.approve().submit()
+        self.open: Change = self.branch.change({"b": "1\n"}).approve()
+        self.mirror = Mirror(folder / "mirrors", f"file://{folder}/served", "hello", Deadline(60))
+        assert self.update() == []
+
+    def update(self) -> list[Alarm]:
+        self.world.folder.parent.mkdir(exist_ok=True)
+        self.world.save()
+        return self.mirror.update(["master"], SERVER)
+
+    def kinds(self) -> list[tuple[int, str, bool]]:
+        return sorted((alarm.change, alarm.kind, alarm.stops) for alarm in self.update())
+
+    def refs(self) -> dict[str, str]:
+        return self.mirror.repository.refs("refs/heads/", "refs/changes/")
+
+    def git(self, *args: str) -> str:
+        argv = ["git", "-C", str(self.mirror.folder), *args]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+    def rewrite(self, change: Change, edit: Callable[[str], str], *, drop: int = 0) -> None:
+        """Write a change's records anew, as an administrator's deletion does, or somebody on the server."""
+        chain, tip = list[str](), change.meta
+        while tip:
+            text = self.world.objects[tip][1].decode()
+            chain.append(text)
+            tip = next((line[7:] for line in text.split("\n") if line.startswith("parent ")), "")
+        made = ""
+        for text in reversed(chain[drop:]):
+            lines = [line for line in edit(text).split("\n") if not line.startswith("parent ")]
+            made = self.world.put(
+                "commit", "\n".join([lines[0], *([f"parent {made}"] if made else []), *lines[1:]]).encode()
+            )
+        change.meta = made
+        self.world.ref(change.meta_ref, made)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_it_follows_and_logs_every_tip(scene: Scene) -> None:
+    tips = [scene.open.meta]
+    for value in (0, 2, 1):
+        scene.open.vote("bob", value)
+        tips.append(scene.open.meta)
+        assert scene.update() == [] and scene.refs() == scene.world.refs
+    assert scene.git("reflog", "show", "--format=%H", scene.open.meta_ref).split() == tips[::-1]
+    scene.open.submit()
+    scene.branch.change({"c": "1\n"})
+    assert scene.update() == [] and scene.refs() == scene.world.refs
+
+
+def test_a_branch_that_went_back_is_followed(scene: Scene) -> None:
+    scene.branch.move(scene.branch.base)
+    assert scene.update() == [] and scene.refs()["refs/heads/master"] == scene.branch.base
+
+
+def test_a_comment_that_an_administrator_deleted(scene: Scene) -> None:
+    old = scene.merged.meta
+    scene.rewrite(
+        scene.merged, lambda text: text.replace("something to be deleted", "Comment removed by: Administrator")
+    )
+    assert scene.kinds() == scene.kinds() == [(scene.merged.number, "redacted", False)]
+    assert scene.refs()[scene.merged.meta_ref] == old, "what was seen first is kept"
+    scene.merged.record("dave", [], body="later")
+    assert scene.kinds() == [(scene.merged.number, "redacted", False)]
+    ref = scene.merged.meta_ref
+    scene.git("fetch", scene.mirror.address, f"+{ref}:{ref}")  # as docs/trust.md says
+    assert scene.kinds() == [] and scene.refs() == scene.world.refs
+    assert old in scene.git("reflog", "show", "--format=%H", ref)
+
+
+@pytest.mark.parametrize(
+    ("edit", "drop"),
+    [
+        (lambda text: text.replace("Code-Review=+2", "Code-Review=-2"), 0),
+        (lambda text: text, 1),
+        (lambda text: text.replace("Gerrit User 1000003 <1000003", "Gerrit User 1000004 <1000004"), 0),
+        (lambda text: text.replace(" +0000", " +0100"), 4),
+        (lambda text: text.replace("Gerrit Code Review <gerrit@", "Somebody <else@"), 0),
+    ],
+)
+def test_records_that_say_other_things(scene: Scene, edit: Callable[[str], str], drop: int) -> None:
+    old = scene.merged.meta
+    scene.rewrite(scene.merged, edit, drop=drop)
+    assert scene.kinds() == [(scene.merged.number, "rewritten", True)]
+    assert scene.refs()[scene.merged.meta_ref] == old
+
+
+def test_records_that_only_went_on_were_not_rewritten(scene: Scene) -> None:
+    before = scene.refs()
+    scene.open.vote("bob", 1)
+    assert scene.update() == []
+    scene.git("update-ref", f"{tampering.ASIDE}{scene.open.number}", scene.open.meta)
+    with pytest.raises(Unavailable, match="did not arrive whole"):
+        tampering.find(scene.mirror.repository, before, scene.refs(), SERVER)
+
+
+def test_what_is_gone(scene: Scene) -> None:
+    for change in (scene.merged, scene.open):
+        for ref in (change.meta_ref, change.ref(1)):
+            scene.world.delete(ref)
+    assert scene.kinds() == [(scene.merged.number, "gone", True), (scene.open.number, "dropped", False)]
+    assert scene.merged.meta_ref in scene.refs()
+    for change in (scene.merged, scene.open):  # as docs/trust.md says
+        for ref in (change.meta_ref, change.ref(1)):
+            scene.git("update-ref", f"refs/cd/kept/{ref}", ref)
+            scene.git("update-ref", "-d", ref)
+    assert scene.kinds() == []
+
+
+def test_a_patchset_that_moved_or_went(scene: Scene) -> None:
+    commit = scene.merged.commit
+    scene.world.ref(scene.merged.ref(1), scene.branch.base)
+    assert scene.kinds() == [(scene.merged.number, "moved", True)]
+    scene.world.delete(scene.merged.ref(1))
+    assert scene.kinds() == [(scene.merged.number, "moved", True)]
+    assert scene.refs()[scene.merged.ref(1)] == commit
+
+
+def test_no_such_branch_and_no_such_project(scene: Scene) -> None:
+    with pytest.raises(UsageProblem, match="has no refs/heads/none"):
+        scene.mirror.update(["none"], SERVER)
+    nothing = Mirror(scene.mirror.mirrors, scene.mirror.url, "nothing", Deadline(60))
+    with pytest.raises(UsageProblem, match="no repository that we can read"):
+        nothing.update(["master"], SERVER)
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    """A web server that answers every request with this status."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, Unavailable), (401, NotAllowed), (403, NotAllowed)])
+def test_a_server_that_does_not_answer_is_never_a_pass(
+    scene: Scene, status: int, kind: type[CdError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdlib.retry.FIRST_WAIT", 0.001)
+    with answering(status) as url, pytest.raises(kind):
+        Mirror(scene.mirror.mirrors, url, "hello", Deadline(60)).update(["master"], SERVER)
+
+
+def test_nobody_listens(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdlib.retry.FIRST_WAIT", 0.001)
+    with pytest.raises(Unavailable, match="without it nothing is proved"):
+        Mirror(scene.mirror.mirrors, "git://127.0.0.1:1", "hello", Deadline(60)).update(["master"], SERVER)
+
+
+def test_one_run_at_a_time_and_what_a_killed_one_left(scene: Scene) -> None:
+    folder = scene.mirror.folder
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = Mirror(scene.mirror.mirrors, scene.mirror.url, "hello", Deadline(0.3))
+        with pytest.raises(OutOfTime, match="waiting for another run"):
+            waiting.update(["master"], SERVER)
+    scene.open.vote("bob", 1)
+    for name in ("packed-refs.lock", "config.lock", f"{scene.open.meta_ref}.lock"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    assert scene.update() == [] and scene.refs() == scene.world.refs
+
+
+def test_a_folder_that_is_no_mirror(scene: Scene, tmp_path: Path) -> None:
+    scene.git("config", "cd.mirror", "elsewhere")
+    with pytest.raises(UsageProblem, match="is no mirror of"):
+        scene.update()
+    outside = Mirror(tmp_path / "m", "file:///srv", "../../etc/x\n", Deadline(60))
+    assert outside.folder.parent == tmp_path / "m"
+
+
+def test_a_great_many_refs_are_packed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdlib.trust.mirror._PACK", 1)
+    scene.branch.change({"c": "1\n"})
+    assert scene.update() == [] and scene.refs() == scene.world.refs
+    assert not (scene.mirror.folder / scene.open.meta_ref).exists()
