@@ -65,7 +65,7 @@ class Play:
                 return self.soak
 
         @contextmanager
-        def following(*_: Any) -> Iterator[Follower]:
+        def following(*_: Any, **_more: Any) -> Iterator[Follower]:
             yield Follower()
 
         def check_http(*_: Any) -> tuple[Fault, ...]:
