@@ -81,7 +81,8 @@ def until(true: Any) -> None:
         time.sleep(0.005)
 
 
-def test_it_is_taken_renewed_and_given_back(cluster: Cluster) -> None:
+def test_it_is_taken_renewed_and_given_back(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GIVE_UP", WAIT)
     with lease(cluster) as mine:
         assert cluster.holder == "me"
         assert cluster.renewals.acquire(timeout=WAIT)
@@ -124,7 +125,7 @@ def test_who_queues_gets_it_as_soon_as_it_is_free(cluster: Cluster) -> None:
 
 
 def test_who_queues_gives_up_with_its_own_time(cluster: Cluster) -> None:
-    queue = lease(cluster, "second", 0.5, queue=lambda _: None)
+    queue = lease(cluster, "second", 0.3, queue=lambda _: None)
     with lease(cluster, "first"), pytest.raises(Held, match="first"), queue:
         pass
 
@@ -177,7 +178,7 @@ def test_what_was_removed_by_hand_is_lost(cluster: Cluster) -> None:
 
 
 def test_an_outage_without_end_is_told_when_the_time_is_up(cluster: Cluster) -> None:
-    with lease(cluster, seconds=1.0) as mine:
+    with lease(cluster, seconds=0.6) as mine:
         cluster.away = True
         assert mine.lost.wait(WAIT)
         with pytest.raises(Unavailable, match="https://cluster does not answer"):
