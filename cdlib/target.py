@@ -44,6 +44,7 @@ class Environment:
     budget: float
     inconclusive: str
     verify: Verify
+    delete_stuck_pods: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,4 +168,5 @@ def _environment(path: Path, document: Mapping[str, Any], name: str, entry: Mapp
         budget=seconds(shared["budget"]) if "budget" in shared else DEFAULT_BUDGET,
         inconclusive=shared.get("inconclusive", "rollback"),
         verify=parse_verify(shared.get("verify", {})),
+        delete_stuck_pods=shared.get("delete_stuck_pods", False),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.command import Result, command, environment_option, targets_option
+from jobs.rollout import at, shown, wait_option
 
 if TYPE_CHECKING:
     from cdlib.run import Run
@@ -22,15 +23,17 @@ if TYPE_CHECKING:
 @click.option(
     "--unrelated", is_flag=True, envvar="CD_UNRELATED", help="Deploy although git does not know what is live."
 )
+@wait_option
 def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: str, digest: str,
-         unrelated: bool) -> Result:  # fmt: skip
+         unrelated: bool, wait: bool) -> Result:  # fmt: skip
     """Deploy the published image of the commit in DIR by Helm, wait until it serves, and verify it.
 
     A rollout that fails goes back to the last revision that was verified healthy (exit 7), with the evidence
-    kept. The same commit, image, chart and values again change nothing.
+    kept. The same commit, image, chart and values again change nothing, unless the live objects are not what they
+    say: that is shown, and mended.
     """
     from cdlib.documents import prepare, read_all
-    from cdlib.image.published import find_published
+    from cdlib.image.published import find_published, image_lookup
     from cdlib.rollout.deploy import deploy
     from cdlib.rollout.permit import require_permit
     from cdlib.rollout.planning import Wish
@@ -39,7 +42,6 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
     from cdlib.source import open_source
     from cdlib.target import read_document, read_target
     from cdlib.trigger import read_trigger
-    from jobs.rollout import at, shown
 
     source = open_source(folder, meanwhile=prepare)
     service, _ = read_all(lambda: read_service(source), lambda: read_document(targets))
@@ -50,8 +52,9 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
     with at(place):
         trigger.require_publishing(place.policy, "deploying")
         image = find_published(run, source, target, tag=tag, digest=digest)
-        with closing(Release.open(run, service.name, place, trigger)) as release:
-            outcome = deploy(release, Wish(source, service, target, image, unrelated), guard=require_permit(place))
+        with closing(Release.open(run, service.name, place, trigger, image_lookup(run, target))) as release:
+            wish = Wish(source, service, target, image, unrelated)
+            outcome = deploy(release, wish, guard=require_permit(place), wait=wait)
     return {"service": service.name, **shown(release, outcome)}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.command import Result, command, environment_option, targets_option
-from jobs.rollout import listed, opened, service_option, shown
+from jobs.rollout import listed, opened, service_option, shown, wait_option
 
 if TYPE_CHECKING:
     from cdlib.run import Run
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 )
 @click.option("--unverified", is_flag=True, envvar="CD_UNVERIFIED",
               help="Go even to a revision that was never seen healthy, or is quarantined.")  # fmt: skip
+@wait_option
 def main(run: Run, folder: Path, targets: Path | None, environment: str, service: str, only_list: bool,
-         to: int | None, reason: str, unverified: bool) -> Result:  # fmt: skip
+         to: int | None, reason: str, unverified: bool, wait: bool) -> Result:  # fmt: skip
     """Roll the release back to a revision chosen from its history, wait until it serves, and hold it there.
 
     While it is on hold, automatic deploys are refused; lift the hold by: cd-hold --lift
@@ -38,7 +39,7 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
         if only_list:
             record, found = rows(release, run.deadline)
             return listed(found, record)
-        outcome = roll_back(release, to, reason, unverified=unverified)
+        outcome = roll_back(release, to, reason, unverified=unverified, wait=wait)
         if outcome.outcome == "done":
             run.note("the release is on hold: automatic deploys are refused until it is lifted by: cd-hold --lift")
         back = {"rolled_back_to": outcome.entry.rollback_of} if outcome.entry.rollback_of else {}

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from cdlib.run import Run
     from cdlib.target import Environment
 
+wait_option = click.option(
+    "--wait-lease", "wait", is_flag=True, envvar="CD_WAIT_LEASE",
+    help="Wait, to the end of --timeout, while another run holds the release.  [default: exit 9]",
+)  # fmt: skip
 service_option = click.option(
     "--service", default="", metavar="NAME", envvar="CD_SERVICE", help="Which service; that of DIR/cd.yaml by default."
 )
@@ -27,6 +31,7 @@ service_option = click.option(
 def opened(run: Run, folder: Path, targets: Path | None, service: str, environment: str) -> Iterator[Release]:
     """The release of a service that is named, or described by the cd.yaml in `folder`."""
     from cdlib.documents import prepare
+    from cdlib.image.published import image_lookup
     from cdlib.rollout.release import Release
     from cdlib.service import read_service
     from cdlib.source import open_source
@@ -34,8 +39,9 @@ def opened(run: Run, folder: Path, targets: Path | None, service: str, environme
     from cdlib.trigger import read_trigger
 
     name = service or read_service(open_source(folder, meanwhile=prepare)).name
-    place = read_target(targets, name).environment(environment)
-    with at(place), closing(Release.open(run, name, place, read_trigger())) as release:
+    target = read_target(targets, name)
+    place, has_image = target.environment(environment), image_lookup(run, target)
+    with at(place), closing(Release.open(run, name, place, read_trigger(), has_image)) as release:
         yield release
 
 
@@ -67,6 +73,7 @@ def shown(release: Release, outcome: Outcome) -> Result:
         "image": entry.image,
         "digest": entry.digest,
         "pods": list(outcome.pods),
+        **({"drift": list(outcome.drift)} if outcome.drift else {}),
         "text": f"{place.namespace}/{place.release} revision {entry.revision} {entry.digest} {outcome.outcome}",
     }
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
+from cdlib.deadline import Deadline
 from cdlib.errors import RegistryRefused, UsageProblem
-from cdlib.reference import DIGEST, Reference
+from cdlib.reference import DIGEST, Reference, parse
 from cdlib.registry.repository import Registries
 from cdlib.run import Run
 from cdlib.source import Source
@@ -26,3 +30,14 @@ def find_published(run: Run, source: Source, target: Target, *, tag: str = "", d
             hint="run publish-tag for this commit first, or name an image by --tag or --digest",
         )
     return target.image.at(found)
+
+
+def image_lookup(run: Run, target: Target) -> Callable[[str, Deadline], bool]:
+    """What tells whether an image, named with its digest, can be pulled. It raises CdError where nobody answers."""
+
+    def has_image(name: str, deadline: Deadline) -> bool:
+        reference = parse(name)
+        registries = Registries(replace(run, deadline=deadline), target.plain_http)
+        return bool(registries.repository(reference, attempts=2).digest(reference.digest))
+
+    return has_image

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
 Object = dict[str, Any]
+APPLY, JSON_PATCH = "application/apply-patch+yaml", "application/json-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _JSON = "application/json"
 
@@ -67,6 +68,10 @@ class Api:
         """Put `body`, whose resourceVersion must still be current, else Conflict."""
         return self._written(where, self._json("PUT", where, deadline, body=body))
 
+    def patch(self, where: str, body: Any, deadline: Deadline, kind: str, **params: str) -> Object:
+        """Change the object at `where` by a patch of media type `kind`. Raises Conflict, UsageProblem where 404."""
+        return self._written(where, self._json("PATCH", where, deadline, body=body, params=params, kind=kind))
+
     def delete(self, where: str, deadline: Deadline, **options: Any) -> None:
         """Delete the object at `where`, if it is there. `options` are DeleteOptions; Conflict where they fail."""
         self._json("DELETE", where, deadline, body={"apiVersion": "v1", "kind": "DeleteOptions", **options})
@@ -110,9 +115,9 @@ class Api:
             raise UsageProblem(f"{self.server} has no {where}", hint="create the namespace, or mend targets.yaml")
         return answer
 
-    def _json(self, method: str, where: str, deadline: Deadline, *, body: Object | None = None,
-              params: dict[str, str] | None = None, accept: str = "") -> Object | None:  # fmt: skip
-        answer = self._send(method, where, deadline, body=body, params=params or {}, accept=accept)
+    def _json(self, method: str, where: str, deadline: Deadline, *, body: Any = None,
+              params: dict[str, str] | None = None, accept: str = "", kind: str = _JSON) -> Object | None:  # fmt: skip
+        answer = self._send(method, where, deadline, body=body, params=params or {}, accept=accept, kind=kind)
         if answer.status == 404:
             return None
         try:
@@ -124,9 +129,9 @@ class Api:
         return found
 
     def _send(self, method: str, where: str, deadline: Deadline, *, params: Mapping[str, str],
-              body: Object | None = None, accept: str = "",
+              body: Any = None, accept: str = "", kind: str = _JSON,
               allowed: tuple[int, ...] = (200, 201, 202, 404)) -> Answer:  # fmt: skip
-        headers = {"Accept": accept or _JSON, **({"Content-Type": _JSON} if body is not None else {})}
+        headers = {"Accept": accept or _JSON, **({"Content-Type": kind} if body is not None else {})}
         data = None if body is None else json.dumps(body).encode()
 
         def attempt() -> Answer:

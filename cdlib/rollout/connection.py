@@ -99,7 +99,9 @@ class Connection:
         limit = min(CALL, deadline.require("asking the Kubernetes API"))
         url = self.server + where + (f"?{urllib.parse.urlencode(params)}" if params else "")
         said = {"User-Agent": "cdlib", **headers, **self._credentials.headers(deadline)}
-        timeout = urllib3.Timeout(connect=limit, read=min(silence, deadline.require("asking the Kubernetes API")))
+        read = min(silence, deadline.require("asking the Kubernetes API"))
+        # The total bounds what a server that accepts connections, and then is silent, could take twice.
+        timeout = urllib3.Timeout(total=max(limit, read), connect=limit, read=read)
         try:
             return self._pools.request(
                 method,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProblem
+from cdlib.errors import CdError, Held, NotAllowed, OutOfTime, Unavailable, UsageProblem
 from cdlib.retry import patiently
 from cdlib.rollout.chart import Chart, prepare_chart
+from cdlib.rollout.drift import Standing, stands
 from cdlib.rollout.healing import Known, heal
 from cdlib.rollout.helm import HelmRevision, applied, reason
 from cdlib.rollout.hooks import DEPLOY, hooks_of
@@ -26,15 +28,16 @@ from cdlib.rollout.release import (
     new_entry,
     ready_pods,
 )
-from cdlib.rollout.undoing import undo
+from cdlib.rollout.templates import templates_of
+from cdlib.rollout.undoing import OUTAGE, undo
 from cdlib.rollout.verdict import INCONCLUSIVE, Fault, State
-from cdlib.rollout.workloads import look
 
 
-def deploy(release: Release, wish: Wish, guard: Guard | None = None) -> Outcome:
+def deploy(release: Release, wish: Wish, guard: Guard | None = None, *, wait: bool = False) -> Outcome:
     """Make the wish live, verified; or raise, with the release back where it was.
 
-    `guard` is called once, after the lease is taken and before the first write; it refuses by raising.
+    `guard` is called once, after the lease is taken and before the first write; it refuses by raising. `wait`
+    queues for the lease, to the end of the run's time; the budget begins once it is had.
     """
     run, environment = release.run, release.environment
     budget = run.deadline.part(environment.budget, "the budget of a deploy")
@@ -44,38 +47,48 @@ def deploy(release: Release, wish: Wish, guard: Guard | None = None) -> Outcome:
         TemporaryDirectory(prefix="cd-values-") as scratch,
     ):
         known = release.read(budget)
-        same = _unchanged(release, wish, chart, known, budget)
-        if same is not None:
-            return same
+        live = _wished(known, wish, chart)
+        standing = stands(release, live, budget) if live and not release.held_by(budget) else Standing()
+        if standing.outcome is not None:
+            return standing.outcome
         with run.stage("render", environment.release):
             plan = plan_deploy(release, wish, chart, Path(scratch), upgrade=bool(known[1]), budget=budget)
         if run.dry_run:
-            return _planned(release, plan, known, budget)
-        with release.lease(budget) as lease:
-            known = release.read(budget)
-            check_allowed(known[0], wish)
-            if guard is not None:
-                guard(plan, known[0])
-            record, history = heal(release, known, budget)
-            check_order(record, wish)
-            return _roll_out(release, plan, record, history, lease, budget)
+            return _planned(release, plan, known, standing.drift, budget)
+        with release.lease(run.deadline if wait else budget, wait=wait) as lease:
+            if lease.waited:
+                budget = lease.deadline = run.deadline.part(environment.budget, "the budget of a deploy")
+            return _under_lease(release, plan, lease, guard, standing.drift, budget)
 
 
-def _unchanged(release: Release, wish: Wish, chart: Chart, known: Known, deadline: Deadline) -> Outcome | None:
-    """The live revision, where it is this very wish, verified, and up; else None. Writes nothing."""
+def _under_lease(release: Release, plan: Plan, lease: Lease, guard: Guard | None, drift: tuple[str, ...],
+                 budget: Deadline) -> Outcome:  # fmt: skip
+    known = release.read(budget)
+    live = _wished(known, plan.wish, plan.chart) if lease.waited else None
+    if live is not None:  # who was waited for has done what we were asked to do
+        standing = stands(release, live, budget)
+        if standing.outcome is not None:
+            return standing.outcome
+        drift = standing.drift
+    check_allowed(known[0], plan.wish)
+    if guard is not None:
+        guard(plan, known[0])
+    record, history = heal(release, lease, known, budget)
+    check_order(record, plan.wish)
+    return _roll_out(release, plan, record, history, lease, drift, budget)
+
+
+def _wished(known: Known, wish: Wish, chart: Chart) -> Revision | None:
+    """The live revision, where it is this very wish, and verified; else None."""
     record, history = known
     live = record.live_revision
-    if live is None or not live.verified or history[-1].status != "deployed" or release.held_by(deadline):
+    if live is None or not live.verified or history[-1].status != "deployed":
         return None
     mine = (wish.source.commit, str(wish.image), chart.digest, chart.values_digest)
-    if mine != (live.commit, live.image, live.chart, live.values):
-        return None
-    workloads = tuple((kind, name) for kind, name in live.workloads)
-    state = look(release.api, release.environment.namespace, workloads, deadline)
-    return Outcome("unchanged", live, ready_pods(state)) if state.complete else None
+    return live if mine == (live.commit, live.image, live.chart, live.values) else None
 
 
-def _planned(release: Release, plan: Plan, known: Known, deadline: Deadline) -> Outcome:
+def _planned(release: Release, plan: Plan, known: Known, drift: tuple[str, ...], deadline: Deadline) -> Outcome:
     """What a dry run says: every write, in order."""
     run, environment = release.run, release.environment
     record, history = known
@@ -86,35 +99,56 @@ def _planned(release: Release, plan: Plan, known: Known, deadline: Deadline) -> 
     argv = release.helm.upgrade_argv(plan.chart.folder, plan.values, deadline)
     run.would(" ".join([release.helm.program, *argv]))
     number = history[-1].revision + 1 if history else 1
-    return Outcome("planned", new_entry(release, number, **plan.facts))
+    return Outcome("planned", new_entry(release, number, **plan.facts), drift=drift)
 
 
 def _roll_out(release: Release, plan: Plan, record: Record, history: Sequence[HelmRevision], lease: Lease,
-              budget: Deadline) -> Outcome:  # fmt: skip
+              drift: tuple[str, ...], budget: Deadline) -> Outcome:  # fmt: skip
     entry = new_entry(release, history[-1].revision + 1 if history else 1, **plan.facts)
     entry.previous = record.live_revision.commit if record.live_revision else ""
     entry.checks, entry.workloads = checks_of(plan.verify), [list(each) for each in plan.rendered.workloads]
-    first = budget.part(budget.left * (1 - KEPT_FOR_ROLLBACK), "the deploy's share of the budget")
+    entry.reason = f"sets again what was changed: {'; '.join(drift)}" if drift else ""
+    first = deploys_share(budget)
     release.mark(entry, budget)
-    return interrupted(release, entry, lambda: _apply_and_judge(release, plan, lease, entry, first, budget))
+    return interrupted(release, entry, lambda: _apply_and_judge(release, plan, lease, entry, drift, first, budget))
 
 
-def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision, first: Deadline,
-                     budget: Deadline) -> Outcome:  # fmt: skip
+def deploys_share(budget: Deadline) -> Deadline:
+    """What is left for deploying and verifying. Raises OutOfTime where all of it was used up before Helm began.
+
+    The rollback's share is of the whole budget: it takes as long as ever, whatever was waited for before.
+    """
+    left = budget.left - KEPT_FOR_ROLLBACK * budget.seconds
+    if left <= 0:
+        raise OutOfTime(
+            f"no time is left to roll out: {KEPT_FOR_ROLLBACK:.0%} of the {budget.seconds:g} s are kept for a rollback",
+            hint="see in events.jsonl which stage took the time, or raise the environment's budget in targets.yaml",
+        )
+    return budget.part(left, "the deploy's share of the budget")
+
+
+def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision, drift: tuple[str, ...],
+                     first: Deadline, budget: Deadline) -> Outcome:  # fmt: skip
+    announced = entry.revision
     try:
         failed, plan = _apply(release, plan, entry, first, lease)
     except (UsageProblem, NotAllowed, Unavailable):
-        release.records.update(lambda record: _drop(record, entry), budget)
+        with suppress(CdError):  # the next run sees that nothing came of it
+            release.records.update(lambda record: record.drop(entry.revision), budget)
         raise
     try:
+        if entry.revision != announced:  # an attempt that came to nothing has taken a number
+            patiently(lambda: release.records.update(lambda record: record.drop(announced), budget), first)
         entry.workloads = [list(each) for each in plan.rendered.workloads]
         state = failed or judge(release, lease, entry, plan.verify, plan.rendered, plan.requests, first)
         if not state.faults:
             lease.require()
+            entry.templates = templates_of(state.pods)
             done = patiently(lambda: release.settle(entry, budget, status=VERIFIED), first)
-            return Outcome("done", done, ready_pods(state))
+            return Outcome("done", done, ready_pods(state), drift=drift)
+    except Held:
+        raise
     except Exception as problem:  # whatever it was: Helm has been called, so only 0, 7 or 8 is true now
-        lease.require()
         state = State(False, "", (Fault("", "", INCONCLUSIVE, f"it could not be judged: {problem}"),))
     raise undo(release, lease, entry, state, budget)
 
@@ -157,21 +191,19 @@ def _helm_failed(release: Release, entry: Revision, why: str, deadline: Deadline
                  away: Unavailable | None = None) -> Fault:  # fmt: skip
     """The fault of a Helm that failed, or was cut off by a cluster that went `away`, which is nobody's fault.
 
-    Raises UsageProblem, NotAllowed or `away` where it had written nothing.
+    Raises UsageProblem, NotAllowed or `away` where it had written nothing, Held.
     """
     try:
         after = patiently(lambda: release.history(deadline), deadline)
+        lease.require()
+    except Held:
+        raise
     except CdError as problem:
-        return Fault("", "", INCONCLUSIVE, f"Helm failed ({why}), unseen how far: {problem}")
-    lease.require()
+        return Fault("", "", OUTAGE, f"Helm failed ({why}), unseen how far: {problem}")
     if not after or after[-1].revision < entry.revision:
         if away:
             raise away
         if "forbidden" in why.lower():
             raise NotAllowed(f"Helm may not: {why}", hint="give the deploy credentials that right")
         raise UsageProblem(f"Helm refused, and changed nothing: {why}", hint="mend the chart or its values")
-    return Fault("", "", INCONCLUSIVE if away else "Helm", f"Helm failed: {why}")
-
-
-def _drop(record: Record, entry: Revision) -> None:
-    record.revisions = [each for each in record.revisions if each.revision != entry.revision]
+    return Fault("", "", OUTAGE if away else "Helm", f"Helm failed: {why}")

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, Held, NeedsPerson, Unavailable, UsageProblem
+from cdlib.errors import CdError, Held, NeedsPerson, UsageProblem
 from cdlib.retry import patiently
 from cdlib.rollout.chart import Rendered, of_interest
 from cdlib.rollout.evidence import gather
@@ -15,11 +15,16 @@ from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import DEPLOYING, FAILED, VERIFIED, Revision
 from cdlib.rollout.release import Outcome, Release, interrupted, ready_pods
+from cdlib.rollout.templates import restore, tell_restored, templates_of
 from cdlib.rollout.verdict import State
 from cdlib.rollout.verify import Request, plan_requests
 from cdlib.service import HttpCheck, Verify
 from cdlib.target import Environment
 from cdlib.units import timestamp
+
+KEPT_FOR_EVIDENCE = 0.15  # of the time for going back: where that fails, a person needs to see why
+EVIDENCE = 10.0  # seconds at most
+LAST_WORD = 3.0  # seconds for the record, once the time is up
 
 
 def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: Deadline,
@@ -32,7 +37,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
     verify = Verify(http=tuple(HttpCheck(**check) for check in to.checks)).on_top_of(
         replace(environment.verify, helm_test=False, soak=0.0)
     )
-    rendered = of_interest(release.helm.manifest(to.revision))
+    rendered = of_interest(release.helm.manifest(to.revision, deadline))
     requests = _plan_again(release, verify, rendered)
     number = release.history(deadline)[-1].revision + 1
     entry = replace(to, revision=number, status=DEPLOYING, at=timestamp(), by=release.holder, reason=why,
@@ -42,21 +47,33 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
     def go() -> Outcome:
         try:
             _apply_rollback(release, lease, entry, deadline)
-            state = judge(release, lease, entry, verify, rendered, requests, deadline)
+            restore(release.run, release.api, environment.namespace, to.templates, deadline)
+            share = deadline.part(deadline.left * (1 - KEPT_FOR_EVIDENCE), "the rollback")
+            state = judge(release, lease, entry, verify, rendered, requests, share, rollback=True)
             if not state.faults:
+                entry.templates = templates_of(state.pods)
+                tell_restored(release.run, to.templates, entry.templates)
                 done = patiently(lambda: release.settle(entry, deadline, status=VERIFIED), deadline)
                 return Outcome("done", done, ready_pods(state))
         except (NeedsPerson, Held):
             raise
         except Exception as problem:  # whatever it was: Helm has been called, so only 0 or 8 is true
-            lease.require()
             raise NeedsPerson(
                 f"the rollback to revision {to.revision} could not be followed to its end: {problem}",
-                hint=_look(environment, "helm history"),
+                hint=look_at(environment),
             ) from problem
-        raise _unserving(release, entry, state)
+        raise _unserving(release, entry, state, deadline)
 
     return interrupted(release, entry, go)
+
+
+def look_at(environment: Environment) -> str:
+    """What a person who has to step in looks at, and what to do then."""
+    namespace, release = environment.namespace, environment.release
+    return (
+        f"look at: kubectl -n {namespace} get pods, and helm history {release} -n {namespace}; "
+        "running the same command again clears up what is left half done"
+    )
 
 
 def _plan_again(release: Release, verify: Verify, rendered: Rendered) -> list[Request]:
@@ -71,45 +88,44 @@ def _plan_again(release: Release, verify: Verify, rendered: Rendered) -> list[Re
 
 
 def _apply_rollback(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> None:
-    environment, number = release.environment, entry.rollback_of
-    with release.run.stage("helm rollback", f"{environment.release} to revision {number}"):
+    """Let Helm roll back; again, where the cluster was away meanwhile. Raises NeedsPerson, Held."""
+    environment, to = release.environment, entry.rollback_of
+    with release.run.stage("helm rollback", f"{environment.release} to revision {to}"):
         try:
-            why = patiently(lambda: _rollback(release, lease, entry, deadline), deadline)
+            why = patiently(lambda: _let_helm(release, lease, to, deadline), deadline)
+        except Held:
+            raise
         except CdError as problem:
-            lease.require()
             why = problem.message
         if why:
-            release.mark(entry, Deadline(5.0, "recording the failure"), live=True, status=FAILED, reason=why)
-            raise NeedsPerson(
-                f"the rollback to revision {number} failed: {why}", hint=_look(environment, "helm history")
-            )
+            _mark_failed(release, entry, why, deadline)
+            raise NeedsPerson(f"the rollback to revision {to} failed: {why}", hint=look_at(environment))
+        number = release.history(deadline)[-1].revision
+        if number != entry.revision:  # attempts that came to nothing have taken numbers
+            release.records.update(lambda record: record.drop(entry.revision), deadline)
+            entry.revision = number
 
 
-def _rollback(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> str:
-    """Why it failed; empty where it did not. Raises Unavailable where it may be tried again: nothing was written."""
+def _let_helm(release: Release, lease: Lease, to: int, deadline: Deadline) -> str:
+    """Why it failed; empty where it did not. Raises Unavailable where it was cut off, and may be called again."""
     lease.require()
-    try:
-        done = release.helm.rollback(entry.rollback_of, deadline)
-    except Unavailable as problem:
-        if patiently(lambda: release.history(deadline), deadline)[-1].revision < entry.revision:
-            raise
-        return problem.message
+    done = release.helm.rollback(to, deadline)
     return "" if done.ok else reason(done)
 
 
-def _unserving(release: Release, entry: Revision, state: State) -> NeedsPerson:
-    environment, why = release.environment, str(state.faults[0])
-    lines = gather(release.run, release.api, environment.namespace, state, release.run.out, Deadline(10.0, "evidence"))
+def _mark_failed(release: Release, entry: Revision, why: str, deadline: Deadline) -> None:
+    last = Deadline(max(LAST_WORD, min(deadline.left, EVIDENCE)), "recording the failure")
     with suppress(CdError):
-        release.mark(entry, Deadline(5.0, "recording the failure"), live=True, status=FAILED, reason=why)
+        release.mark(entry, last, live=True, status=FAILED, reason=why)
+
+
+def _unserving(release: Release, entry: Revision, state: State, deadline: Deadline) -> NeedsPerson:
+    environment, why = release.environment, str(state.faults[0])
+    share = deadline.part(EVIDENCE, "gathering evidence")
+    lines = gather(release.run, release.api, environment.namespace, state, release.run.out, share)
+    _mark_failed(release, entry, why, deadline)
     return NeedsPerson(
         f"the rollback to revision {entry.rollback_of} does not serve: {why}",
         details=lines,
-        hint=_look(environment, "kubectl get pods"),
-    )
-
-
-def _look(environment: Environment, command: str) -> str:
-    return f"look at: {command} -n {environment.namespace}" + (
-        f" {environment.release}" if "history" in command else ""
+        hint=look_at(environment),
     )

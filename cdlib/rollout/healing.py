@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cdlib.deadline import Deadline
-from cdlib.errors import NeedsPerson
+from cdlib.errors import CdError, Held, NeedsPerson
 from cdlib.rollout.helm import HelmRevision, reason
 from cdlib.rollout.hooks import end_hooks
+from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import DEPLOYING, INTERRUPTED, UNJUDGED, Record, Revision
 from cdlib.rollout.release import Release
 from cdlib.units import timestamp
@@ -16,7 +17,7 @@ from cdlib.units import timestamp
 Known = tuple[Record, list[HelmRevision]]
 
 
-def heal(release: Release, known: Known, deadline: Deadline) -> Known:
+def heal(release: Release, lease: Lease, known: Known, deadline: Deadline) -> Known:
     """Clear what a dead run left behind, and return what is known then. The lease is held: whoever left it is dead.
 
     A first install that never ended is removed; anything else goes back to the last revision that Helm or we
@@ -26,7 +27,7 @@ def heal(release: Release, known: Known, deadline: Deadline) -> Known:
     dead = [entry for entry in record.revisions if entry.status == DEPLOYING]
     pending = bool(history) and history[-1].pending
     if pending:
-        _clear_pending(release, record, history, deadline)
+        _clear_pending(release, lease, record, history, deadline)
     elif history and _cut_short(record.find(history[-1].revision)):
         end_hooks(release, history[-1].revision, deadline)
     if dead:
@@ -38,17 +39,18 @@ def _cut_short(entry: Revision | None) -> bool:
     return entry is not None and entry.status in (DEPLOYING, INTERRUPTED)
 
 
-def _clear_pending(release: Release, record: Record, history: Sequence[HelmRevision], deadline: Deadline) -> None:
+def _clear_pending(release: Release, lease: Lease, record: Record, history: Sequence[HelmRevision],
+                   deadline: Deadline) -> None:  # fmt: skip
     left = history[-1]
     release.run.warn(f"revision {left.revision} was left {left.status} by a run that died: clearing it up first")
     end_hooks(release, left.revision, deadline)
-    good = record.last_good({h.revision for h in history})
+    good = release.images.newest(record.good({h.revision for h in history}), deadline)
     back_to = good.revision if good else _last_applied(history)
-    done = release.helm.rollback(back_to, deadline) if back_to else release.helm.uninstall(deadline)
-    if not done.ok:
+    if why := _go_back(release, lease, back_to, deadline):
         raise NeedsPerson(
-            f"the release is {left.status} since a run died, and could not be cleared up: {reason(done)}",
-            hint=f"see helm history {release.environment.release} -n {release.environment.namespace}",
+            f"the release is {left.status} since a run died, and could not be cleared up: {why}",
+            hint=f"run this again; if that does not help, see helm history {release.environment.release} "
+            f"-n {release.environment.namespace}",
         )
     entry = record.find(back_to)
     if entry is not None:
@@ -56,6 +58,18 @@ def _clear_pending(release: Release, record: Record, history: Sequence[HelmRevis
         undone = replace(entry, revision=now, status=UNJUDGED, rollback_of=back_to, reason="a run died", at=timestamp(),
                          previous="", helm_uid="")  # fmt: skip
         release.mark(undone, deadline, live=True)
+
+
+def _go_back(release: Release, lease: Lease, back_to: int, deadline: Deadline) -> str:
+    """Let Helm go back to a revision, or remove the release where there is none; why it failed, else empty."""
+    try:
+        done = release.helm.rollback(back_to, deadline) if back_to else release.helm.uninstall(deadline)
+    except Held:
+        raise
+    except CdError as problem:
+        lease.require()
+        return problem.message
+    return "" if done.ok else reason(done)
 
 
 def _last_applied(history: Sequence[HelmRevision]) -> int:

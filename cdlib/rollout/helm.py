@@ -27,6 +27,7 @@ _AWAY = re.compile(
     r"cluster unreachable|(Get|Post|Put|Patch|Delete) \"https?://[^\"]+\": .*"
     r"(connection refused|connection reset|connection lost|EOF|handshake timeout|no route to host|i/o timeout)"
 )
+_CONFLICT = "conflict occurred while applying object"
 _HINT = f"install Helm 3.14 or later, or name it by {PROGRAM}"
 # Helm's own variables must not lead it elsewhere than the options do.
 _ENV = {"HELM_DRIVER": "secret", "HELM_NAMESPACE": "", "HELM_KUBECONTEXT": "", "HELM_DEBUG": "false"}
@@ -86,17 +87,17 @@ class Helm:
             )
         return _objects(done.stdout)
 
-    def manifest(self, revision: int) -> list[Object]:
+    def manifest(self, revision: int, deadline: Deadline) -> list[Object]:
         """The objects of a stored revision, without its hooks."""
-        return self._stored("manifest", revision)
+        return self._stored("manifest", revision, deadline)
 
-    def hooks(self, revision: int) -> list[Object]:
+    def hooks(self, revision: int, deadline: Deadline) -> list[Object]:
         """The hooks of a stored revision, also of one that Helm is at work on."""
-        return self._stored("hooks", revision)
+        return self._stored("hooks", revision, deadline)
 
-    def _stored(self, what: str, revision: int) -> list[Object]:
+    def _stored(self, what: str, revision: int, deadline: Deadline) -> list[Object]:
         argv = ["get", what, self._environment.release, "--revision", str(revision), *self._where]
-        done = self._call(argv, self._run.deadline.part(_QUICK, f"helm get {what}"), cluster=False)
+        done = self._call(argv, deadline.part(_QUICK, f"helm get {what}"), cluster=False)
         if not done.ok:
             raise UsageProblem(
                 f"Helm has no revision {revision}: {reason(done)}", hint="helm-rollback --list shows them"
@@ -123,12 +124,12 @@ class Helm:
 
         Raises Unavailable where it was cut off.
         """
-        return self._call(self.upgrade_argv(chart, values, deadline), deadline, stop=stop)
+        return self._insisting(self.upgrade_argv(chart, values, deadline), deadline, stop=stop)
 
     def rollback(self, revision: int, deadline: Deadline) -> Finished:
         """Return to `revision`, by number: Helm's own default is N-1, whatever that was. Raises as `upgrade`."""
         argv = ["rollback", self._environment.release, str(revision), f"--history-max={HISTORY}"]
-        return self._call([*argv, *self._where, _timeout(deadline)], deadline)
+        return self._insisting([*argv, *self._where, _timeout(deadline)], deadline)
 
     def uninstall(self, deadline: Deadline) -> Finished:
         """Remove a release whose first install never ended; Helm offers no other way out."""
@@ -159,6 +160,17 @@ class Helm:
         if self._environment.context:
             argv += ["--kube-context", self._environment.context]
         return argv
+
+    def _insisting(self, argv: Sequence[str], deadline: Deadline, stop: Stop | None = None) -> Finished:
+        """Helm 4 does not touch a field that somebody else has set since, and fails: it is told to, and that is said.
+
+        The failed attempt takes a revision's number.
+        """
+        done = self._call(argv, deadline, stop=stop)
+        if done.ok or _CONFLICT not in reason(done):
+            return done
+        self._run.warn(f"what the release sets was changed by others, and is set again: {reason(done)}")
+        return self._call([*argv, "--force-conflicts"], deadline, stop=stop)
 
     def _call(self, argv: Sequence[str], deadline: Deadline, *, cluster: bool = True,
               stop: Stop | None = None) -> Finished:  # fmt: skip

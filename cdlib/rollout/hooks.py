@@ -160,11 +160,12 @@ def _hooks(release: Release, revision: int, events: tuple[str, ...]) -> tuple[st
 
     Helm may have tried twice, and taken a number more: what it wrote down last is meant.
     """
-    history = release.history(Deadline(ASKING, "reading Helm's records"))
+    asking = Deadline(ASKING, "reading Helm's records")
+    history = release.history(asking)
     newest = history[-1] if history else None
     if newest is None or newest.revision < revision:
         return "", ()
-    every = release.helm.hooks(newest.revision)
+    every = release.helm.hooks(newest.revision, asking)
     mine = [o for o in every if o["kind"] in _AWAITED and set(hook_events(o)) & set(events)]
     return newest.created, tuple((str(o["kind"]), str(o["metadata"]["name"])) for o in mine)
 

@@ -15,6 +15,7 @@ from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import Revision
 from cdlib.rollout.release import Release, time_to_roll_out
 from cdlib.rollout.soak import MARGIN, longest_soak
+from cdlib.rollout.stuck import StuckPods
 from cdlib.rollout.verdict import INCONCLUSIVE, Fault, State
 from cdlib.rollout.verify import Request, check_http
 from cdlib.rollout.workloads import Follower, following
@@ -22,10 +23,11 @@ from cdlib.service import Verify
 
 
 def judge(release: Release, lease: Lease, entry: Revision, verify: Verify, rendered: Rendered,
-          requests: Sequence[Request], deadline: Deadline) -> State:  # fmt: skip
+          requests: Sequence[Request], deadline: Deadline, *, rollback: bool = False) -> State:  # fmt: skip
     """Wait for the rollout, check it, say that it serves, and watch its soak; a State without faults is a good one."""
     run, environment = release.run, release.environment
-    with following(run, release.api, environment.namespace, rendered.workloads, lease) as follower:
+    stuck = StuckPods(run, release.api, environment, rollback=rollback)
+    with following(run, release.api, environment.namespace, rendered.workloads, lease, stuck=stuck) as follower:
         with run.stage("rollout", environment.release):
             state = follower.until_up(deadline)
         if state.faults:

@@ -2,23 +2,31 @@
 
 A Lease that is not renewed is taken over, but only after it was watched for its whole duration on our own
 clock, as client-go does: the holder's clock may differ from ours, and a live holder is never robbed.
+
+Helm knows no fencing token. So a holder that cannot renew stops Helm before its lease runs out, by a thread that
+waits for no server; and it goes on once it has renewed again what nobody has taken meanwhile.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, Held, UsageProblem
+from cdlib.errors import CdError, Held, OutOfTime, Unavailable, UsageProblem
+from cdlib.retry import retrying
 from cdlib.rollout.api import Api, Conflict, Object, path
 
 DURATION = 15  # seconds without a renewal after which a holder counts as dead
 RENEW_EVERY = 3.0
-GIVE_UP = 10.0  # seconds without a successful renewal after which we stop by ourselves, before others may start
+GIVE_UP = 10.0  # seconds without a successful renewal after which Helm is stopped; it is given 3 more to end
+ONE_TRY = 4.0  # seconds for one renewal, so that there is time for another
+_AGAIN = 0.5  # seconds between tries that fail
 _LOOK_EVERY = 0.25
 _GROUP = "coordination.k8s.io/v1"
 
@@ -26,67 +34,103 @@ _GROUP = "coordination.k8s.io/v1"
 class Lease:
     """The lease of one release, as a context manager.
 
-    `lost` is set while it cannot be renewed: from GIVE_UP on nothing may be written, because somebody else might.
-    Where it turns out that nobody did (an API server was away for a while), it is cleared, and the run goes on.
+    `lost` is set while it cannot be renewed: whatever writes has to be stopped then. `queue`, where given, makes
+    it wait for a live holder, and is told of each one.
     """
 
-    def __init__(self, api: Api, namespace: str, release: str, holder: str, deadline: Deadline) -> None:
-        self._api, self._namespace, self._deadline = api, namespace, deadline
+    def __init__(self, api: Api, namespace: str, release: str, holder: str, deadline: Deadline,
+                 queue: Callable[[str], None] | None = None) -> None:  # fmt: skip
+        self._api, self._namespace, self._queue = api, namespace, queue
+        self.deadline = deadline
         self.name, self._holder = f"cd-{release}", holder
+        self.waited = False  # for a live holder, so that what was known before is old
         self.lost = threading.Event()
-        self._done, self._ended = threading.Event(), threading.Event()
-        self._renewer = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._gone = False  # another has it, or somebody has removed it
+        self._settled = threading.Event()  # after it was lost: had again, or gone
+        self._renewed = time.monotonic()
+        self._lock, self._done = threading.Lock(), threading.Event()
+        self._threads = [
+            threading.Thread(target=work, name="lease", daemon=True) for work in (self._renew, self._guard)
+        ]
 
     @property
     def holder(self) -> str:
         """Who holds it now; empty where nobody does."""
-        return _holder(self._api.get(self._where(self.name), self._deadline))
+        return _holder(self._api.get(self._where(self.name), self.deadline))
 
     def __enter__(self) -> Self:
         self._acquire()
-        self._renewer.start()
+        self._renewed = time.monotonic()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _value: object, _trace: TracebackType | None) -> None:
         self._done.set()
-        self._renewer.join(timeout=RENEW_EVERY)
-        try:
-            deadline = Deadline(5.0, "giving the lease back")
+        deadline = Deadline(1.0 if self.lost.is_set() else 5.0, "giving the lease back")
+        for thread in self._threads:
+            thread.join(timeout=deadline.left)
+        with suppress(CdError, Conflict):  # it runs out by itself; what this run found out matters more
             found = self._api.get(self._where(self.name), deadline)
             if found is not None and _holder(found) == self._holder:
                 self._write({**found, "spec": {**found["spec"], "holderIdentity": ""}}, deadline)
-        except (CdError, Conflict):
-            pass  # it runs out by itself; what this run found out matters more
 
     def require(self) -> bool:
-        """Wait while it is in doubt, to the end of the deadline; whether it was. Raises Held where we have lost it."""
+        """Return while it is held; where it could not be renewed, wait until it is again; whether it had to.
+
+        Raises Held where it is another's by then, Unavailable where the deadline passes before that shows.
+        """
         waited = False
-        while self.lost.is_set() and not self._ended.is_set() and not self._deadline.over:
+        while self.lost.is_set():
             waited = True
-            self._ended.wait(min(_LOOK_EVERY, self._deadline.left))
-        if self._ended.is_set():
-            raise Held(f"the lease {self.name} is not ours any more, so this run stopped", hint="run this again")
+            if self._gone:
+                raise Held(f"the lease {self.name} is not ours any more, so this run stopped", hint="run this again")
+            if not self._settled.wait(self.deadline.left):
+                raise Unavailable(
+                    f"the lease {self.name} has not been renewed for {time.monotonic() - self._renewed:.0f} s, "
+                    f"because {self._api.server} does not answer",
+                    hint="see that the cluster runs, and that this machine reaches it",
+                    retryable=False,
+                )
         return waited
 
     def _acquire(self) -> None:
-        """Take the lease, or raise Held as soon as its holder is seen to live."""
-        watched_since, watched = time.monotonic(), ""
+        """Take the lease, or raise Held as soon as its holder is seen to live, or has lived to the deadline's end."""
+        watched_since, watched, found = time.monotonic(), "", None
         while True:
-            found = self._api.get(self._where(self.name), self._deadline)
+            found = self._look(found)
             state = found["metadata"]["resourceVersion"] if found else ""
             if found is not None and _holder(found) == self._holder:
                 return  # the server wrote it, and the answer was lost on the way
             if state != watched:
                 if watched and _holder(found):
-                    raise self._held(found)
+                    self._queue_or_give_up(found)
                 watched_since, watched = time.monotonic(), state
             dead = time.monotonic() - watched_since > _duration(found)
             if not _holder(found) or dead:
                 if self._take(found):
                     return
                 continue
-            self._deadline.require(f"waiting for the lease {self.name} of {_holder(found)}")
-            time.sleep(_LOOK_EVERY)
+            if self.deadline.over:
+                raise self._held(found)
+            time.sleep(min(_LOOK_EVERY, self.deadline.left))
+
+    def _look(self, last: Object | None) -> Object | None:
+        """The Lease as it is now. Who queues has time to wait for the API server, too."""
+        where, attempts = self._where(self.name), 1000 if self._queue else 1
+        try:
+            return retrying(lambda: self._api.get(where, self.deadline), self.deadline, attempts=attempts)
+        except OutOfTime:
+            if _holder(last):
+                raise self._held(last) from None
+            raise
+
+    def _queue_or_give_up(self, found: Object | None) -> None:
+        if self._queue is None:
+            raise self._held(found)
+        if not self.waited:
+            self.waited = True
+            self._queue(_holder(found))
 
     def _take(self, found: Object | None) -> bool:
         now = _now()
@@ -101,41 +145,48 @@ class Lease:
             if found is None:
                 meta = {"name": self.name, "namespace": self._namespace}
                 body = {"apiVersion": _GROUP, "kind": "Lease", "metadata": meta, "spec": spec}
-                self._api.create(self._where(), body, self._deadline)
+                self._api.create(self._where(), body, self.deadline)
             else:
-                self._write({**found, "spec": spec}, self._deadline)
+                self._write({**found, "spec": spec}, self.deadline)
         except Conflict:
             return False
         return True
 
     def _renew(self) -> None:
-        try:
-            self._renew_while_held()
-        finally:
-            if not self._done.is_set():
-                self._ended.set()
-                self.lost.set()
+        """Renew until we are done, or another has it; an outage only makes it go on trying."""
+        pause = RENEW_EVERY
+        while not self._done.wait(pause):
+            pause = _AGAIN
+            with suppress(Exception):  # whatever came over the wire, the guard counts the seconds
+                if not self._renew_once(Deadline(ONE_TRY, "renewing the lease")):
+                    return
+                pause = RENEW_EVERY
 
-    def _renew_while_held(self) -> None:
-        """Renew until we are done, or it is not ours any more. Whatever ends it, the lease counts as lost then."""
-        end = time.monotonic() + GIVE_UP
-        while not self._done.wait(RENEW_EVERY if self.lost.is_set() else _between(0.1, end, RENEW_EVERY)):
-            try:
-                if not self._renewed(Deadline(_between(1.0, end, GIVE_UP), "renewing the lease")):
-                    break
-                end = time.monotonic() + GIVE_UP
-                self.lost.clear()
-            except (CdError, Conflict):
-                if time.monotonic() >= end:
-                    self.lost.set()
-
-    def _renewed(self, deadline: Deadline) -> bool:
-        """Renew it; false where it is not ours any more. The holder's name is this run's alone, so nobody had it."""
+    def _renew_once(self, deadline: Deadline) -> bool:
+        """Renew; False where it is not ours any more. That nobody had it in between shows by its resourceVersion."""
         found = self._api.get(self._where(self.name), deadline)
         if found is None or _holder(found) != self._holder:
+            with self._lock:
+                if not self._done.is_set():
+                    self._gone = True
+                    self.lost.set()
+                    self._settled.set()
             return False
+        began = time.monotonic()
         self._write({**found, "spec": {**found["spec"], "renewTime": _now()}}, deadline)
+        with self._lock:
+            self._renewed = began
+            self.lost.clear()
+            self._settled.set()
         return True
+
+    def _guard(self) -> None:
+        """Set `lost` in time, whatever the server makes the renewing thread wait for."""
+        while not self._done.wait(max(_LOOK_EVERY, self._renewed + GIVE_UP - time.monotonic())):
+            with self._lock:
+                if time.monotonic() - self._renewed >= GIVE_UP and not self.lost.is_set():
+                    self._settled.clear()
+                    self.lost.set()
 
     def _write(self, body: Object, deadline: Deadline) -> None:
         self._api.replace(self._where(self.name), body, deadline)
@@ -146,13 +197,9 @@ class Lease:
     def _held(self, found: Object | None) -> Held:
         return Held(
             f"another run holds the release: {_holder(found)}",
-            hint=f"wait for it, or see who it is: kubectl -n {self._namespace} get lease {self.name} -o yaml",
+            hint=f"wait for it (--wait-lease does), or see who it is: kubectl -n {self._namespace} get lease "
+            f"{self.name} -o yaml",
         )
-
-
-def _between(least: float, end: float, most: float) -> float:
-    """Seconds until `end`, a time.monotonic(), within these bounds."""
-    return max(least, min(most, end - time.monotonic()))
 
 
 def _holder(found: Object | None) -> str:

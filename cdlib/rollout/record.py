@@ -8,7 +8,7 @@ immutable ConfigMaps first.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -51,6 +51,7 @@ class Revision:
     workloads: list[list[str]] = field(default_factory=list)  # [kind, name] of each
     previous: str = ""  # the commit that was live before it
     helm_uid: str = ""  # of Helm's own record; empty until Helm has applied it
+    templates: dict[str, str] = field(default_factory=dict)  # workload: the hash of the template that its pods had
 
     @property
     def verified(self) -> bool:
@@ -104,25 +105,27 @@ class Record:
         self.revisions = [*(e for e in self.revisions if e.revision != entry.revision), entry]
         self.revisions.sort(key=lambda e: e.revision)
 
-    def rollback_target(self, present: set[int]) -> Revision | None:
-        """The newest revision that was verified, is not quarantined, differs from what is live, and is `present`.
+    def drop(self, revision: int) -> None:
+        """Leave out the entry of a Helm revision that came to nothing."""
+        self.revisions = [entry for entry in self.revisions if entry.revision != revision]
 
-        `present` are the revisions that Helm still has.
-        """
+    def rollback_targets(self, present: set[int]) -> Iterator[Revision]:
+        """Where a person goes back to, the first choice first: as `good`, and other than what is live."""
         live = self.live_revision
-        for entry in reversed(self.revisions):
-            if not entry.verified or entry.digest in self.quarantine or entry.revision not in present:
-                continue
+        for entry in self.good(present):
             # Back means older than what is live came from: after a rollback, the next one never goes forward.
             if live is not None and (entry.revision >= (live.rollback_of or live.revision) or entry.same_as(live)):
                 continue
-            return entry
-        return None
+            yield entry
 
-    def last_good(self, present: set[int]) -> Revision | None:
-        """Where a failed rollout goes back to: the newest verified revision that is not quarantined."""
-        good = (e for e in reversed(self.revisions) if e.verified and e.digest not in self.quarantine)
-        return next((entry for entry in good if entry.revision in present), None)
+    def good(self, present: set[int]) -> Iterator[Revision]:
+        """Where a failed rollout goes back to: what was verified and is not quarantined, the newest first.
+
+        `present` are the revisions that Helm still has.
+        """
+        for entry in reversed(self.revisions):
+            if entry.verified and entry.digest not in self.quarantine and entry.revision in present:
+                yield entry
 
 
 class Records:

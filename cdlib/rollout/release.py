@@ -12,6 +12,7 @@ from cdlib.deadline import Deadline
 from cdlib.errors import CdError, UsageProblem
 from cdlib.rollout.api import Api
 from cdlib.rollout.helm import Helm, HelmRevision
+from cdlib.rollout.images import HasImage, Images
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import DEPLOYING, INTERRUPTED, Record, Records, Revision
 from cdlib.rollout.verdict import State, pod_ready
@@ -28,13 +29,15 @@ KEPT_FOR_ROLLBACK = 0.4  # of the budget
 class Outcome:
     """How a deploy or rollback ended well. `outcome` is done or unchanged; `pods` are names of ready pods.
 
-    `hold` is the record's, where a rollback has set it or found it.
+    `hold` is the record's, where a rollback has set it or found it; `drift` is what was not as the release says
+    before, one line each.
     """
 
     outcome: str
     entry: Revision
     pods: tuple[str, ...] = ()
     hold: dict[str, str] | None = None
+    drift: tuple[str, ...] = ()
 
 
 @dataclass
@@ -47,13 +50,14 @@ class Release:
     api: Api
     helm: Helm
     records: Records
+    images: Images
 
     @classmethod
-    def open(cls, run: Run, service: str, environment: Environment, trigger: Trigger) -> Release:
+    def open(cls, run: Run, service: str, environment: Environment, trigger: Trigger, has_image: HasImage) -> Release:
         """Connect to the environment's cluster. Raises what Api raises."""
         api = Api(environment.kubeconfig, environment.context, run.redactor.hide)
         records = Records(api, environment.namespace, service, environment.release, run.redactor)
-        return cls(run, environment, trigger, api, Helm(run, environment), records)
+        return cls(run, environment, trigger, api, Helm(run, environment), records, Images(has_image, run.warn))
 
     def close(self) -> None:
         """Close the connections to the cluster."""
@@ -65,9 +69,11 @@ class Release:
         who = self.trigger.url or self.trigger.build or self.trigger.who
         return f"{who}/{socket.gethostname()}/{os.getpid()}/{self.run.events.run_id[:8]}"[:250]
 
-    def lease(self, deadline: Deadline) -> Lease:
-        """The release's lease, not yet taken. Helm is stopped when it is lost."""
-        lease = Lease(self.api, self.environment.namespace, self.environment.release, self.holder, deadline)
+    def lease(self, deadline: Deadline, *, wait: bool = False) -> Lease:
+        """The release's lease, not yet taken; `wait` queues for it. Helm is stopped when it is lost."""
+        queue = (lambda who: self.run.note(f"waits for the run that holds the release: {who}")) if wait else None
+        place = self.environment
+        lease = Lease(self.api, place.namespace, place.release, self.holder, deadline, queue)
         self.helm.lease = lease
         return lease
 

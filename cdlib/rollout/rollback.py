@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cdlib.deadline import Deadline
-from cdlib.errors import Refused, UsageProblem
+from cdlib.errors import Refused, RegistryRefused, UsageProblem
+from cdlib.rollout.drift import stands
 from cdlib.rollout.going_back import go_back
 from cdlib.rollout.healing import heal
 from cdlib.rollout.lease import require_namespace
@@ -52,33 +53,38 @@ def rows(release: Release, deadline: Deadline) -> tuple[Record, list[Row]]:
     return record, found
 
 
-def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool = False) -> Outcome:
+def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool = False,
+              wait: bool = False) -> Outcome:  # fmt: skip
     """Go to revision `to`, or to the last other one that was verified healthy, and hold the release there.
 
-    `unverified` allows a revision that was never seen healthy, or whose digest is quarantined. Raises
-    UsageProblem for an unknown revision, Refused for one that is not to be trusted, NeedsPerson where it fails.
+    `unverified` allows a revision that was never seen healthy, or whose digest is quarantined; `wait` queues for the
+    lease. Raises UsageProblem for an unknown revision, Refused for one that is not to be trusted, RegistryRefused
+    for one whose image is gone, NeedsPerson where it fails.
     """
     run, environment = release.run, release.environment
     budget = run.deadline.part(environment.budget, "the budget of a rollback")
     require_namespace(release.api, environment.namespace, budget)
+    target = _choose(release, to, unverified, budget)  # say no before waiting for a lease
     if run.dry_run:
-        target = _choose(release, to, unverified, budget)
         run.would(f"take the Lease {environment.namespace}/cd-{environment.release}")
         run.would(f"{release.helm.program} rollback {environment.release} {target.revision} -n {environment.namespace}")
         run.would(f"hold the release in the ConfigMap {environment.namespace}/{release.records.name}")
         return Outcome("planned", target)
-    _choose(release, to, unverified, budget)  # say no before waiting for a lease
-    with release.lease(budget) as lease:
-        record, _ = heal(release, release.read(budget), budget)
-        target = _choose(release, to, unverified, budget)
-        live = record.live_revision
-        if live and live.verified and (target.revision == live.revision or target.same_as(live)):
-            return Outcome("unchanged", live, hold=record.hold)
+    with release.lease(run.deadline if wait else budget, wait=wait) as lease:
+        if lease.waited:
+            budget = lease.deadline = run.deadline.part(environment.budget, "the budget of a rollback")
+        record, _ = heal(release, lease, release.read(budget), budget)
+        target, live, drift = _choose(release, to, unverified, budget), record.live_revision, tuple[str, ...]()
+        if live and live.verified and _is_there(target, live):
+            standing = stands(release, live, budget)
+            if standing.outcome is not None:
+                return replace(standing.outcome, hold=record.hold)
+            drift = standing.drift
         held = release.records.update(lambda r: _hold(r, release.holder, reason, str(target.revision)), budget)
         outcome = go_back(release, lease, target, reason, budget, live.commit if live else "")
     if not target.verified:
         run.warn(f"revision {target.revision} had never been verified; it is now, as revision {outcome.entry.revision}")
-    return replace(outcome, hold=held.hold)
+    return replace(outcome, drift=drift, hold=held.hold)
 
 
 def set_hold(release: Release, reason: str, deadline: Deadline) -> Record:
@@ -115,10 +121,10 @@ def _choose(release: Release, to: int | None, unverified: bool, deadline: Deadli
     if to is None and record.hold and record.hold.get("to"):
         to = int(record.hold["to"])  # a rollback that is under way, or done: a rerun goes to the same place
     if to is None:
-        found = record.rollback_target(present)
+        found = release.images.newest(record.rollback_targets(present), deadline)
         if found is None:
             raise UsageProblem(
-                "there is no other revision that was verified healthy",
+                "there is no other revision that was verified healthy, and whose image is there",
                 hint="see helm-rollback --list, and choose by --to N",
             )
         return found
@@ -130,7 +136,18 @@ def _choose(release: Release, to: int | None, unverified: bool, deadline: Deadli
         raise Refused(
             f"revision {to} {' and '.join(doubts)}", hint="choose another from --list, or insist by --unverified"
         )
+    live = record.live_revision
+    if not (live and _is_there(entry, live)) and not release.images.there(entry, deadline):
+        raise RegistryRefused(
+            f"revision {to} cannot be gone back to: the registry has no {entry.image} any more",
+            hint=f"choose another from helm-rollback --list, or publish commit {entry.commit[:12]} again and deploy it",
+        )
     return entry
+
+
+def _is_there(target: Revision, live: Revision) -> bool:
+    """Whether what is live is what shall be."""
+    return target.revision == live.revision or target.same_as(live)
 
 
 def _hold(record: Record, by: str, reason: str, to: str = "") -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, Inconclusive, NeedsPerson, RolledBack
+from cdlib.errors import CdError, Held, Inconclusive, NeedsPerson, RolledBack
 from cdlib.retry import patiently
 from cdlib.rollout.evidence import gather
-from cdlib.rollout.going_back import go_back
+from cdlib.rollout.going_back import EVIDENCE, go_back, look_at
 from cdlib.rollout.hooks import end_hooks
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import FAILED, Record, Revision
@@ -17,19 +17,24 @@ from cdlib.rollout.release import Release
 from cdlib.rollout.verdict import INCONCLUSIVE, State
 from cdlib.units import timestamp
 
-EVIDENCE = 10.0  # seconds at most, so that evidence never keeps the rollback waiting
+OUTAGE = "Outage"  # the reason of a fault that is the API server's, and not the release's
+_BLAMELESS = (INCONCLUSIVE, OUTAGE)  # nothing is known against the image
 
 
 def undo(release: Release, lease: Lease, entry: Revision, state: State, budget: Deadline) -> CdError:
-    """Undo it, and where even that does not get to its end, say that a person is needed."""
+    """Undo it, and where even that does not get to its end, say that a person is needed.
+
+    Raises Held where another run has the release by now, which clears up.
+    """
     place = release.environment
     try:
         found = _go_back(release, lease, entry, state, budget)
+    except Held:
+        raise
     except Exception as problem:
-        lease.require()
         found = NeedsPerson(
             f"the rollout of revision {entry.revision} failed ({state.faults[0]}), and is not undone: {problem}",
-            hint=f"look at: helm history -n {place.namespace} {place.release}",
+            hint=look_at(place),
         )
     failed = {"failed_revision": entry.revision, "failed_commit": entry.commit, "previous": entry.previous}
     where = {"environment": place.name, "namespace": place.namespace, "release": place.release}
@@ -40,6 +45,7 @@ def undo(release: Release, lease: Lease, entry: Revision, state: State, budget: 
 def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budget: Deadline) -> CdError:
     """Evidence, then the record, then the rollback; the error that says how it ended."""
     run, environment, why = release.run, release.environment, str(state.faults[0])
+    lease.require()
     with run.stage("evidence"):
         share = budget.part(EVIDENCE, "gathering evidence")
         lines = gather(run, release.api, environment.namespace, state, run.out, share)
@@ -50,19 +56,19 @@ def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budg
             f"revision {entry.revision} cannot be judged: {why}", details=lines, hint="look at the cluster"
         )
     record, history = patiently(lambda: release.read(budget), budget)
-    target = record.last_good({each.revision for each in history})
-    condemned = target is not None and target.digest != entry.digest and state.faults[0].reason != INCONCLUSIVE
+    present = {each.revision for each in history}
+    target = release.images.newest(record.good(present), budget)
+    condemned = target is not None and target.digest != entry.digest and state.faults[0].reason not in _BLAMELESS
     entry.helm_uid = next((each.uid for each in history if each.revision == entry.revision), "")
+    lease.require()
     patiently(lambda: _record_failure(release, entry, why, condemned, budget), budget)
     if target is None:
-        return NeedsPerson(
-            f"the rollout of revision {entry.revision} failed, and no verified revision is there to go back to: {why}",
-            details=lines,
-            hint=f"deploy a mended commit; what failed still stands in the namespace {environment.namespace}",
-        )
+        return _nowhere(entry, why, any(record.good(present)), environment.namespace, lines)
     ended = end_hooks(release, entry.revision, budget)
     try:
         back = go_back(release, lease, target, f"revision {entry.revision} failed: {why}", budget)
+    except Held:
+        raise
     except CdError as problem:
         return NeedsPerson(
             f"the rollout of revision {entry.revision} failed ({why}), and so did the rollback: {problem.message}",
@@ -70,13 +76,30 @@ def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budg
             hint=problem.hint,
         )
     kept = f"; {entry.digest[:19]} is quarantined" if condemned else ""
-    failed = RolledBack(
-        f"the rollout of revision {entry.revision} failed; {environment.release} is back on revision {target.revision} "
-        f"(commit {target.commit[:12]}, now revision {back.entry.revision})",
+    return _back(release, entry, target, back.entry.revision, f"mend the commit{kept}. {_not_undone(ended)}", lines)
+
+
+def _nowhere(entry: Revision, why: str, gone: bool, namespace: str, lines: Sequence[str]) -> NeedsPerson:
+    """The error where there is nothing to go back to; `gone` says that only the images are missing."""
+    missing = "the images of all verified revisions are gone from the registry" if gone else (
+        "no verified revision is there to go back to")  # fmt: skip
+    first = "publish an image again and go back by helm-rollback, or " if gone else ""
+    return NeedsPerson(
+        f"the rollout of revision {entry.revision} failed, and {missing}: {why}",
         details=lines,
-        hint=f"mend the commit{kept}. {_not_undone(ended)}",
+        hint=f"{first}deploy a mended commit; what failed still stands in the namespace {namespace}",
     )
-    failed.made = {"revision": back.entry.revision, "rolled_back_to": target.revision, "commit": target.commit,
+
+
+def _back(release: Release, entry: Revision, target: Revision, now: int, hint: str,
+          lines: Sequence[str]) -> RolledBack:  # fmt: skip
+    failed = RolledBack(
+        f"the rollout of revision {entry.revision} failed; {release.environment.release} is back on revision "
+        f"{target.revision} (commit {target.commit[:12]}, now revision {now})",
+        details=lines,
+        hint=hint,
+    )
+    failed.made = {"revision": now, "rolled_back_to": target.revision, "commit": target.commit,
                    "digest": target.digest}  # fmt: skip
     return failed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
@@ -13,6 +14,7 @@ from cdlib.rollout.api import Api, path
 from cdlib.rollout.happenings import SELECTOR
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.lookup import Lookup
+from cdlib.rollout.stuck import StuckPods
 from cdlib.rollout.verdict import INCONCLUSIVE, Fault, Judge, State, Workloads, pod_ready
 from cdlib.rollout.watch import Kind, Watch
 from cdlib.run import Run
@@ -48,16 +50,17 @@ class Follower:
     """A rollout as it happens."""
 
     def __init__(self, run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease, watch: Watch, *,
-                 since: str = "") -> None:  # fmt: skip
+                 since: str = "", stuck: StuckPods | None = None) -> None:  # fmt: skip
         self._run, self._api, self._namespace, self._workloads = run, api, namespace, workloads
-        self._lease, self._watch, self._since = lease, watch, since
+        self._lease, self._watch, self._since, self._stuck = lease, watch, since, stuck
+        self._sets = {name for kind, name in workloads if kind == "StatefulSet"}
         self._judge = Judge(workloads, Lookup(api, namespace))
         self._said = ""
 
     def states(self, deadline: Deadline) -> Iterator[State]:
         """The state now, after each change, and at every TICK, to the end of `deadline`.
 
-        Raises Held where the lease is lost.
+        Pauses while the lease cannot be renewed. Raises Held where it is lost for good.
         """
         while not deadline.over:
             began = time.monotonic()
@@ -89,6 +92,8 @@ class Follower:
         """
         state, since, ends, held = None, 0.0, -1, False
         for state in self.states(deadline):
+            if self._stuck and self._sets and (fault := self._stuck.look(self._watch.objects(), self._sets)):
+                return replace(state, faults=(fault,))
             if not state.complete or state.ends != ends:
                 since, ends = time.monotonic(), state.ends
             if state.faults or (state.complete and time.monotonic() - since >= state.hold):
@@ -154,14 +159,14 @@ class Follower:
 
 @contextmanager
 def following(run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease, *,
-              since: str = "") -> Iterator[Follower]:  # fmt: skip
+              since: str = "", stuck: StuckPods | None = None) -> Iterator[Follower]:  # fmt: skip
     """Follow a rollout that has been applied already: what is listed now is not older than that.
 
     `since`, in RFC 3339, leaves out Jobs and Pods that are older, where Helm has not got to all of them yet.
     """
     events = {"Event": SELECTOR} if workloads else {}
     with Watch(api, namespace, [*_kinds(workloads), *([_EVENTS] if events else [])], events) as watch:
-        yield Follower(run, api, namespace, workloads, lease, watch, since=since)
+        yield Follower(run, api, namespace, workloads, lease, watch, since=since, stuck=stuck)
 
 
 def _kinds(workloads: Workloads) -> list[Kind]:

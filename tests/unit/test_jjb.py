@@ -53,6 +53,7 @@ OF_THE_SITE = {
     "CD_JSON",
     "CD_QUIET",
     "CD_TIMEOUT",
+    "CD_WAIT_LEASE",
     "CD_RESULT",
     "CD_GERRIT_URL",
     "CD_VOTE",

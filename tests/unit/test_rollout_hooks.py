@@ -42,7 +42,7 @@ class Helm:
     def __init__(self, *found: dict[str, Any]) -> None:
         self.found, self.asked = list(found), list[int]()
 
-    def hooks(self, revision: int) -> list[dict[str, Any]]:
+    def hooks(self, revision: int, _deadline: Deadline) -> list[dict[str, Any]]:
         self.asked.append(revision)
         return self.found
 

@@ -65,7 +65,7 @@ class Play:
                 return self.soak
 
         @contextmanager
-        def following(*_: Any) -> Iterator[Follower]:
+        def following(*_: Any, **_more: Any) -> Iterator[Follower]:
             yield Follower()
 
         def check_http(*_: Any) -> tuple[Fault, ...]:
@@ -78,7 +78,7 @@ class Play:
         run.events.listen(played.said.append)
         run.events.listen(lambda event: played.log.append("serving") if event["event"] == "serving" else None)
         run.events.listen(Console().on_event)
-        place = SimpleNamespace(namespace="ns", release="web", budget=180.0)
+        place = SimpleNamespace(namespace="ns", release="web", budget=180.0, delete_stuck_pods=False)
         release = cast(Release, SimpleNamespace(run=run, api=None, environment=place))
         rendered = Rendered((("Deployment", "web"),), (), self.probe_soak)
         played.state = judge(release, cast(Lease, None), ENTRY, self.verify, rendered, (), Deadline(self.left))

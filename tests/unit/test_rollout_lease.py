@@ -1,130 +1,192 @@
-"""The lease while the cluster is away for a moment: nothing is written in doubt, and nothing is given up too soon."""
+"""One writer: taking the lease, queueing for it, and what becomes of a holder that cannot renew it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+import time
+from typing import Any
 
 import pytest
+from test_rollout_record import OneObject
 
 from cdlib.deadline import Deadline
 from cdlib.errors import Held, Unavailable
-from cdlib.rollout import lease as leases
-from cdlib.rollout.api import Api, Conflict
+from cdlib.rollout import lease as module
 from cdlib.rollout.lease import Lease
+
+WAIT = 10.0  # seconds; what is waited for here takes a fraction of one
+
+
+class Cluster(OneObject):
+    """The API of one Lease; away, it answers as a server that cannot be reached, silent, not at all."""
+
+    server = "https://cluster"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.silent = threading.Event()
+        self.answering = threading.Event()
+        self.answering.set()
+        self.renewals = threading.Semaphore(0)
+
+    def get(self, where: str, deadline: Deadline) -> Any:
+        if not self.answering.wait(deadline.left) or self.away:
+            raise Unavailable("away")
+        return super().get(where, deadline)
+
+    def create(self, where: str, body: dict[str, Any], deadline: Deadline) -> Any:
+        return self._keep(body)
+
+    def replace(self, where: str, body: dict[str, Any], deadline: Deadline) -> Any:
+        kept = super().replace(where, body, deadline)
+        self.renewals.release()
+        return kept
+
+    @property
+    def holder(self) -> str:
+        return str(self.stored["cd-web"]["spec"]["holderIdentity"])
+
+    def set(self, **spec: Any) -> None:
+        found = self.stored["cd-web"]
+        self._keep({**found, "spec": {**found["spec"], **spec}})
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("RENEW_EVERY", 0.02), ("GIVE_UP", 0.1), ("_LOOK_EVERY", 0.02)):
-        monkeypatch.setattr(leases, name, seconds)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same rules at a thirtieth of the time."""
+    for name, seconds in (
+        ("RENEW_EVERY", 0.1),
+        ("GIVE_UP", 0.35),
+        ("ONE_TRY", 0.15),
+        ("_AGAIN", 0.02),
+        ("_LOOK_EVERY", 0.02),
+    ):
+        monkeypatch.setattr(module, name, seconds)
 
 
-class Cluster:
-    """One Lease object, and an API server that can be away."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, Any] | None = None
-        self.away = threading.Event()
-        self.renewed = threading.Event()
-
-    def get(self, _where: str, _deadline: Deadline) -> dict[str, Any] | None:
-        """The object as it is."""
-        if self.away.is_set():
-            raise Unavailable("connection refused")
-        return self.found
-
-    def create(self, _where: str, body: dict[str, Any], _deadline: Deadline) -> dict[str, Any]:
-        """Make it."""
-        return self._put(body, 1)
-
-    def replace(self, _where: str, body: dict[str, Any], _deadline: Deadline) -> dict[str, Any]:
-        """Change it, where nobody else has."""
-        if self.away.is_set():
-            raise Unavailable("connection refused")
-        assert self.found is not None
-        if body["metadata"]["resourceVersion"] != self.found["metadata"]["resourceVersion"]:
-            raise Conflict
-        self.renewed.set()
-        return self._put(body, body["metadata"]["resourceVersion"] + 1)
-
-    def take(self, holder: str) -> None:
-        """Let somebody else take it."""
-        assert self.found is not None
-        self.replace("", {**self.found, "spec": {**self.found["spec"], "holderIdentity": holder}}, Deadline(1))
-
-    def _put(self, body: dict[str, Any], version: int) -> dict[str, Any]:
-        self.found = {**body, "metadata": {**body["metadata"], "resourceVersion": version}}
-        return self.found
+def lease(cluster: Cluster, holder: str = "me", seconds: float = WAIT, **more: Any) -> Lease:
+    return Lease(cluster, "ns", "web", holder, Deadline(seconds), **more)  # type: ignore[arg-type]
 
 
-@contextmanager
-def held(cluster: Cluster, seconds: float = 10.0) -> Iterator[Lease]:
-    """The lease, held by us."""
-    with Lease(cast(Api, cluster), "ns", "web", "us", Deadline(seconds)) as lease:
-        yield lease
+def until(true: Any) -> None:
+    end = time.monotonic() + WAIT
+    while not true():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.005)
 
 
-def in_doubt(cluster: Cluster, lease: Lease) -> None:
-    """Take the API server away for so long that the lease may be somebody else's."""
-    cluster.away.set()
-    assert lease.lost.wait(5), "what runs is told to stop"
+def test_it_is_taken_renewed_and_given_back(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GIVE_UP", WAIT)
+    with lease(cluster) as mine:
+        assert cluster.holder == "me"
+        assert cluster.renewals.acquire(timeout=WAIT)
+        assert not mine.require(), "nothing had to be waited for"
+    assert cluster.holder == ""
 
 
-def beside(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-    """`call` on a thread of its own, and what it has returned."""
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(call()))
-    thread.start()
-    return thread, found
+def test_a_live_holder_is_not_robbed_and_named(cluster: Cluster) -> None:
+    with lease(cluster, "first"), pytest.raises(Held, match="first"), lease(cluster, "second"):
+        pass
 
 
-def test_a_cluster_that_comes_back_gives_the_lease_back() -> None:
-    cluster = Cluster()
-    with held(cluster) as lease:
-        assert not lease.require(), "nothing is waited for while it is held"
-        in_doubt(cluster, lease)
-        thread, waited = beside(lease.require)
-        assert not waited
-        cluster.away.clear()
-        thread.join(5)
-        assert waited == [True] and not lease.lost.is_set()
-        assert not lease.require()
-    assert cluster.found is not None and cluster.found["spec"]["holderIdentity"] == ""
+def test_a_dead_holder_is_replaced_after_its_duration_and_not_before(cluster: Cluster) -> None:
+    with lease(cluster, "dead"):
+        pass
+    cluster.set(holderIdentity="dead", leaseDurationSeconds=0.3)
+    began = time.monotonic()
+    with lease(cluster, "heir") as mine:
+        assert time.monotonic() - began >= 0.3
+        assert not mine.waited, "nobody alive was waited for"
 
 
-def test_what_somebody_else_took_meanwhile_is_lost_for_good() -> None:
-    cluster = Cluster()
-    with held(cluster) as lease:
-        in_doubt(cluster, lease)
-        assert cluster.found is not None
-        cluster.found = {**cluster.found, "spec": {**cluster.found["spec"], "holderIdentity": "them"}}
-        cluster.away.clear()
+def test_who_queues_gets_it_as_soon_as_it_is_free(cluster: Cluster) -> None:
+    told: list[str] = []
+    got = threading.Event()
+
+    def queue() -> None:
+        with lease(cluster, "second", queue=told.append) as mine:
+            assert mine.waited
+            got.set()
+
+    with lease(cluster, "first"):
+        waiting = threading.Thread(target=queue)
+        waiting.start()
+        until(lambda: told)
+        assert not got.is_set()
+    assert got.wait(WAIT)
+    waiting.join()
+    assert told == ["first"]
+
+
+def test_who_queues_gives_up_with_its_own_time(cluster: Cluster) -> None:
+    queue = lease(cluster, "second", 0.3, queue=lambda _: None)
+    with lease(cluster, "first"), pytest.raises(Held, match="first"), queue:
+        pass
+
+
+def test_who_queues_outlasts_an_api_server_that_is_away(cluster: Cluster) -> None:
+    cluster.away = True
+    threading.Timer(0.1, lambda: setattr(cluster, "away", False)).start()
+    with lease(cluster, queue=lambda _: None):
+        assert cluster.holder == "me"
+
+
+def test_it_counts_as_lost_before_others_may_have_it_also_when_the_server_is_silent(cluster: Cluster) -> None:
+    with lease(cluster) as mine:
+        assert cluster.renewals.acquire(timeout=WAIT)
+        cluster.answering.clear()
+        began = time.monotonic()
+        assert mine.lost.wait(WAIT)
+        assert time.monotonic() - began < module.DURATION  # which is as long as ever
+        cluster.answering.set()
+
+
+def test_after_an_outage_it_is_had_again_where_nobody_has_taken_it(cluster: Cluster) -> None:
+    with lease(cluster) as mine:
+        cluster.away = True
+        assert mine.lost.wait(WAIT)
+        threading.Timer(0.05, lambda: setattr(cluster, "away", False)).start()
+        assert mine.require()
+        assert not mine.lost.is_set()
+        assert cluster.holder == "me"
+    assert cluster.holder == ""
+
+
+def test_after_an_outage_what_another_has_taken_is_left_to_it(cluster: Cluster) -> None:
+    with lease(cluster) as mine:
+        cluster.away = True
+        assert mine.lost.wait(WAIT)
+        cluster.set(holderIdentity="another")
+        cluster.away = False
         with pytest.raises(Held, match="not ours any more"):
-            lease.require()
-        assert lease.lost.is_set()
-    assert cluster.found["spec"]["holderIdentity"] == "them", "it is not given back for them"
+            mine.require()
+    assert cluster.holder == "another"
 
 
-def test_what_is_taken_while_we_hold_it_is_lost_at_once() -> None:
-    cluster = Cluster()
-    with held(cluster) as lease:
-        cluster.renewed.wait(5)
-        for _ in range(100):  # ours is renewed all the time, and one of both wins
-            try:
-                cluster.take("them")
-                break
-            except Conflict:
-                continue
-        assert lease.lost.wait(5)
+def test_what_was_removed_by_hand_is_lost(cluster: Cluster) -> None:
+    with lease(cluster) as mine:
+        del cluster.stored["cd-web"]
+        assert mine.lost.wait(WAIT)
         with pytest.raises(Held):
-            lease.require()
+            mine.require()
 
 
-def test_doubt_ends_with_the_deadline() -> None:
-    cluster = Cluster()
-    with held(cluster, 0.5) as lease:
-        in_doubt(cluster, lease)
-        assert lease.require() and lease.lost.is_set(), "and everything that could be written is out of time, too"
+def test_an_outage_without_end_is_told_when_the_time_is_up(cluster: Cluster) -> None:
+    with lease(cluster, seconds=0.6) as mine:
+        cluster.away = True
+        assert mine.lost.wait(WAIT)
+        with pytest.raises(Unavailable, match="https://cluster does not answer"):
+            mine.require()
+
+
+def test_whatever_the_server_answers_the_holder_is_stopped_in_time(cluster: Cluster) -> None:
+    with lease(cluster) as mine:
+        spec, cluster.stored["cd-web"]["spec"] = cluster.stored["cd-web"]["spec"], "nonsense"
+        assert mine.lost.wait(WAIT)
+        cluster.stored["cd-web"]["spec"] = spec

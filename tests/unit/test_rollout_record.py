@@ -33,44 +33,45 @@ def entry(number: int, status: str = "verified", digest: str = "", **more: Any) 
     return replace(base, **more)
 
 
+def target_of(found: Record, present: set[int]) -> Revision | None:
+    return next(found.rollback_targets(present), None)
+
+
 def record(*entries: Revision, live: int = 0, **more: Any) -> Record:
     return Record("hello", "hello", list(entries), live or max(e.revision for e in entries), **more)
 
 
 def test_the_last_good_revision_is_not_simply_the_one_before() -> None:
     found = record(entry(1), entry(2, "failed"), entry(3, "interrupted"), entry(4, "failed"), live=4)
-    target = found.rollback_target({1, 2, 3, 4})
+    target = target_of(found, {1, 2, 3, 4})
     assert target is not None
     assert target.revision == 1
 
 
 def test_a_quarantined_digest_is_no_target() -> None:
     found = record(entry(1), entry(2, digest=BAD), entry(3), quarantine={BAD: {"reason": "crashed"}})
-    target = found.rollback_target({1, 2, 3})
+    target = target_of(found, {1, 2, 3})
     assert target is not None
     assert target.revision == 1
 
 
 def test_a_revision_that_helm_has_dropped_is_no_target() -> None:
-    assert record(entry(1), entry(2)).rollback_target({2}) is None
+    assert target_of(record(entry(1), entry(2)), {2}) is None
 
 
 def test_going_back_means_something_else_than_what_is_live() -> None:
     first = entry(1)
     again = replace(first, revision=3, rollback_of=1)
-    assert record(first, entry(2), again).rollback_target({1, 2, 3}) is None, "that would be forward again"
-    target = record(entry(1), entry(2), entry(3), replace(entry(2), revision=4, rollback_of=2)).rollback_target(
-        {1, 2, 3, 4}
-    )
+    assert target_of(record(first, entry(2), again), {1, 2, 3}) is None, "that would be forward again"
+    found = record(entry(1), entry(2), entry(3), replace(entry(2), revision=4, rollback_of=2))
+    target = target_of(found, {1, 2, 3, 4})
     assert target is not None
     assert target.revision == 1
 
 
 def test_a_failed_rollout_goes_back_to_the_newest_verified() -> None:
     found = record(entry(1), entry(2), entry(3, "failed"))
-    good = found.last_good({1, 2, 3})
-    assert good is not None
-    assert good.revision == 2
+    assert [e.revision for e in found.good({1, 2, 3})] == [2, 1]
 
 
 def test_entries_of_an_earlier_life_are_left_out() -> None:

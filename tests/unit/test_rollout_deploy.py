@@ -1,0 +1,66 @@
+"""What a deploy decides without a cluster: its share of the budget, and what a Helm that failed means."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from test_rollout_record import entry
+
+from cdlib.deadline import Deadline
+from cdlib.errors import NotAllowed, OutOfTime, Unavailable, UsageProblem
+from cdlib.rollout import deploy
+from cdlib.rollout.helm import HelmRevision
+from cdlib.rollout.undoing import OUTAGE
+
+
+def budget(seconds: float, used: float) -> Deadline:
+    """A budget of which some has passed."""
+    found = Deadline(seconds)
+    found._end -= used
+    return found
+
+
+def test_a_rollback_keeps_its_share_of_the_whole_budget() -> None:
+    assert deploy.deploys_share(budget(100, 0)).seconds == pytest.approx(60, abs=1)
+    assert deploy.deploys_share(budget(100, 50)).seconds == pytest.approx(10, abs=1)
+
+
+def test_where_only_that_is_left_nothing_is_begun() -> None:
+    with pytest.raises(OutOfTime, match="40% of the 100 s"):
+        deploy.deploys_share(budget(100, 60))
+
+
+def failed(why: str, *history: int | Exception, away: Unavailable | None = None) -> Any:
+    """What becomes of a Helm that failed on revision 2, with these revisions there afterwards."""
+
+    def look(_deadline: Deadline) -> list[HelmRevision]:
+        if history and isinstance(history[0], Exception):
+            raise history[0]
+        return [HelmRevision(int(str(number)), "failed") for number in history]
+
+    release, lease = SimpleNamespace(history=look), SimpleNamespace(require=lambda: False)
+    return deploy._helm_failed(release, entry(2), why, Deadline(0.1), lease, away)  # type: ignore[arg-type]
+
+
+AWAY = Unavailable("Helm was stopped, since the cluster could not be reached")
+
+
+@pytest.mark.parametrize(
+    ("why", "away", "kind"),
+    [
+        (AWAY.message, AWAY, Unavailable),
+        ('secrets is forbidden: User "x" cannot create resource', None, NotAllowed),
+        ("execution error at (web/templates/all.yaml)", None, UsageProblem),
+    ],
+)
+def test_what_changed_nothing_is_told_by_its_cause(why: str, away: Unavailable | None, kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        failed(why, 1, away=away)
+
+
+def test_what_has_begun_is_a_fault_and_an_outage_is_nobodys() -> None:
+    assert failed("a hook failed", 1, 2).reason == "Helm"
+    assert failed(AWAY.message, 1, 2, away=AWAY).reason == OUTAGE
+    assert failed(AWAY.message, Unavailable("away"), away=AWAY).reason == OUTAGE
