@@ -43,8 +43,7 @@ class _Handler(BaseHTTPRequestHandler):
         controller = self.server.controller
         body = self.rfile.read(min(int(self.headers.get("Content-Length") or 0), _LARGEST))
         if len(self.path) > controller.settings.longest_url:
-            self._send(Answer(414, b"URI Too Long"))
-            self.close_connection = True
+            self._send(Answer(414, b"URI Too Long", {"Connection": "close"}))
         elif not controller.ready:
             self._send(Answer(503, _STARTING, {"Content-Type": "text/html;charset=utf-8"}))
         else:
