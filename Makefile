@@ -53,7 +53,7 @@ lint: venv ## Check style, types and the arrows between modules.
 	$(BIN)/lint-imports
 
 unit: venv ## Run the tests that need no server.
-	$(PYTEST) tests/unit
+	$(PYTEST) -n auto --maxprocesses 4 tests/unit
 
 integration: venv ## Run the tests against the lab's servers.
 	$(LAB) install --extras

@@ -76,7 +76,7 @@ class TestProcesses:
         assert processes.inhabitants("") == {}
 
     def test_a_command_is_shown_as_it_was_called(self) -> None:
-        assert "pytest" in processes.command(os.getpid())
+        assert processes.command(os.getpid()) == " ".join(sys.orig_argv)
 
 
 class TestRecord:
