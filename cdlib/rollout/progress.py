@@ -32,6 +32,14 @@ def workload_done(kind: str, o: Object) -> tuple[bool, str]:
     return to_update <= updated <= want == available == every, text
 
 
+def counted_available(kind: str, o: Object) -> int:
+    """How many pods of the applied revision the controller has seen to be available."""
+    status = o.get("status") or {}
+    if kind == "DaemonSet":
+        return int(min(status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)))
+    return int(min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0)))
+
+
 def unproven(kind: str, o: Object) -> float:
     """Seconds for which a complete workload has to stay so, because nothing but time says that it works.
 

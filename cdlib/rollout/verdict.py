@@ -17,7 +17,7 @@ from cdlib.rollout.controllers import workload_causes
 from cdlib.rollout.happenings import Happenings
 from cdlib.rollout.patience import Exists, Patience, SeenTime
 from cdlib.rollout.pods import UNREADY, PodMemory, pod_causes
-from cdlib.rollout.progress import own_pods, pod_ready, unproven, workload_done
+from cdlib.rollout.progress import counted_available, own_pods, pod_ready, unproven, workload_done
 from cdlib.rollout.pulls import Pulled
 
 __all__ = ["INCONCLUSIVE", "Fault", "Judge", "State", "Workloads", "pod_ready"]
@@ -54,7 +54,8 @@ class State:
 
     `waiting` says what keeps it so far, as one line each, and `trouble` the first of them that is more than being
     slow; `ends` counts how often containers have ended. `hold` is for how many seconds it must stay complete to count
-    as such: not 0 where containers have no readiness probe.
+    as such: not 0 where containers have no readiness probe. `unseen` is how many pods a controller counts as available
+    whose watch, which is another one, has not shown that yet.
     """
 
     complete: bool
@@ -65,6 +66,7 @@ class State:
     ends: int = 0
     trouble: str = ""
     hold: float = 0.0
+    unseen: int = 0
 
 
 class Judge:
@@ -93,10 +95,12 @@ class Judge:
         # A Job that is not there any more has ended, and its time to live is over: Helm has just applied it. Hooks,
         # which may be pods, come and go as Helm has their turn.
         complete = all(ok for ok, _ in done) and all(kind in ("Job", "Pod") for kind, _ in gone)
+        available = sum(counted_available(kind, o) for kind, o in mine)
         own = tuple(pod for _, _, group in pods for pod in group)
         return State(complete, summary or "nothing to wait for", _faults(failures), own,
                      _waiting(waiting), self._ends(own), _trouble(waiting),
-                     max((unproven(kind, o) for kind, o in mine), default=0.0))  # fmt: skip
+                     max((unproven(kind, o) for kind, o in mine), default=0.0),
+                     max(0, available - sum(map(pod_ready, own))))  # fmt: skip
 
     def _causes(self, pods: Sequence[tuple[str, Object, list[Object]]], sets: list[Object],
                 now: float) -> Iterator[Cause]:  # fmt: skip

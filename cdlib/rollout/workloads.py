@@ -22,6 +22,7 @@ from cdlib.run import Run
 TICK = 1.0  # seconds between two judgements where nothing changes: time itself may decide
 SHARE = 3.0  # times as long as a judgement took is paused after it, so that a storm of changes costs no whole core
 LONGEST_PAUSE = 0.5  # seconds
+LAG = 2.0  # seconds that the watch of pods may be behind that of what owns them: the pods are named in the result
 SOAKS = 3  # a restart in the soak begins it anew, so often at most
 _APPS = "apps/v1"
 KINDS: dict[str, Kind] = {
@@ -96,9 +97,10 @@ class Follower:
                 return replace(state, faults=(fault,))
             if not state.complete or state.ends != ends:
                 since, ends = time.monotonic(), state.ends
-            if state.faults or (state.complete and time.monotonic() - since >= state.hold):
+            steady = time.monotonic() - since
+            if state.faults or (state.complete and steady >= max(state.hold, LAG if state.unseen else 0.0)):
                 return state
-            if state.complete and not held:
+            if state.complete and state.hold and not held:
                 held = True
                 self._run.note(f"watched for {state.hold:g} s more: a container has no readiness probe")
         if state is not None and state.complete:

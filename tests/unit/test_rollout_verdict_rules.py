@@ -224,6 +224,23 @@ def test_the_slowest_probe_of_a_release_counts() -> None:
     assert longest_probe_soak([]) == 0.0
 
 
+def test_pods_that_only_their_owner_has_seen_ready() -> None:
+    owner: dict[str, Any] = {"metadata": {"uid": "s1", "name": "web", "generation": 1}, "spec": {"replicas": 2},
+                             "status": {"observedGeneration": 1, "replicas": 2, "readyReplicas": 2,
+                                        "updatedReplicas": 2, "availableReplicas": 2, "updateRevision": "web-1"}}  # fmt: skip
+    pods = [
+        {"metadata": {"uid": name, "name": name, "labels": {"controller-revision-hash": "web-1"},
+                      "ownerReferences": [{"uid": "s1"}]},
+         "status": {"conditions": [{"type": "Ready", "status": ready}]}}
+        for name, ready in (("web-0", "True"), ("web-1", "False"))
+    ]  # fmt: skip
+    judge = Judge([("StatefulSet", "web")])
+    found = judge.look({"StatefulSet": [owner], "Pod": pods})
+    assert (found.complete, found.unseen) == (True, 1)
+    pods[1]["status"] = pods[0]["status"]
+    assert judge.look({"StatefulSet": [owner], "Pod": pods}).unseen == 0
+
+
 def hook_pod(phase: str, code: int | None = None) -> dict[str, Any]:
     ended = [{"name": "hook", "state": {"terminated": {"exitCode": code}}}] if code is not None else []
     return {"metadata": {"name": "migrate", "uid": "m1"}, "status": {"phase": phase, "containerStatuses": ended}}

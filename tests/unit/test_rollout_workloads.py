@@ -90,6 +90,17 @@ def test_what_has_no_readiness_probe_must_stay_complete_for_a_while(run: Run) ->
     assert follower(run, replace(up, hold=9.0)).until_up(Deadline(0.1)).complete
 
 
+def test_pods_are_waited_for_whose_watch_is_behind(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    run.events.listen(lambda event: told.append(event["text"]) if event["event"] == "note" else None)
+    up = state(complete=True)
+    behind = replace(up, unseen=1)
+    assert follower(run, behind, behind, up).until_up(Deadline(9.0)).unseen == 0
+    monkeypatch.setattr(workloads, "LAG", 0.05)
+    assert follower(run, behind).until_up(Deadline(9.0)).complete, "it serves, whatever that watch shows"
+    assert told == ["web 1 of 2 updated"] * 2
+
+
 def test_out_of_time_says_what_it_waited_for(run: Run) -> None:
     found = follower(run, state(waiting=("pod web-1, container web: is being created",))).until_up(Deadline(0.05))
     assert found.faults[0].reason == "OutOfTime"
