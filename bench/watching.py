@@ -46,31 +46,36 @@ class Watching:
         """Since when all pods that there are, and as many as there should be, are ready and of `revision`, and the
         Service answers with it; `began` where nothing else was ever the case after it. None where it is not so."""
         end = time.monotonic() + _WAIT
-        while (found := self._whole(revision, began)) is None and time.monotonic() < end:
+        while time.monotonic() < end:
+            found = whole_since(self._observer.seen, tuple(self._answers), revision, self._replicas, began)
+            if found is not None:
+                return found
             time.sleep(ASK_EVERY)
-        return found
-
-    def _whole(self, revision: str, began: float) -> float | None:
-        since: float | None = began
-        pods: dict[str, Any] = {}
-        for each in self._observer.seen:
-            if each.object["metadata"].get("labels", {}).get("owner") == "helm":
-                continue
-            name = each.object["metadata"]["name"]
-            pods[name] = None if each.gone else each.object
-            if not _is_whole(pods, revision, self._replicas):
-                since = None
-            elif since is None:
-                since = max(each.at, began)
-        answers = [at for at, said in tuple(self._answers) if said != revision and at >= began]
-        if since is None or (answers and self._answers[-1][1] != revision):
-            return None
-        return max([since, *answers])
+        return None
 
     def _ask(self) -> None:
         while not self._over.wait(ASK_EVERY):
             at = time.time()
             self._answers.append((at, self._service.answers()))
+
+
+def whole_since(seen: Sequence[Seen], answers: Sequence[tuple[float, str]], revision: str, replicas: int,
+                began: float) -> float | None:  # fmt: skip
+    """What `Watching.whole` says, by all that came to pass; `answers` are the Service's, each with its second."""
+    since: float | None = began
+    pods: dict[str, Any] = {}
+    for each in seen:
+        meta = each.object["metadata"]
+        if (meta.get("labels") or {}).get("owner") == "helm":
+            continue
+        pods[meta["name"]] = None if each.gone else each.object
+        if not _is_whole(pods, revision, replicas):
+            since = None
+        elif since is None:
+            since = max(each.at, began)
+    if since is None or (answers and answers[-1][1] != revision):
+        return None
+    return max([since, *(at for at, said in answers if said != revision and at >= began)])
 
 
 def _is_whole(pods: dict[str, Any], revision: str, replicas: int) -> bool:
