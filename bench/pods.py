@@ -128,7 +128,7 @@ def kwok(ground: Ground, folder: Path) -> Iterator[Relay]:
 def _play(argv: list[str], over: threading.Event) -> None:
     """Run kwok until `over`; it dies with us, however we end."""
     with suppress(CdError):  # that it was stopped
-        process.run(argv, Deadline(LONGEST, "playing a node"), stop=over)
+        process.run(argv, Deadline(LONGEST, "playing a node"), stop=over.is_set)
 
 
 @contextmanager
