@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +25,7 @@ from bench.service import BIN, Ground, Service, service
 from bench.table import show
 from cdlib import process
 from cdlib.console import Console
+from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 from lab.layout import layout
 from lab.relay import Relay, Request, relaying
@@ -31,6 +34,7 @@ NODE = "cd-bench"
 STAGES = Path(__file__).with_name("kwok.yaml")
 COUNTS = (10, 100, 1000)
 LOOK_EVERY = 0.02  # seconds between two looks at the process
+LONGEST = 3600.0  # seconds of all of it
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -107,7 +111,9 @@ def kwok(ground: Ground, folder: Path) -> Iterator[Relay]:
     argv = [str(layout().bin / "kwok"), "--kubeconfig", kubeconfig, "--config", str(STAGES),
             "--node-lease-duration-seconds=40", "--manage-all-nodes=false",
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"]  # fmt: skip
-    player = process.start(argv, folder / "kwok.log", env=ground.environment)
+    over = threading.Event()
+    player = threading.Thread(target=_play, args=(argv, over))
+    player.start()
     try:
         kubectl.run("kubectl", "apply", "--filename", manifest)
         kubectl.run("kubectl", "wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
@@ -115,8 +121,14 @@ def kwok(ground: Ground, folder: Path) -> Iterator[Relay]:
             yield relay
     finally:
         kubectl.run("kubectl", "delete", "node", NODE, "--ignore-not-found")
-        player.terminate()
-        player.wait()
+        over.set()
+        player.join()
+
+
+def _play(argv: list[str], over: threading.Event) -> None:
+    """Run kwok until `over`; it dies with us, however we end."""
+    with suppress(CdError):  # that it was stopped
+        process.run(argv, Deadline(LONGEST, "playing a node"), stop=over.is_set)
 
 
 @contextmanager
@@ -136,7 +148,8 @@ def on_kwok(ground: Ground, folder: Path, name: str) -> Iterator[Service]:
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures into this file, too.")
 def main(counts: tuple[int, ...], file: Path | None) -> None:
     """Roll out COUNTS pods, one count after the other, and print what each took."""
-    console, found = Console(sys.stdout), []
+    console, found = Console(sys.stdout), list[Cost]()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also then, the node must not stay
     try:
         ground = Ground.of_lab()
         with TemporaryDirectory(prefix="cd-bench-") as temporary, kwok(ground, Path(temporary)) as relay:
@@ -144,12 +157,17 @@ def main(counts: tuple[int, ...], file: Path | None) -> None:
                 console.line("dim", "", f"{pods} pods …")
                 with on_kwok(ground, Path(temporary), f"pods-{pods}") as here:
                     found.append(measure(here, pods, relay))
+                    write(file, found)
     except CdError as problem:
         console.problem(problem.message, problem.hint, problem.details)
         raise click.exceptions.Exit(problem.exit_code) from problem
     heads = ["pods", "seconds", "CPU (s)", "memory (MB)", "requests", "of it watches", "of it lease", "Helm: CPU (s)",
              "requests"]  # fmt: skip
     show(console, heads, [[_text(value) for value in asdict(each).values()] for each in found])
+
+
+def write(file: Path | None, found: list[Cost]) -> None:
+    """Write the figures so far as JSON."""
     if file is not None:
         file.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n", encoding="utf-8")
 

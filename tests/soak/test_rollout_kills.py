@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,12 @@ def test_a_run_that_is_killed_at_any_call_is_healed_by_the_next(
                 kill_at_request(way, service, relay, n, kills)
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        for done in [pool.submit(work, number) for number in range(WORKERS)]:
-            done.result()
+        working = [pool.submit(work, number) for number in range(WORKERS)]
+        wait(working, return_when=FIRST_EXCEPTION)
+        while not jobs.empty():
+            jobs.get()  # one has failed: the others need not go on
+        for each in working:
+            each.result()
     with capsys.disabled():
         print(f"\n{way.name}: {requests} requests and {calls} Helm calls; {kills}")
     assert len(kills.at) >= FEWER * requests + calls
