@@ -260,7 +260,7 @@ def test_the_clusters_api_is_gone_when_a_deploy_begins(service: Service, author:
     before = service.last("deploy")
     with without("apiserver"):
         commit = merged(change)
-        assert "cannot be reached" in told(change, "Not deployed to lab")
+        assert "cannot be reached" in told(change, "Not deployed")
     number = service.started("deploy", before)
     service.rerun("deploy", number)
     told(change, f"Deployed to lab: {service.name}")
