@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cdlib.run import Run
 
 
-@command("authorize-deploy", timeout=300)
+@command("authorize-deploy", timeout=480)
 @targets_option
 @environment_option
 @service_option
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--to", type=click.IntRange(min=1), envvar="CD_TO", metavar="REVISION",
               help="Which revision, for --rollback.  [default: the last other verified one]")  # fmt: skip
 @click.option("--break-glass", is_flag=True, help="Ask for no review, build or tests. It is told everywhere.")
-@click.option("--reason", default="", envvar="CD_REASON", help="Why the glass is broken.")
+@click.option("--reason", default="", help="Why the glass is broken.")
 @audit_option
 def main(run: Run, folder: Path, targets: Path | None, environment: str, service: str, **options: Any) -> Result:
     """Permit the deploy of the commit in DIR, once, for 15 minutes at most; or refuse it (exit 6).

@@ -191,20 +191,25 @@ class Permits:
 
     def note(self, event: str, **facts: Any) -> None:
         """Add to the audit record, where there is one. Raises what stands in the way."""
-        from cdlib.report.audit import Audit
-
-        if self.audit is None or self.run.dry_run:
-            return
-        place, trigger = self.place, self.release.trigger
-        about = {"command": self.run.command, "run": self.run.events.run_id, "who": self.release.holder,
-                 "change": f"{trigger.change},{trigger.patchset}" if trigger.change else "", "url": trigger.url,
-                 "service": self.release.records.service, "environment": place.name,
-                 "namespace": place.namespace, "release": place.release}  # fmt: skip
-        Audit(self.audit, self.run.redactor).append(event, **{**about, **facts})
+        note(self.release, self.audit, event, **facts)
 
     def shown(self) -> Result:
         """The permit that was spent, for the result."""
         return {"permit": self.used.told()} if self.used else {}
+
+
+def note(release: Release, audit: Path | None, event: str, **facts: Any) -> None:
+    """Add to an audit record, where there is one, who has done what to which release. Raises what stands in the way."""
+    from cdlib.report.audit import Audit
+
+    run, place, trigger = release.run, release.environment, release.trigger
+    if audit is None or run.dry_run:
+        return
+    about = {"command": run.command, "run": run.events.run_id, "who": release.holder,
+             "change": f"{trigger.change},{trigger.patchset}" if trigger.change else "", "url": trigger.url,
+             "service": release.records.service, "environment": place.name, "namespace": place.namespace,
+             "release": place.release}  # fmt: skip
+    Audit(audit, run.redactor).append(event, **{**about, **facts})
 
 
 def spent(record: Record) -> Spent:
