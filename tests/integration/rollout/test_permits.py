@@ -8,8 +8,6 @@ import pytest
 from deployments import CRASH, Deployment, Ran, kill_hard, until
 from reviewed import GATED, Reviewed
 
-from lab.testing import Repository  # noqa: F401  the lab's fixtures come with it
-
 
 @pytest.fixture
 def service(web: Deployment, tmp_path: Path) -> Reviewed:
