@@ -4,40 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.command import Result
-from jobs.permits import Permits, spent
+from jobs.issuing import Seal, issue, open_seal
+from jobs.permits import Permits
 from jobs.rollout import at
 
 if TYPE_CHECKING:
     from cdlib.image.work import Work
     from cdlib.reference import Reference
-    from cdlib.registry.repository import Repository
     from cdlib.rollout.record import Record, Revision
     from cdlib.run import Run
-    from cdlib.trust.keys import Keyring, PrivateKey
     from cdlib.trust.permit import Asked
     from cdlib.trust.review import Verdict
 
-FILE = "permit.json"  # below --out; helm-deploy --permit takes it where the registry cannot be written
 _MOST_LOOKED_AT = 10  # revisions of the record, for the newest that was authorized
-
-
-@dataclass(frozen=True)
-class Seal:
-    """With what a permit is signed, and why: a reason is a break-glass permit's."""
-
-    key: PrivateKey
-    purpose: str
-    reason: str = ""
-
-    @property
-    def loud(self) -> bool:
-        """Whether it breaks the glass."""
-        return self.purpose == "break-glass"
 
 
 @dataclass(frozen=True)
@@ -86,28 +70,6 @@ def authorize(run: Run, folder: Path, targets: Path | None, environment: str, se
                 return {**about, **authorize_deploy(permits, work, seal, image, unrelated=options.unrelated)}
 
 
-def open_seal(ring: Keyring, file: Path | None, *, break_glass: bool, reason: str) -> Seal:
-    """The seal by the key in `file`. Raises UsageProblem for a key whose permits no deploy would take."""
-    from cdlib.errors import UsageProblem
-    from cdlib.trust.keys import read_private
-
-    purpose = "break-glass" if break_glass else "permit"
-    if break_glass and not reason.strip():
-        raise UsageProblem("to break the glass takes a reason, which everybody will read", hint="give it by --reason")
-    if file is None:
-        raise UsageProblem(
-            "a permit has to be signed, and no key is given",
-            hint="name the authorizer's key by --signing-key (CD_SIGNING_KEY); docs/keys.md says how to make one",
-        )
-    key = read_private(file)
-    if key.public not in ring.get(purpose, ()):
-        raise UsageProblem(
-            f"targets.yaml does not list the key {key.public.id[:19]}… under keys.{purpose}: no deploy believes it",
-            hint=f"give the authorizer its own key, or add its public half under keys.{purpose}",
-        )
-    return Seal(key, purpose, reason)
-
-
 def authorize_deploy(permits: Permits, work: Work, seal: Seal, image: Reference, *, unrelated: bool = False) -> Result:
     """Judge every commit that deploying `image` would bring, and what it was built and tested by; issue the permit."""
     from cdlib.rollout.planning import Wish, check_allowed, check_order
@@ -125,7 +87,7 @@ def authorize_deploy(permits: Permits, work: Work, seal: Seal, image: Reference,
         change = f"{tip.change},{tip.patchset}" if tip else change
         _prove(permits, work, image, change)
     asked = _asked_deploy(permits, work, record, image.digest, change)
-    issued = _issue(permits, asked, record, seal, image)
+    issued = issue(permits, asked, record, seal, image)
     judged = [verdict.document() for verdict in verdicts]
     return {"commit": source.commit, **issued, **({"verdicts": judged} if judged else {})}
 
@@ -140,7 +102,7 @@ def authorize_rollback(permits: Permits, seal: Seal, to: int | None) -> Result:
     asked = permits.asked_back(entry, record)
     if not seal.loud:
         require_returnable(asked)
-    issued = _issue(permits, asked, record, seal, parse(entry.image))
+    issued = issue(permits, asked, record, seal, parse(entry.image))
     return {"commit": entry.commit, **issued, "rolled_back_to": entry.revision}
 
 
@@ -244,40 +206,3 @@ def _back_to(record: Record, to: int | None) -> Revision:
             "there is no other revision that was verified healthy", hint="see helm-rollback --list, choose by --to N"
         )
     return found
-
-
-def _issue(permits: Permits, asked: Asked, record: Record, seal: Seal, image: Reference) -> Result:
-    """Sign the permit, and put it beside the image. The audit record has it first, so that there is none without."""
-    from cdlib.errors import CdError
-    from cdlib.trust.attached import Attestation, attach
-    from cdlib.trust.permit import issue, permit_for
-    from cdlib.trust.statement import SUMMARY
-
-    run, trigger = permits.run, permits.release.trigger
-    by = trigger.url or trigger.build or f"https://cdlib.org/authorizer/{trigger.who}"
-    permit = permit_for(replace(asked, change=asked.change or ""), spent(record), by=by, reason=seal.reason)
-    until = f"{permit.expires:%H:%M:%S} UTC"
-    shown = {"digest": asked.digest, "image": str(image), "sequence": permit.sequence, "expires": until}
-    if run.would(f"permit the {asked.about}, until {until}, and put that beside {image}"):
-        return {**shown, "text": f"the {asked.about} would be permitted"}
-    raw = issue(permit, seal.key)
-    told = {"kind": seal.purpose, "permit": f"{permit.sequence}-{permit.nonce[:8]}", "by": by, "reason": seal.reason}
-    permits.note("permit", digest=asked.digest, commit=asked.commit, action=asked.action, **told)
-    (run.out / FILE).write_bytes(raw + b"\n")
-    if seal.loud:
-        run.events.emit("permit", **told, again=False)
-        run.warn(f"break-glass by {by}: {seal.reason}: nobody has checked review, build or tests of this")
-    try:
-        with run.stage("permit", str(image)):
-            attach(_repository(permits, image), asked.digest, [Attestation(raw, SUMMARY)])
-    except CdError as problem:
-        if not seal.loud:
-            raise
-        run.warn(f"the permit is not beside the image: {problem.message}; hand {run.out / FILE} to the deploy")
-    return {**shown, "permit": told, "text": f"permit {told['permit']} for the {asked.about}, until {until}"}
-
-
-def _repository(permits: Permits, image: Reference) -> Repository:
-    from cdlib.registry.repository import Registries
-
-    return Registries(permits.run, permits.target.plain_http).repository(image)

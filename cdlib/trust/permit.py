@@ -161,10 +161,7 @@ def _is_here(permit: Permit, asked: Asked) -> bool:
 
 
 def require_returnable(asked: Asked) -> None:
-    """Raise Refused unless the digest was verified before, and is not quarantined.
-
-    So much is asked of a rollback by hand, and of the automatic return, which needs no permit of its own.
-    """
+    """Raise Refused unless the digest was verified before, and is not quarantined."""
     known = asked.digest in asked.verified
     if known and asked.digest not in asked.quarantined:
         return
@@ -172,32 +169,6 @@ def require_returnable(asked: Asked) -> None:
     raise Refused(
         f"no {asked.about}: {why}",
         hint="choose a revision that helm-rollback --list shows as verified; a break-glass permit is not held to this",
-    )
-
-
-def covers_return(granted: Permit, spent: Spent, asked: Asked) -> None:
-    """Raise Refused unless a failed deploy may go back to what `asked` names, under the permit that it has spent.
-
-    The permit may have expired meanwhile: a rollout that was begun must be brought to an end.
-    """
-    _require_spent(granted, spent, asked)
-    require_returnable(replace(asked, action="return"))
-
-
-def covers_healing(granted: Permit, spent: Spent, asked: Asked) -> None:
-    """Raise Refused unless what a killed run left may be cleared up under the permit that it had spent."""
-    _require_spent(granted, spent, asked)
-    if not spent.unfinished:
-        raise Refused(f"no clearing up after the {asked.about}: that run has ended", hint=AGAIN)
-
-
-def _require_spent(permit: Permit, spent: Spent, asked: Asked) -> None:
-    same_place = permit.place == asked.place
-    if permit.action == DEPLOY and same_place and (permit.sequence, permit.nonce) == (spent.sequence, spent.nonce):
-        return
-    raise Refused(
-        f"no {asked.about}: permit {permit.sequence} is not the one by which the release was changed last",
-        hint="roll back by hand, with a permit of its own: helm-rollback",
     )
 
 

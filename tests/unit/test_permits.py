@@ -39,7 +39,8 @@ from cdlib.trust.evidence import Provenance, TestResult
 from cdlib.trust.evidence import Work as Done
 from cdlib.trust.permit import issue
 from cdlib.trust.statement import PROVENANCE, SUMMARY, TEST_RESULT, make_statement
-from jobs.authorizing import Seal, authorize_deploy, authorize_rollback, open_seal
+from jobs.authorizing import authorize_deploy, authorize_rollback
+from jobs.issuing import Seal, open_seal
 from jobs.permits import Permits
 
 CHART = {"chart/Chart.yaml": "apiVersion: v2\nname: web\nversion: 0.1.0\n", "chart/templates/x.yaml": "{}\n",
