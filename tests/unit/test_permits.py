@@ -34,6 +34,7 @@ from cdlib.rollout.record import Record, Records
 from cdlib.run import Run
 from cdlib.trigger import Trigger
 from cdlib.trust import attached
+from cdlib.trust.approval import NAMESPACE, Approval, compose, sign
 from cdlib.trust.attached import Attestation, attach
 from cdlib.trust.evidence import Provenance, TestResult
 from cdlib.trust.evidence import Work as Done
@@ -376,12 +377,6 @@ def older(place: Place) -> None:
     place.git("checkout", "-q", first)
 
 
-def wants_signatures(place: Place) -> None:
-    place.change("one")
-    place.attest()
-    place.targets(policy="signed")
-
-
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
@@ -396,7 +391,6 @@ def wants_signatures(place: Place) -> None:
         (held, "on hold"),
         (quarantined, "quarantined"),
         (older, "is older than"),
-        (wants_signatures, "signed"),
     ],
 )
 def test_what_the_authorizer_refuses(place: Place, prepare: Callable[[Place], object], words: str) -> None:
@@ -404,6 +398,31 @@ def test_what_the_authorizer_refuses(place: Place, prepare: Callable[[Place], ob
     before = set(place.registry.manifests["t/web"])
     refused(place.authorize, words)
     assert set(place.registry.manifests["t/web"]) == before
+
+
+def test_where_signatures_are_asked_for_a_bare_vote_is_not_enough(place: Place) -> None:
+    change = place.change("one")
+    place.attest()
+    place.targets(policy="signed")
+    with pytest.raises(UsageProblem, match="whose signatures count"):
+        place.authorize()
+    key = place.base / "bob"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    public = " ".join((place.base / "bob.pub").read_text().split()[:2])
+    (place.base / "allowed").write_text(f'bob namespaces="{NAMESPACE}" {public}\n')
+    text = (place.base / "targets.yaml").read_text().replace('"mirrors":', '"allowed_signers": "allowed", "mirrors":')
+    (place.base / "targets.yaml").write_text(text)
+    problem = refused(place.authorize, "signed approval for production is missing")
+    assert f"bob run: cd-approve {change.number}" in problem.hint
+    tree = place.git("rev-parse", "HEAD^{tree}")
+    later = datetime.now(UTC) + timedelta(days=1)
+    said = Approval("web", change.number, 1, change.commit, tree, "production", later)
+    note: Any = change.notes[change.commit]
+    note["comments"].append({"message": compose(said, sign(said, key, Deadline(10)))})
+    change.record("bob", [])
+    place.world.save()
+    assert place.authorize()["verdicts"][0]["voters"][-1] == "signed bob"
+    assert place.guard()
 
 
 def ready(place: Place) -> None:
