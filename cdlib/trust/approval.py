@@ -102,14 +102,19 @@ def compose(approval: Approval, armored: str) -> str:
 
 
 def sign(approval: Approval, key: Path, deadline: Deadline) -> str:
-    """The armored signature by an SSH key: its file, or its public half where an agent or a token has it.
+    """The armored signature by an SSH key: its file, or its public half where an agent has it.
 
-    A token may ask for a touch, and a key for its passphrase. Raises UsageProblem.
+    A key with a passphrase has to be in an agent, since nobody is asked for it; a token may ask for a touch. Raises
+    UsageProblem.
     """
     argv = ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", str(key)]
     done = process.run(argv, deadline, stdin=approval.text(), hint="install OpenSSH")
     if not done.ok or "BEGIN SSH SIGNATURE" not in done.stdout:
-        raise UsageProblem(f"{key} did not sign", details=done.stderr[-3:], hint="is that your SSH key, or its .pub?")
+        raise UsageProblem(
+            f"{key} did not sign",
+            details=done.stderr[-3:],
+            hint="one with a passphrase goes into ssh-agent: name its .pub",
+        )
     return done.stdout
 
 

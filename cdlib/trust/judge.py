@@ -244,7 +244,7 @@ def _require_signature(case: Case, law: Law, signing: Signing, involved: Mapping
             found.voters.append(f"signed {name}")
             return
     said = "; ".join(reasons) or "nobody has signed it"
-    fit = sorted(name for name in law.policy.approvers if not _no_signer(law, name, involved))
+    fit = sorted(name for name in set(signing.signers.names.values()) if not _no_signer(law, name, involved))
     remedy = f"let {' or '.join(fit) or 'somebody'} run: cd-approve {case.history.change}, and run this again"
     found.problems.append(
         Problem("signature", f"a signed approval for {signing.environment} is missing: {said}", remedy)

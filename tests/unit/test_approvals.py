@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 from histories import POLICY
 from notedb import ACCOUNTS, SID, Branch, Change, World
+from stand_ins import Seen, serving
+from stand_ins import Server as Server_
 
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, UsageProblem
@@ -23,6 +26,7 @@ from cdlib.trust.notedb import Server
 from cdlib.trust.objects import Repository
 from cdlib.trust.review import Request, Verdict, authorize
 from cdlib.trust.signed import Signing
+from jobs import cd_approve
 
 LATER = datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
 PEOPLE = People(
@@ -241,6 +245,42 @@ def test_a_list_that_is_not_there(tmp_path: Path) -> None:
 def test_a_key_that_does_not_sign(keys: Path, desk: Desk) -> None:
     with pytest.raises(UsageProblem, match="did not sign"):
         sign(desk.approval(), keys / "none", Deadline(10))
+
+
+@pytest.mark.parametrize("status", ["NEW", "MERGED"])
+def test_cd_approve_shows_signs_comments_and_votes(
+    desk: Desk, status: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it sends to Gerrit is what the authorizer asks for."""
+    desk.world.save()
+    posted: list[tuple[str, Any]] = []
+    number, commit = desk.change.number, desk.change.commit
+    info = {"project": "hello", "_number": number, "branch": "master", "status": status, "current_revision": commit,
+            "revisions": {commit: {"_number": 1}}}  # fmt: skip
+
+    def answer(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+        if seen.method == "POST":
+            posted.append((seen.path, json.loads(seen.body)))
+        return 200, {"Content-Type": "application/json"}, b")]}'\n" + json.dumps([info]).encode()
+
+    clone = desk.folder / "clone"
+    subprocess.run(["git", "init", "-q", str(clone)], check=True)
+    for name, value in (("CD_GERRIT_USER", "bob"), ("CD_GERRIT_PASSWORD", "hunter2hunter2")):
+        monkeypatch.setenv(name, value)
+    with serving(Server_(answer)) as gerrit:
+        argv = ["-C", str(clone), str(number), "-e", "production", "--key", str(desk.keys / "bob"), "--url", gerrit.url,
+                "--remote", str(desk.world.folder)]  # fmt: skip
+        for more, code in ((["--dry-run"], 0), ([], 2), (["--yes"], 0)):
+            with pytest.raises(SystemExit) as caught:
+                cd_approve.main.main([*argv, *more])
+            assert caught.value.code == code and len(posted) == ("--yes" in more)
+    ((path, body),) = posted
+    assert path.endswith(f"hello~{number}/revisions/{commit}/review")
+    assert body.get("labels") == ({"Code-Review": 2} if status == "NEW" else None)
+    said = capsys.readouterr().err
+    assert "+++ b/a" in said and f'"commit":"{commit}"' in said and "hunter2" not in said
+    desk.comment(body["comments"]["/PATCHSET_LEVEL"][0]["message"])
+    assert desk.verdicts()[0].voters[-1] == "signed bob"
 
 
 def test_hardware_backed_keys_are_listed_like_others() -> None:
