@@ -40,7 +40,7 @@ class Patchset:
         found = made._git("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
         if found != commit:
             raise UsageProblem(f"{ref} of {remote} is {found[:12]}, and Gerrit says {commit[:12]}",
-                               hint="is DIR a clone of its project? Run this again where it was just pushed")  # fmt: skip
+                               hint="is DIR a clone of its project? run this again if it was just pushed")  # fmt: skip
         return made
 
     def approval(self, environment: str, days: int) -> Approval:
