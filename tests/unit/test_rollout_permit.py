@@ -10,8 +10,13 @@ from test_rollout_record import OneObject, entry, record
 
 from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed, Refused, UsageProblem
+from cdlib.rollout import deploy as deploying
+from cdlib.rollout import rollback as rolling
+from cdlib.rollout.drift import Standing
 from cdlib.rollout.permit import Use, foreign_images, label, name_of_cluster, spend, unfinished
+from cdlib.rollout.planning import Plan
 from cdlib.rollout.record import Record, Records
+from cdlib.rollout.release import Outcome
 
 NONCE = "ab" * 16
 LABEL = label(7, NONCE)
@@ -140,3 +145,115 @@ def test_a_cluster_is_named_by_what_no_other_has() -> None:
 
 def test_the_record_of_an_older_version_is_read() -> None:
     assert record(entry(1)).permit_nonce == "" and unfinished(record(entry(1, permit="x")))
+
+
+class Stage:
+    """A release whose record is real and whose cluster is not; what is done to it, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, live: str = "verified", previous: str = "verified") -> None:
+        self.cluster, self.done = OneObject(), list[str]()
+        self.release = release(self.cluster)
+        self.release.records.update(self._first(live, previous), Deadline(5))
+        self.release.read = lambda deadline: (self.release.records.read(deadline), [])
+        self.release.holder = "me"
+        for module in (deploying, rolling):
+            monkeypatch.setattr(module, "heal", self._heal)
+        monkeypatch.setattr(deploying, "_roll_out", self._roll_out)
+        monkeypatch.setattr(rolling, "go_back", self._go_back)
+        monkeypatch.setattr(rolling, "_choose", lambda _release, to, *_: self.record.find(to or 1))
+        monkeypatch.setattr(rolling, "stands", lambda _release, entry, _: Standing(Outcome("unchanged", entry)))
+
+    @staticmethod
+    def _first(live: str, previous: str) -> Any:
+        def change(found: Record) -> None:
+            found.revisions, found.live = [entry(1, previous), entry(2, live)], 2
+
+        return change
+
+    @property
+    def record(self) -> Record:
+        return self.release.records.read(Deadline(5))
+
+    def guard(self, use: Use | Exception | None = USE) -> Any:
+        def guard(_what: object, _record: Record) -> Use | None:
+            self.done.append("guard")
+            if isinstance(use, Exception):
+                raise use
+            return use
+
+        return guard
+
+    def _heal(self, _release: Any, _lease: Any, known: Any, _deadline: Deadline) -> Any:
+        self.done.append(f"heal with {self.record.permit_sequence} spent")
+        return self.release.read(Deadline(5))
+
+    def _roll_out(self, _release: Any, plan: Any, *_: Any) -> Any:
+        self.done.append(f"deploy by {plan.permit.label if plan.permit else 'nothing'}")
+
+    def _go_back(
+        self, _release: Any, _lease: Any, to: Any, why: str, _deadline: Any, _previous: str, permit: str
+    ) -> Any:
+        self.done.append(f"back to {to.revision} by {permit or 'nothing'}: {why}")
+        return Outcome("done", to)
+
+    def deploy(self, guard: Any, *, older: bool = False) -> None:
+        image = SimpleNamespace(digest=DIGEST, repository="r/hello")
+        source = SimpleNamespace(commit="c" * 40, short="c" * 12, is_before=lambda _: older)
+        wish = SimpleNamespace(source=source, image=image, unrelated=False)
+        chart = SimpleNamespace(digest="1", values_digest="2")
+        plan = Plan(wish, None, chart, (), None, ())  # type: ignore[arg-type]
+        lease = SimpleNamespace(waited=False)
+        deploying._under_lease(self.release, plan, lease, guard, (), Deadline(5))  # type: ignore[arg-type]
+
+    def back(self, guard: Any, to: int = 1) -> Any:
+        wish = rolling._Wish(to, "three is slow", False)
+        return rolling._under_lease(self.release, SimpleNamespace(), wish, guard, Deadline(5))[0]  # type: ignore[arg-type]
+
+
+def test_a_deploys_permit_is_spent_before_anything_else_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    stage.deploy(stage.guard())
+    assert stage.done == ["guard", "heal with 7 spent", f"deploy by {LABEL}"]
+
+
+@pytest.mark.parametrize("how", ["refused", "older"])
+def test_what_is_refused_has_written_nothing(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    stage = Stage(monkeypatch)
+    before = stage.cluster.version
+    with pytest.raises(Refused):
+        stage.deploy(stage.guard(Refused("no")), older=how == "older")
+    assert stage.done == (["guard"] if how == "refused" else []) and stage.cluster.version == before
+
+
+def test_where_nothing_is_asked_for_nothing_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    stage.deploy(stage.guard(None))
+    stage.back(stage.guard(None))
+    stage.back(None)
+    assert stage.record.permit_sequence == 0
+    assert [line for line in stage.done if "by" in line] == [
+        "deploy by nothing",
+        *["back to 1 by nothing: three is slow"] * 2,
+    ]
+
+
+def test_a_rollbacks_permit_is_spent_before_anything_else_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    stage.back(stage.guard())
+    assert stage.done == ["guard", "heal with 7 spent", f"back to 1 by {LABEL}: three is slow"]
+    assert stage.record.hold
+    loud = Stage(monkeypatch)
+    loud.back(loud.guard(Use(7, NONCE, "break-glass", "eve", "in a hurry")))
+    assert loud.done[-1] == f"back to 1 by {LABEL}: break-glass by eve: in a hurry; three is slow"
+
+
+def test_a_rollback_that_is_refused_neither_holds_nor_heals(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    with pytest.raises(Refused):
+        stage.back(stage.guard(Refused("no")))
+    assert stage.done == ["guard"] and stage.record.hold is None
+
+
+def test_a_rollback_to_what_is_live_needs_no_permit(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    assert stage.back(stage.guard(Refused("no")), to=2).outcome == "unchanged" and stage.done == []
