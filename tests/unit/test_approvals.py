@@ -247,6 +247,7 @@ def test_a_key_that_does_not_sign(keys: Path, desk: Desk) -> None:
         sign(desk.approval(), keys / "none", Deadline(10))
 
 
+@pytest.mark.usefixtures("_signals")
 @pytest.mark.parametrize("status", ["NEW", "MERGED"])
 def test_cd_approve_shows_signs_comments_and_votes(
     desk: Desk, status: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

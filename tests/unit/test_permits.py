@@ -19,11 +19,13 @@ from typing import Any
 import pytest
 from notedb import ACCOUNTS, SID, Branch, Change, World
 from signing import Signers, new_signers
-from stand_ins import StandInRegistry, serving
+from stand_ins import Seen, Server, StandInRegistry, serving
+from test_rollout_api import kubeconfig
 from test_rollout_record import OneObject, entry
 
 from cdlib import retry
 from cdlib.deadline import Deadline
+from cdlib.documents import schema_mistakes
 from cdlib.errors import CdError, Refused, UsageProblem
 from cdlib.image.work import Work, open_work
 from cdlib.reference import Reference
@@ -42,6 +44,7 @@ from cdlib.trust.evidence import Provenance, TestResult
 from cdlib.trust.evidence import Work as Done
 from cdlib.trust.permit import issue
 from cdlib.trust.statement import PROVENANCE, SUMMARY, TEST_RESULT, make_statement
+from jobs import authorize_deploy as authorize_command
 from jobs.authorizing import authorize_deploy, authorize_rollback
 from jobs.issuing import Seal, open_seal
 from jobs.permits import Permits
@@ -709,3 +712,45 @@ def test_an_unreachable_gerrit_or_registry_is_never_a_pass(place: Place) -> None
     with pytest.raises(CdError) as caught:
         place.guard()
     assert caught.value.exit_code in (69, 70)
+
+
+@pytest.mark.usefixtures("_signals")
+def test_the_command_from_its_options_to_its_result(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the authorize job calls it, with a cluster that has no record yet."""
+    place.change("one")
+    place.attest()
+
+    def cluster(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+        found = seen.path == "/api/v1/namespaces/web"
+        body = {"metadata": {"name": "web", "uid": "u-1"}} if found else {"kind": "Status", "message": "not found"}
+        return 200 if found else 404, {"Content-Type": "application/json"}, json.dumps(body).encode()
+
+    for name, value in (("ZUUL_UUID", "u"), ("ZUUL_PIPELINE", GATE), ("ZUUL_PROJECT", "web"),
+                        ("CD_SIGNING_KEY", str(place.signers.file("permit")))):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with serving(Server(cluster)) as server:
+        place.targets(kubeconfig=str(kubeconfig(place.base, server.url)))
+        argv = ["-C", str(place.base / "web"), "--targets", str(place.base / "targets.yaml"), "-e", "production",
+                "--digest", place.digest, "--audit", str(place.base / "audit")]  # fmt: skip
+        monkeypatch.delenv("ZUUL_PIPELINE")
+        assert call(argv, UsageProblem.exit_code)
+        monkeypatch.setenv("ZUUL_PIPELINE", "check")
+        assert "refused in the pipeline" in call(argv, Refused.exit_code)["error"]["message"]
+        monkeypatch.setenv("ZUUL_PIPELINE", GATE)
+        made = call(argv, 0)
+        assert made["permit"]["kind"] == "permit" and made["sequence"] == 1 and made["environment"] == "production"
+        assert not schema_mistakes(made, "result")
+        broken = ["--break-glass", "--reason", "down", "--signing-key", str(place.signers.file("break-glass"))]
+        assert call([*argv, *broken], 0)["permit"]["kind"] == "break-glass"
+        assert "no other revision" in call([*argv, "--rollback"], UsageProblem.exit_code)["error"]["message"]
+    assert place.guard()
+    assert [entry["event"] for entry, _ in check(place.base / "audit")] == ["permit", "permit", "spent"]
+
+
+def call(argv: list[str], code: int) -> dict[str, Any]:
+    """The result of authorize-deploy, which ends with `code`."""
+    with pytest.raises(SystemExit) as caught:
+        authorize_command.main.main(argv)
+    assert caught.value.code == code
+    result: dict[str, Any] = json.loads((Path(argv[1]) / ".cd" / "cd-result.json").read_text())
+    return result
