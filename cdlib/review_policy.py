@@ -15,7 +15,10 @@ DEFAULT_MIRRORS = "/var/lib/cd/mirrors"
 
 @dataclass(frozen=True)
 class Gerrit:
-    """The Gerrit whose records are believed. `accounts` are exported tables, `mirrors` the folder for mirrors."""
+    """The Gerrit whose records are believed. `accounts` are exported tables, `mirrors` the folder for mirrors.
+
+    `allowed_signers` says whose signatures count, where any are asked for.
+    """
 
     url: str
     server_id: str
@@ -23,6 +26,7 @@ class Gerrit:
     accounts: tuple[Path, ...]
     same_person: tuple[tuple[str, ...], ...]
     mirrors: Path
+    allowed_signers: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ def parse_gerrit(entry: Mapping[str, Any] | None, folder: Path) -> Gerrit | None
         accounts=tuple(folder / os.path.expanduser(path) for path in entry["accounts"]),
         same_person=tuple(tuple(names) for names in entry.get("same_person", ())),
         mirrors=folder / os.path.expanduser(entry.get("mirrors", DEFAULT_MIRRORS)),
+        allowed_signers=folder / os.path.expanduser(entry["allowed_signers"]) if "allowed_signers" in entry else None,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.command import Result, command, environment_option, targets_option
+from jobs.permits import audit_option, note
 from jobs.rollout import opened, service_option
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
               help="The same as --lift, or as --set with --reason; for Jenkins.")  # fmt: skip
 @click.option("--reason", "why", metavar="REASON", default="", envvar="CD_REASON", help="Why, for --action set.")
 @click.option("--release", "digest", metavar="DIGEST", default="", help="Take a digest out of quarantine.")
+@audit_option
 def main(run: Run, folder: Path, targets: Path | None, environment: str, service: str, reason: str, lift: bool,
-         action: str, why: str, digest: str) -> Result:  # fmt: skip
+         action: str, why: str, digest: str, audit: Path | None) -> Result:  # fmt: skip
     """Show, set or lift the hold of a release; while it is held, automatic deploys are refused (exit 6)."""
     from cdlib.errors import UsageProblem
     from cdlib.rollout.rollback import lift_hold, release_digest, set_hold
@@ -40,10 +42,13 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
         if (reason or lift or digest) and run.would(f"write the ConfigMap {place.namespace}/{release.records.name}"):
             record = release.records.read(run.deadline)
         elif reason:
+            note(release, audit, "hold", reason=reason)
             record = set_hold(release, reason, run.deadline)
         elif lift:
+            note(release, audit, "hold lifted")
             record = lift_hold(release, run.deadline)
         elif digest:
+            note(release, audit, "released from quarantine", digest=digest)
             record = release_digest(release, digest, run.deadline)
         else:
             record = release.records.read(run.deadline)

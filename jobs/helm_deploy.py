@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.command import Result, command, environment_option, targets_option
+from jobs.permits import audit_option, permit_option
 from jobs.rollout import at, shown, wait_option
 
 if TYPE_CHECKING:
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 @click.option(
     "--unrelated", is_flag=True, envvar="CD_UNRELATED", help="Deploy although git does not know what is live."
 )
+@permit_option
+@audit_option
 @wait_option
-def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: str, digest: str,
-         unrelated: bool, wait: bool) -> Result:  # fmt: skip
+def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: str, digest: str, unrelated: bool,
+         permit_file: Path | None, audit: Path | None, wait: bool) -> Result:  # fmt: skip
     """Deploy the published image of the commit in DIR by Helm, wait until it serves, and verify it.
 
     A rollout that fails goes back to the last revision that was verified healthy (exit 7), with the evidence
@@ -35,13 +38,13 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
     from cdlib.documents import prepare, read_all
     from cdlib.image.published import find_published, image_lookup
     from cdlib.rollout.deploy import deploy
-    from cdlib.rollout.permit import require_permit
     from cdlib.rollout.planning import Wish
     from cdlib.rollout.release import Release
     from cdlib.service import read_service
     from cdlib.source import open_source
     from cdlib.target import read_document, read_target
     from cdlib.trigger import read_trigger
+    from jobs.permits import Permits
 
     source = open_source(folder, meanwhile=prepare)
     service, _ = read_all(lambda: read_service(source), lambda: read_document(targets))
@@ -53,9 +56,11 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
         trigger.require_publishing(place.policy, "deploying")
         image = find_published(run, source, target, tag=tag, digest=digest)
         with closing(Release.open(run, service.name, place, trigger, image_lookup(run, target))) as release:
+            permits = Permits(release, target, audit, permit_file)
             wish = Wish(source, service, target, image, unrelated)
-            outcome = deploy(release, wish, guard=require_permit(place), wait=wait)
-    return {"service": service.name, **shown(release, outcome)}
+            with permits.audited():
+                outcome = deploy(release, wish, guard=permits.guard_deploy, wait=wait)
+    return {"service": service.name, **shown(release, outcome), **permits.shown()}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.command import Result, command, environment_option, targets_option
+from jobs.permits import audit_option, permit_option
 from jobs.rollout import listed, opened, service_option, shown, wait_option
 
 if TYPE_CHECKING:
@@ -26,24 +27,42 @@ if TYPE_CHECKING:
 )
 @click.option("--unverified", is_flag=True, envvar="CD_UNVERIFIED",
               help="Go even to a revision that was never seen healthy, or is quarantined.")  # fmt: skip
+@permit_option
+@audit_option
 @wait_option
 def main(run: Run, folder: Path, targets: Path | None, environment: str, service: str, only_list: bool,
-         to: int | None, reason: str, unverified: bool, wait: bool) -> Result:  # fmt: skip
+         to: int | None, reason: str, unverified: bool, permit_file: Path | None, audit: Path | None,
+         wait: bool) -> Result:  # fmt: skip
     """Roll the release back to a revision chosen from its history, wait until it serves, and hold it there.
+
+    Where the policy asks for it, the authorizer's permit is needed: authorize-deploy --rollback.
 
     While it is on hold, automatic deploys are refused; lift the hold by: cd-hold --lift
     """
     from cdlib.rollout.rollback import roll_back, rows
+    from cdlib.target import read_target
+    from jobs.permits import Permits
 
     with opened(run, folder, targets, service, environment) as release:
         if only_list:
             record, found = rows(release, run.deadline)
             return listed(found, record)
-        outcome = roll_back(release, to, reason, unverified=unverified, wait=wait)
+        target = read_target(targets, release.records.service)
+        permits = Permits(release, target, audit, permit_file)
+        with permits.audited():
+            outcome = roll_back(release, to, reason, unverified=unverified, wait=wait, guard=permits.guard_rollback)
+        if outcome.outcome == "done":
+            permits.note("rollback", to=outcome.entry.rollback_of, digest=outcome.entry.digest, reason=reason)
         if outcome.outcome == "done":
             run.note("the release is on hold: automatic deploys are refused until it is lifted by: cd-hold --lift")
         back = {"rolled_back_to": outcome.entry.rollback_of} if outcome.entry.rollback_of else {}
-        return {"service": release.records.service, **shown(release, outcome), **back, "hold": outcome.hold}
+        return {
+            "service": release.records.service,
+            **shown(release, outcome),
+            **back,
+            **permits.shown(),
+            "hold": outcome.hold,
+        }
 
 
 if __name__ == "__main__":

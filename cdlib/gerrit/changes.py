@@ -144,6 +144,13 @@ class Gerrit:
         path = f"changes/{change.name}/revisions/{quote(revision, safe='')}/review"
         self._rest.post(path, f"commenting on change {change.number}", body)
 
+    def approve(self, change: Change, text: str, votes: Mapping[str, int]) -> None:
+        """Comment on the newest patchset as a whole, byte for byte, and vote, in one request. Not tried again."""
+        comment = {"message": text, "unresolved": False}
+        body = {"comments": {"/PATCHSET_LEVEL": [comment]}, **({"labels": dict(votes)} if votes else {})}
+        path = f"changes/{change.name}/revisions/{quote(change.newest[0], safe='')}/review"
+        self._rest.post(path, f"approving change {change.number}", body)
+
     def _query(self, queries: Sequence[str]) -> list[list[Change]]:
         return [changes for start in range(0, len(queries), _QUERIES)
                 for changes in self._query_once(queries[start : start + _QUERIES])]  # fmt: skip

@@ -61,7 +61,8 @@ class Comment:
     def text(self, *, mine: bool = True, others: int = 0) -> str:
         """The comment on a change that is the subject itself (`mine`), or is carried by it, as `others` are."""
         report = self.report
-        parts = [self._lead(), "\n".join(self._facts(mine, others))]
+        glass = f"BREAK GLASS: nobody has checked review, build or tests of this: {sentence(report.broken_glass)}"
+        parts = [self._lead(), glass if report.broken_glass else "", "\n".join(self._facts(mine, others))]
         if not report.good:
             lines = [line for line in report.details if line != report.cause]
             parts.append("\n".join(quoted(lines, first=report.outcome == "tests-failed")))

@@ -42,6 +42,7 @@ class Report:
     held_for: str = ""  # the reason
     image: str = ""
     digest: str = ""
+    broken_glass: str = ""  # why the authorizer was passed by, and by whom
     tests: Mapping[str, int] | None = None
     cause: str = ""
     message: str = ""
@@ -97,6 +98,7 @@ def commit_of(value: object) -> str:
 
 def _report(document: Mapping[str, Any]) -> Report:
     error, hold = document.get("error") or {}, document.get("hold") or {}
+    permit = document.get("permit") or {}
 
     def text(key: str) -> str:
         value = document.get(key, "")
@@ -124,6 +126,9 @@ def _report(document: Mapping[str, Any]) -> Report:
         rolled_back_to=number("rolled_back_to"),
         held=bool(hold.get("to")) and str(hold["to"]) == str(document.get("rolled_back_to")),
         held_for=str(hold.get("reason", "")),
+        broken_glass=f"{permit.get('reason', '')} ({permit.get('by', '')})"
+        if permit.get("kind") == "break-glass"
+        else "",
         tests=document.get("tests"),
         message=error.get("message", ""),
         hint=error.get("hint", ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +18,7 @@ from cdlib.rollout.helm import HelmRevision, applied, reason
 from cdlib.rollout.hooks import DEPLOY, hooks_of
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease, require_namespace
+from cdlib.rollout.permit import foreign_images, spend
 from cdlib.rollout.planning import Guard, Plan, Wish, as_applied, check_allowed, check_order, plan_deploy
 from cdlib.rollout.record import VERIFIED, Record, Revision
 from cdlib.rollout.release import (
@@ -36,7 +38,8 @@ from cdlib.rollout.verdict import INCONCLUSIVE, Fault, State
 def deploy(release: Release, wish: Wish, guard: Guard | None = None, *, wait: bool = False) -> Outcome:
     """Make the wish live, verified; or raise, with the release back where it was.
 
-    `guard` is called once, after the lease is taken and before the first write; it refuses by raising. `wait`
+    `guard` is called once, after the lease is taken and before the first write; it refuses by raising. The permit that
+    it returns is spent then, and covers the return where the rollout fails. `wait`
     queues for the lease, to the end of the run's time; the budget begins once it is had.
     """
     run, environment = release.run, release.environment
@@ -72,10 +75,21 @@ def _under_lease(release: Release, plan: Plan, lease: Lease, guard: Guard | None
         drift = standing.drift
     check_allowed(known[0], plan.wish)
     if guard is not None:
-        guard(plan, known[0])
+        plan = _permitted(release, plan, known[0], guard, budget)
     record, history = heal(release, lease, known, budget)
     check_order(record, plan.wish)
     return _roll_out(release, plan, record, history, lease, drift, budget)
+
+
+def _permitted(release: Release, plan: Plan, record: Record, guard: Guard, budget: Deadline) -> Plan:
+    """The plan with its permit, which is spent by then. Raises Refused with nothing written."""
+    live = record.live_revision
+    if live is not None and live.verified:  # there is nothing to clear up, which could change what is live
+        check_order(record, plan.wish)
+    use = guard(plan, record)
+    if use is not None:
+        spend(release, use, record, budget)
+    return replace(plan, permit=use)
 
 
 def _wished(known: Known, wish: Wish, chart: Chart) -> Revision | None:
@@ -107,7 +121,8 @@ def _roll_out(release: Release, plan: Plan, record: Record, history: Sequence[He
     entry = new_entry(release, history[-1].revision + 1 if history else 1, **plan.facts)
     entry.previous = record.live_revision.commit if record.live_revision else ""
     entry.checks, entry.workloads = checks_of(plan.verify), [list(each) for each in plan.rendered.workloads]
-    entry.reason = f"sets again what was changed: {'; '.join(drift)}" if drift else ""
+    set_again = f"sets again what was changed: {'; '.join(drift)}" if drift else ""
+    entry.reason = "; ".join(filter(None, (plan.permit.note if plan.permit else "", set_again)))
     first = deploys_share(budget)
     release.mark(entry, budget)
     return interrupted(release, entry, lambda: _apply_and_judge(release, plan, lease, entry, drift, first, budget))
@@ -141,6 +156,9 @@ def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision
             patiently(lambda: release.records.update(lambda record: record.drop(announced), budget), first)
         entry.workloads = [list(each) for each in plan.rendered.workloads]
         state = failed or judge(release, lease, entry, plan.verify, plan.rendered, plan.requests, first)
+        if plan.permit and not state.faults:
+            image = plan.wish.image
+            state = replace(state, faults=foreign_images(plan.permit, image.repository, image.digest, state.pods))
         if not state.faults:
             lease.require()
             entry.templates = templates_of(state.pods)

@@ -28,10 +28,10 @@ LAST_WORD = 3.0  # seconds for the record, once the time is up
 
 
 def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: Deadline,
-            previous: str = "") -> Outcome:  # fmt: skip
+            previous: str = "", permit: str = "") -> Outcome:  # fmt: skip
     """Roll back to `to`, by number, and verify it again by the checks that it was verified by.
 
-    Raises NeedsPerson where that fails; the record says so then.
+    `permit` is the short name of the one that covers it. Raises NeedsPerson where that fails; the record says so then.
     """
     environment = release.environment
     verify = Verify(http=tuple(HttpCheck(**check) for check in to.checks)).on_top_of(
@@ -41,7 +41,8 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
     requests = _plan_again(release, verify, rendered)
     number = release.history(deadline)[-1].revision + 1
     entry = replace(to, revision=number, status=DEPLOYING, at=timestamp(), by=release.holder, reason=why,
-                    run=release.run.events.run_id, rollback_of=to.revision, previous=previous, helm_uid="")  # fmt: skip
+                    run=release.run.events.run_id, rollback_of=to.revision, previous=previous, helm_uid="",
+                    permit=permit)  # fmt: skip
     release.mark(entry, deadline)
 
     def go() -> Outcome:

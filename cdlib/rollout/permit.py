@@ -1,21 +1,139 @@
-"""The guard that a deploy passes before its first write."""
+"""Permits, as a rollout goes by them: somebody else has judged one; here it is spent, once, and kept to."""
 
 from __future__ import annotations
 
-from cdlib.errors import Refused
-from cdlib.rollout.planning import Guard, Plan
-from cdlib.rollout.record import Record
-from cdlib.target import Environment
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdlib.deadline import Deadline
+from cdlib.errors import NotAllowed, Refused, UsageProblem
+from cdlib.rollout.api import Api, Object
+from cdlib.rollout.record import DEPLOYING, INTERRUPTED, Record
+from cdlib.rollout.release import Release
+from cdlib.rollout.verdict import Fault
+
+BREAK_GLASS = "break-glass"
 
 
-def require_permit(environment: Environment) -> Guard:
-    """A guard for the environment's policy: `none` lets everything pass, any other fails closed."""
+@dataclass(frozen=True)
+class Use:
+    """A permit that holds for what is about to be done.
 
-    def guard(plan: Plan, _record: Record) -> None:
-        if environment.policy != "none":
+    `kind` is permit or break-glass, `by` its issuer. With `again` a run that was killed has spent it, and is gone on
+    with. `aliases` looks up by which other digests a node may know the image.
+    """
+
+    sequence: int
+    nonce: str
+    kind: str
+    by: str
+    reason: str = ""
+    again: bool = False
+    aliases: Callable[[], frozenset[str]] = field(default=frozenset, compare=False, repr=False)
+
+    @property
+    def label(self) -> str:
+        """Its short name, for records and people."""
+        return label(self.sequence, self.nonce)
+
+    @property
+    def loud(self) -> bool:
+        """Whether it was not the authorizer who issued it."""
+        return self.kind == BREAK_GLASS
+
+    @property
+    def note(self) -> str:
+        """What the record gives as the reason; empty for an ordinary permit."""
+        return f"{BREAK_GLASS} by {self.by}: {self.reason}" if self.loud else ""
+
+    def told(self) -> dict[str, str]:
+        """For events and results."""
+        return {"kind": self.kind, "permit": self.label, "by": self.by, "reason": self.reason}
+
+
+def label(sequence: int, nonce: str) -> str:
+    """The short name of a permit: its number and the begin of its nonce."""
+    return f"{sequence}-{nonce[:8]}"
+
+
+def name_of_cluster(api: Api, namespace: str, deadline: Deadline) -> str:
+    """A name that no other cluster bears, nor a namespace that is made again: the uid of the release's namespace.
+
+    A role in that namespace can allow to read it, so nothing of the cluster's own has to be shown.
+    """
+    try:
+        found = api.get(f"/api/v1/namespaces/{namespace}", deadline)
+    except NotAllowed as problem:
+        raise NotAllowed(
+            f"the credentials may not read the namespace {namespace!r}, by which permits are told apart",
+            hint=f"allow it by a Role in {namespace}: apiGroups '', resources namespaces, verbs get",
+        ) from problem
+    if found is None:
+        raise UsageProblem(f"{api.server} has no namespace {namespace!r}", hint=f"kubectl create namespace {namespace}")
+    return f"{namespace}/{found['metadata']['uid']}"
+
+
+def unfinished(record: Record) -> bool:
+    """Whether the run that spent the last permit has not come to an end, so that it may be gone on with.
+
+    Where nothing bears its name, that run was killed before it began, or Helm has refused before it wrote.
+    """
+    spent = label(record.permit_sequence, record.permit_nonce)
+    mine = [entry.status for entry in record.revisions if entry.permit == spent]
+    return not mine or mine[-1] in (DEPLOYING, INTERRUPTED)
+
+
+def spend(release: Release, use: Use, seen: Record, deadline: Deadline) -> None:
+    """Write into the release record that the permit is used, so that it is never again; tell of it.
+
+    `seen` is the record by which it was judged. Raises Refused where another was spent since.
+    """
+    before = (seen.permit_sequence, seen.permit_nonce)
+
+    def change(record: Record) -> None:
+        if (record.permit_sequence, record.permit_nonce) != before:
             raise Refused(
-                f"{environment.name} has policy {environment.policy!r}: no permit for {plan.wish.image.digest[:19]}",
-                hint="let the authorize job issue a permit for this commit and digest",
+                f"permit {use.label} was overtaken: the release has spent number {record.permit_sequence} meanwhile",
+                hint="run the authorize job again: it issues a new permit",
             )
+        record.permit_sequence, record.permit_nonce = use.sequence, use.nonce
 
-    return guard
+    if not use.again:
+        release.records.update(change, deadline)
+    release.run.events.emit("permit", **use.told(), again=use.again)
+    if use.loud:
+        release.run.warn(f"{use.note}: nobody has checked review, build or tests of this")
+
+
+def foreign_images(use: Use, image: str, digest: str, pods: Sequence[Object]) -> tuple[Fault, ...]:
+    """A fault for each container that shall run `image` at `digest`, and by its imageID runs something else.
+
+    A node knows an image of several platforms by the digest of its own one, and some runtimes by its configuration's.
+    """
+    wanted = f"{image}@{digest}"
+    found = [(pod, name, running) for pod in pods for name, running in _running(pod, wanted)]
+    odd = [(pod, name, running) for pod, name, running in found if _digest(running) != digest]
+    known = use.aliases() if odd else frozenset()
+    return tuple(
+        Fault(str(pod["metadata"]["name"]), name, "ImageID",
+              f"it runs {running or 'nothing that has a name'}, which is not {digest[:19]}")
+        for pod, name, running in odd
+        if _digest(running) not in known
+    )  # fmt: skip
+
+
+def _running(pod: Object, wanted: str) -> Iterator[tuple[str, str]]:
+    """Name and imageID of each container whose specification asks for `wanted`."""
+    spec, status = pod.get("spec", {}), pod.get("status", {})
+    for kind in ("initContainer", "container"):
+        statuses: dict[str, Any] = {each["name"]: each for each in status.get(f"{kind}Statuses") or ()}
+        for container in spec.get(f"{kind}s") or ():
+            if container.get("image") == wanted:
+                name = str(container["name"])
+                yield name, str(statuses.get(name, {}).get("imageID") or "")
+
+
+def _digest(running: str) -> str:
+    """The digest in an imageID such as `docker-pullable://registry/name@sha256:…` or `sha256:…`."""
+    return running.rpartition("@")[2].rpartition("//")[2]

@@ -11,6 +11,7 @@ from cdlib.errors import Refused, UsageProblem
 from cdlib.reference import Reference
 from cdlib.rollout.api import Object
 from cdlib.rollout.chart import Chart, Rendered, check_rendered, write_own_values
+from cdlib.rollout.permit import Use
 from cdlib.rollout.record import Record
 from cdlib.rollout.release import Release, time_to_roll_out
 from cdlib.rollout.soak import longest_soak
@@ -34,7 +35,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that was decided before the first write, for the guard to judge."""
+    """All that was decided before the first write, for the guard to judge; `permit` is what it has found."""
 
     wish: Wish
     verify: Verify
@@ -42,16 +43,17 @@ class Plan:
     values: tuple[Path, ...]
     rendered: Rendered
     requests: tuple[Request, ...]
+    permit: Use | None = None
 
     @property
     def facts(self) -> dict[str, str]:
         """What the record says of the revision."""
         image, commit = self.wish.image, self.wish.source.commit
         return {"commit": commit, "image": str(image), "digest": image.digest, "chart": self.chart.digest,
-                "values": self.chart.values_digest}  # fmt: skip
+                "values": self.chart.values_digest, "permit": self.permit.label if self.permit else ""}  # fmt: skip
 
 
-Guard = Callable[[Plan, Record], None]
+Guard = Callable[[Plan, Record], Use | None]  # the permit that allows it; None where none is asked for
 
 
 def plan_deploy(release: Release, wish: Wish, chart: Chart, scratch: Path, *, upgrade: bool, budget: Deadline) -> Plan:

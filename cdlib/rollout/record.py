@@ -52,6 +52,7 @@ class Revision:
     previous: str = ""  # the commit that was live before it
     helm_uid: str = ""  # of Helm's own record; empty until Helm has applied it
     templates: dict[str, str] = field(default_factory=dict)  # workload: the hash of the template that its pods had
+    permit: str = ""  # the short name of the permit that it was made by
 
     @property
     def verified(self) -> bool:
@@ -74,7 +75,8 @@ class Record:
     live: int = 0
     quarantine: dict[str, dict[str, str]] = field(default_factory=dict)
     hold: dict[str, str] | None = None
-    permit_sequence: int = 0
+    permit_sequence: int = 0  # of the permit that was spent last
+    permit_nonce: str = ""
 
     def find(self, revision: int) -> Revision | None:
         """The entry of a Helm revision, if it is recorded."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, RegistryRefused, UsageProblem
-from cdlib.rollout.drift import stands
+from cdlib.rollout.drift import Standing, stands
 from cdlib.rollout.going_back import go_back
 from cdlib.rollout.healing import heal
-from cdlib.rollout.lease import require_namespace
+from cdlib.rollout.lease import Lease, require_namespace
+from cdlib.rollout.permit import Use, spend
 from cdlib.rollout.record import VERIFIED, Record, Revision
 from cdlib.rollout.release import Outcome, Release, require_known
 from cdlib.units import timestamp
@@ -53,13 +55,17 @@ def rows(release: Release, deadline: Deadline) -> tuple[Record, list[Row]]:
     return record, found
 
 
-def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool = False,
-              wait: bool = False) -> Outcome:  # fmt: skip
+Guard = Callable[[Revision, Record], Use | None]  # the permit that allows to go there; None where none is asked for
+
+
+def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool = False, wait: bool = False,
+              guard: Guard | None = None) -> Outcome:  # fmt: skip
     """Go to revision `to`, or to the last other one that was verified healthy, and hold the release there.
 
     `unverified` allows a revision that was never seen healthy, or whose digest is quarantined; `wait` queues for the
-    lease. Raises UsageProblem for an unknown revision, Refused for one that is not to be trusted, RegistryRefused
-    for one whose image is gone, NeedsPerson where it fails.
+    lease. `guard` is called once, after the lease is taken and before the first write; it refuses by raising. Raises
+    UsageProblem for an unknown revision, Refused for one that is not to be trusted, RegistryRefused for one whose image
+    is gone, NeedsPerson where it fails.
     """
     run, environment = release.run, release.environment
     budget = run.deadline.part(environment.budget, "the budget of a rollback")
@@ -73,18 +79,53 @@ def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool
     with release.lease(run.deadline if wait else budget, wait=wait) as lease:
         if lease.waited:
             budget = lease.deadline = run.deadline.part(environment.budget, "the budget of a rollback")
-        record, _ = heal(release, lease, release.read(budget), budget)
-        target, live, drift = _choose(release, to, unverified, budget), record.live_revision, tuple[str, ...]()
-        if live and live.verified and _is_there(target, live):
-            standing = stands(release, live, budget)
-            if standing.outcome is not None:
-                return replace(standing.outcome, hold=record.hold)
-            drift = standing.drift
-        held = release.records.update(lambda r: _hold(r, release.holder, reason, str(target.revision)), budget)
-        outcome = go_back(release, lease, target, reason, budget, live.commit if live else "")
+        outcome, target = _under_lease(release, lease, _Wish(to, reason, unverified), guard, budget)
     if not target.verified:
         run.warn(f"revision {target.revision} had never been verified; it is now, as revision {outcome.entry.revision}")
-    return replace(outcome, drift=drift, hold=held.hold)
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Wish:
+    to: int | None
+    reason: str
+    unverified: bool
+
+
+def _under_lease(release: Release, lease: Lease, wish: _Wish, guard: Guard | None,
+                 budget: Deadline) -> tuple[Outcome, Revision]:  # fmt: skip
+    known, use, to = release.read(budget), None, wish.to
+    if guard is not None:
+        target = _choose(release, to, wish.unverified, budget)
+        standing = _stands_already(release, target, known[0], budget)
+        if standing.outcome is not None:
+            return replace(standing.outcome, hold=known[0].hold), target
+        use, to = _permitted(release, target, known[0], guard, budget), target.revision
+    record, _ = heal(release, lease, known, budget)
+    target, live = _choose(release, to, wish.unverified, budget), record.live_revision
+    standing = _stands_already(release, target, record, budget)
+    if standing.outcome is not None:
+        return replace(standing.outcome, hold=record.hold), target
+    held = release.records.update(lambda r: _hold(r, release.holder, wish.reason, str(target.revision)), budget)
+    why = "; ".join(filter(None, (use.note if use else "", wish.reason)))
+    permit = use.label if use else ""
+    outcome = go_back(release, lease, target, why, budget, live.commit if live else "", permit)
+    return replace(outcome, drift=standing.drift, hold=held.hold), target
+
+
+def _stands_already(release: Release, target: Revision, record: Record, budget: Deadline) -> Standing:
+    """How the target stands, where it is what is live."""
+    live = record.live_revision
+    there = live is not None and live.verified and _is_there(target, live)
+    return stands(release, live, budget) if there and live else Standing()
+
+
+def _permitted(release: Release, target: Revision, record: Record, guard: Guard, budget: Deadline) -> Use | None:
+    """The permit for going to `target`, which is spent by then. Raises Refused with nothing written."""
+    use = guard(target, record)
+    if use is not None:
+        spend(release, use, record, budget)
+    return use
 
 
 def set_hold(release: Release, reason: str, deadline: Deadline) -> Record:

@@ -66,7 +66,9 @@ def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budg
         return _nowhere(entry, why, any(record.good(present)), environment.namespace, lines)
     ended = end_hooks(release, entry.revision, budget)
     try:
-        back = go_back(release, lease, target, f"revision {entry.revision} failed: {why}", budget)
+        # Covered by the permit of what failed, whatever the time: what was begun must end.
+        reason = f"revision {entry.revision} failed: {why}"
+        back = go_back(release, lease, target, reason, budget, permit=entry.permit)
     except Held:
         raise
     except CdError as problem:

@@ -12,6 +12,7 @@ from cdlib.trust.identity import People
 from cdlib.trust.notedb import NOBODY, Server
 from cdlib.trust.objects import Commit, Malformed
 from cdlib.trust.replay import SUBMIT_TRAILERS, Question, is_replay, same_code
+from cdlib.trust.signed import Approvals, Signing
 
 ANSWER = "look at it, and answer for it by adding the commit to the service's review.accept in targets.yaml"
 _UNMET = ("NOT_READY", "CLOSED", "RULE_ERROR", "NEED", "REJECT", "IMPOSSIBLE")  # of Gerrit's submit records
@@ -29,11 +30,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Law:
-    """What a change is judged by."""
+    """What a change is judged by. With `signing` it needs an approver's signature as well."""
 
     policy: ReviewPolicy
     people: People
     server: Server
+    signing: Signing | None = None
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,14 @@ class Case:
     """A change that merged as `history.merged`.
 
     `commits` has every patchset up to that one, `trees` what replays must give, and `results` what Gerrit wrote of
-    its submit requirements; None where it wrote nothing.
+    its submit requirements; None where it wrote nothing. `approvals` are those that were signed.
     """
 
     history: History
     commits: Mapping[str, Commit]
     trees: Mapping[Question, str]
     results: Sequence[Mapping[str, Any]] | None = None
+    approvals: Approvals = field(default_factory=dict)
 
 
 @dataclass
@@ -74,6 +77,8 @@ def judge(case: Case, law: Law) -> Finding:
     found.problems += _vetoes(case.history, reviewed, law)
     for label, needed in law.policy.votes.items():
         _count(_Ballot(case, law, reviewed, label, needed, involved), found)
+    if law.signing is not None:
+        _require_signature(case, law, law.signing, involved, found)
     return found
 
 
@@ -227,6 +232,33 @@ def _count(ballot: _Ballot, found: Finding) -> None:
     found.problems.append(
         Problem("votes", f"{wanted} is missing: {said}", f"it needed {wanted} of {who}; now {ANSWER}")
     )
+
+
+def _require_signature(case: Case, law: Law, signing: Signing, involved: Mapping[str, str], found: Finding) -> None:
+    """One signature by an approver who had nothing else to do with the change."""
+    reasons = []
+    for name, problem in case.approvals.items():
+        if reason := problem or _no_signer(law, name, involved):
+            reasons.append(f"{name}'s does not count, since it {reason}" if problem else f"{name} {reason}")
+        else:
+            found.voters.append(f"signed {name}")
+            return
+    said = "; ".join(reasons) or "nobody has signed it"
+    fit = sorted(name for name in set(signing.signers.names.values()) if not _no_signer(law, name, involved))
+    remedy = f"let {' or '.join(fit) or 'somebody'} run: cd-approve {case.history.change}, and run this again"
+    found.problems.append(
+        Problem("signature", f"a signed approval for {signing.environment} is missing: {said}", remedy)
+    )
+
+
+def _no_signer(law: Law, name: str, involved: Mapping[str, str]) -> str:
+    """Why somebody's signature does not count, whatever it says; empty where it does."""
+    account = next((each.id for each in law.people.accounts.values() if each.username == name), None)
+    if name not in law.policy.approvers:
+        return "is not on the list"
+    if account is None or not law.people.active(account):
+        return "has no account, or a disabled one"
+    return involved.get(law.people.person(account), "")
 
 
 def _person(people: People, username: str) -> str:

@@ -8,7 +8,8 @@ and what would mend it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -110,11 +111,57 @@ def check(raw: bytes, asked: Asked, spent: Spent, ring: Keyring, now: datetime |
     return Granted(permit, loud, again)
 
 
-def require_returnable(asked: Asked) -> None:
-    """Raise Refused unless the digest was verified before, and is not quarantined.
+def find(envelopes: Iterable[bytes], asked: Asked, spent: Spent, ring: Keyring, now: datetime | None = None) -> Granted:
+    """The permit among the envelopes beside an image that allows what is asked. Raises Refused where none does.
 
-    So much is asked of a rollback by hand, and of the automatic return, which needs no permit of its own.
+    What is no permit is passed over, for anybody who may push can put it there. Of those for this place the newest is
+    tried first, and says why where none will do; a break-glass permit is used only where there is no other.
     """
+    permits = [(loud, permit, raw) for raw in envelopes for loud, permit in _permits(raw, ring)]
+    permits.sort(key=lambda each: (_is_here(each[1], asked), not each[0], each[1].issued), reverse=True)
+    refusals: list[Refused] = []
+    for _, _, raw in permits:
+        try:
+            return check(raw, asked, spent, ring, now)
+        except Refused as problem:
+            refusals.append(problem)
+    if refusals:
+        raise refusals[0]
+    raise Refused(
+        f"there is no permit for the {asked.about}",
+        hint="let the authorize job issue one: only keys that targets.yaml lists under keys.permit count",
+    )
+
+
+def authorized(envelopes: Iterable[bytes], place: Place, image: str, ring: Keyring) -> frozenset[str]:
+    """The commits for which the authorizer has permitted deploys of `image` there, whenever that was.
+
+    With each, all before it were authorized: a permit is issued only once every commit that it brings was judged. The
+    cluster may be another by now. Break-glass permits prove nothing of the kind, nor do rollbacks.
+    """
+    same = replace(place, cluster="")
+    return frozenset(
+        permit.commit
+        for raw in envelopes
+        for loud, permit in _permits(raw, ring)
+        if not loud and permit.action == DEPLOY and permit.image == image and replace(permit.place, cluster="") == same
+    )
+
+
+def _permits(raw: bytes, ring: Keyring) -> Iterator[tuple[bool, Permit]]:
+    """The permit in an envelope, and whether it is a break-glass one; nothing where there is none that counts."""
+    with suppress(Unsound):
+        statement = read_statement(raw, ring)
+        if statement.predicate_type == SUMMARY:
+            yield "permit" not in statement.purposes, read_permit(statement)
+
+
+def _is_here(permit: Permit, asked: Asked) -> bool:
+    return permit.place == asked.place and permit.action == asked.action
+
+
+def require_returnable(asked: Asked) -> None:
+    """Raise Refused unless the digest was verified before, and is not quarantined."""
     known = asked.digest in asked.verified
     if known and asked.digest not in asked.quarantined:
         return
@@ -122,32 +169,6 @@ def require_returnable(asked: Asked) -> None:
     raise Refused(
         f"no {asked.about}: {why}",
         hint="choose a revision that helm-rollback --list shows as verified; a break-glass permit is not held to this",
-    )
-
-
-def covers_return(granted: Permit, spent: Spent, asked: Asked) -> None:
-    """Raise Refused unless a failed deploy may go back to what `asked` names, under the permit that it has spent.
-
-    The permit may have expired meanwhile: a rollout that was begun must be brought to an end.
-    """
-    _require_spent(granted, spent, asked)
-    require_returnable(replace(asked, action="return"))
-
-
-def covers_healing(granted: Permit, spent: Spent, asked: Asked) -> None:
-    """Raise Refused unless what a killed run left may be cleared up under the permit that it had spent."""
-    _require_spent(granted, spent, asked)
-    if not spent.unfinished:
-        raise Refused(f"no clearing up after the {asked.about}: that run has ended", hint=AGAIN)
-
-
-def _require_spent(permit: Permit, spent: Spent, asked: Asked) -> None:
-    same_place = permit.place == asked.place
-    if permit.action == DEPLOY and same_place and (permit.sequence, permit.nonce) == (spent.sequence, spent.nonce):
-        return
-    raise Refused(
-        f"no {asked.about}: permit {permit.sequence} is not the one by which the release was changed last",
-        hint="roll back by hand, with a permit of its own: helm-rollback",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cdlib.errors import Refused, UsageProblem
@@ -12,6 +12,7 @@ from cdlib.trust.judge import ANSWER, Case, Finding, Law, Problem, judge
 from cdlib.trust.objects import OBJECT, Commit, Malformed, Repository
 from cdlib.trust.records import Records, read_records
 from cdlib.trust.replay import Merged
+from cdlib.trust.signed import Approvals, read_approvals
 from cdlib.trust.tampering import Alarm
 
 _TOLD = 20  # problems that a refusal lists; the verdicts have them all
@@ -77,7 +78,8 @@ def review(repository: Repository, request: Request, law: Law, alarms: Sequence[
     commits = carried(repository, request, law)
     known = {*request.authorized, *law.policy.accept}
     records = read_records(repository, [each for each in commits if each not in known], law.server)
-    court = Court(records, law, request, {alarm.change: alarm for alarm in alarms})
+    approvals = read_approvals(repository, records, law.signing) if law.signing else {}
+    court = Court(records, law, request, {alarm.change: alarm for alarm in alarms}, approvals)
     return [court.verdict(commit) for commit in commits]
 
 
@@ -129,6 +131,7 @@ class Court:
     law: Law
     request: Request
     alarms: Mapping[int, Alarm]
+    approvals: Mapping[int, Approvals] = field(default_factory=dict)
 
     def verdict(self, commit: str) -> Verdict:
         if commit in self.request.authorized:
@@ -194,7 +197,9 @@ class Court:
             return Finding(problems=[Problem("records", text)])
         assert history.submission is not None
         results = self.records.results.get(change)
-        found = judge(Case(history, self.records.commits, self.records.trees, results), self.law)
+        found = judge(
+            Case(history, self.records.commits, self.records.trees, results, self.approvals.get(change, {})), self.law
+        )
         if not self._may_be_here(history):
             text = f"it was reviewed for {history.branch}, not for {self._branches[0]}"
             found.problems.insert(0, Problem("branch", text))

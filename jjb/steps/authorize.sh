@@ -1,2 +1,2 @@
 cd-checkout --timeout 300
-authorize-deploy --timeout 120
+CD_SIGNING_KEY=${CD_PERMIT_KEY:-} authorize-deploy --timeout 480

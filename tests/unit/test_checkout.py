@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -151,14 +150,6 @@ def test_servers_that_are_none(place: Place) -> None:
 def test_what_is_missing_is_named(name: str, wanted: Wanted) -> None:
     with pytest.raises(UsageProblem, match=name):
         wanted.require_whole()
-
-
-@pytest.fixture
-def _signals() -> Iterator[None]:
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in old.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("_signals")

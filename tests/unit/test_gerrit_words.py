@@ -97,3 +97,10 @@ def test_a_link_that_is_none_is_left_out() -> None:
     for url in ("", "javascript:alert(1)", "https://x/ y", "https://x/)[a](b", "https://x\ny"):
         assert "Log:" not in Comment(report(), COMMIT, url=url).text()
     assert Comment(report(), COMMIT, url="https://x/job/a%20b/7/").text().endswith("\n\nLog: https://x/job/a%20b/7/")
+
+
+@pytest.mark.parametrize("outcome", [{}, {"outcome": "done", "exit_code": 0}])
+def test_broken_glass_is_told(outcome: dict[str, object]) -> None:
+    said = Comment(report(**outcome, broken_glass=f"{HOSTILE[0]} the site is down (eve)"), COMMIT).text()
+    assert "BREAK GLASS: nobody has checked" in said and "the site is down (eve)" in said
+    assert "BREAK GLASS" not in Comment(report(**outcome), COMMIT).text()

@@ -48,6 +48,9 @@ OF_THE_SITE = {
     "CD_SIGNING_KEY",
     "CD_BUILD_KEY",
     "CD_TEST_KEY",
+    "CD_PERMIT_KEY",
+    "CD_PERMIT",
+    "CD_AUDIT",
     "CD_DIR",
     "CD_OUT",
     "CD_JSON",
@@ -62,7 +65,7 @@ OF_THE_SITE = {
 DECIDED = {
     "check": {"CD_VARIANT", "CD_DIRTY", "CD_DRY_RUN"},
     "gate": {"CD_VARIANT", "CD_DIRTY", "CD_DRY_RUN", "CD_CANDIDATE", "CD_TAG", "CD_MOVING"},
-    "authorize": {"CD_DRY_RUN"},
+    "authorize": {"CD_DRY_RUN", "CD_SERVICE"},
     "deploy": {"CD_VARIANT", "CD_CANDIDATE", "CD_TAG", "CD_DIGEST", "CD_MOVING"},
     "rollback": {"ZUUL_COMMIT"},
     "build-image": {"CD_DIRTY"},
@@ -163,6 +166,7 @@ def test_parameters_never_reach_a_shell_line(made: Path) -> None:
             "CD_GERRIT_URL",
             "CD_BUILD_KEY",
             "CD_TEST_KEY",
+            "CD_PERMIT_KEY",
             "status",
         }
         assert not re.search(r"\{[a-z_]+\}|eval|`", code)
@@ -294,7 +298,8 @@ def test_a_site_may_choose(tmp_path: Path) -> None:
     shutil.copytree(JJB, copy)
     (copy / "services" / "hello.yaml").write_text(
         "- project: {name: hello, service: hello, jobs: [cd-service], project: team/hi, branch: main, git_url: 'git://g',\n"
-        "            deploy_secrets: none, gate_secrets: keys, test_key: other, keep_days: 3}\n"
+        "            deploy_secrets: none, gate_secrets: keys, test_key: other, authorize_secrets: permit,\n"
+        "            keep_days: 3}\n"
     )
     make(copy, tmp_path / "out")
     gate = define((tmp_path / "out" / "hello-gate" / "config.xml").read_bytes())
@@ -302,6 +307,8 @@ def test_a_site_may_choose(tmp_path: Path) -> None:
         ("file", "cd-build-key", ("CD_BUILD_KEY",)),
         ("file", "other", ("CD_TEST_KEY",)),
     ]
+    authorize = define((tmp_path / "out" / "hello-authorize" / "config.xml").read_bytes())
+    assert [(each.credential, each.variables) for each in authorize.bindings] == [("cd-permit-key", ("CD_PERMIT_KEY",))]
     job = define((tmp_path / "out" / "hello-deploy" / "config.xml").read_bytes())
     defaults = {p.name: p.default for p in job.parameters}
     assert job.bindings == () and job.keep_days == 3

@@ -19,8 +19,6 @@ from cdlib.trust.permit import (
     Asked,
     Spent,
     check,
-    covers_healing,
-    covers_return,
     issue,
     permit_for,
     told,
@@ -230,34 +228,6 @@ def test_nothing_is_issued_that_no_check_would_take(signers: Signers) -> None:
 
 def test_nonces_differ() -> None:
     assert len({permit_for(DEPLOY, SPENT, by="x").nonce for _ in range(50)}) == 50
-
-
-class TestWhatADeploysPermitCovers:
-    made = permit()
-    spent = Spent(made.sequence, made.nonce)
-    back = replace(DEPLOY, digest=OLD, verified=frozenset({OLD, BAD}), quarantined=frozenset({BAD}))
-
-    def test_the_way_back_to_what_was_verified_also_after_it_expired(self) -> None:
-        covers_return(self.made, self.spent, self.back)
-
-    @pytest.mark.parametrize("target", [BAD, "sha256:" + "e" * 64])
-    def test_not_to_what_was_not(self, target: str) -> None:
-        with pytest.raises(Refused, match=r"no return of"):
-            covers_return(self.made, self.spent, replace(self.back, digest=target))
-
-    def test_not_under_another_permit_or_elsewhere(self) -> None:
-        elsewhere = replace(self.back, place=replace(HERE, namespace="other"))
-        for made, spent, asked in ((self.made, SPENT, self.back), (self.made, self.spent, elsewhere),
-                                   (replace(self.made, action="rollback"), self.spent, self.back)):  # fmt: skip
-            with pytest.raises(Refused, match="not the one by which"):
-                covers_return(made, spent, asked)
-
-    def test_clearing_up_after_a_killed_run(self) -> None:
-        covers_healing(self.made, replace(self.spent, unfinished=True), self.back)
-        with pytest.raises(Refused, match="has ended"):
-            covers_healing(self.made, self.spent, self.back)
-        with pytest.raises(Refused, match="not the one by which"):
-            covers_healing(self.made, replace(SPENT, unfinished=True), self.back)
 
 
 def test_a_refusal_names_every_difference(signers: Signers) -> None:

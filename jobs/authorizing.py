@@ -1,0 +1,204 @@
+"""The authorizer: it decides again, from the source, what was decided, and signs a permit for exactly that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.command import Result
+from jobs.issuing import Seal, issue, open_seal
+from jobs.permits import Permits
+from jobs.rollout import at
+
+if TYPE_CHECKING:
+    from cdlib.image.work import Work
+    from cdlib.reference import Reference
+    from cdlib.rollout.record import Record, Revision
+    from cdlib.run import Run
+    from cdlib.trust.permit import Asked
+    from cdlib.trust.review import Verdict
+
+_MOST_LOOKED_AT = 10  # revisions of the record, for the newest that was authorized
+
+
+@dataclass(frozen=True)
+class Options:
+    """What authorize-deploy was told."""
+
+    tag: str
+    digest: str
+    unrelated: bool
+    signing_key: Path | None
+    rollback: bool
+    to: int | None
+    break_glass: bool
+    reason: str
+    audit: Path | None
+
+
+def authorize(run: Run, folder: Path, targets: Path | None, environment: str, service: str,
+              options: Options) -> Result:  # fmt: skip
+    """Judge what was asked, and issue a permit for it; where the policy is `none`, only say so."""
+    from cdlib.image.published import image_lookup
+    from cdlib.image.work import open_work
+    from cdlib.rollout.release import Release
+    from cdlib.target import read_target
+    from cdlib.trigger import read_trigger
+
+    # A rollback by the service's name needs no source.
+    work = None if options.rollback and service else open_work(run, folder, targets, need_target=True)
+    target = work.target if work and work.target else read_target(targets, service)
+    place, trigger = target.environment(environment), read_trigger()
+    about = {"service": target.service, "environment": place.name}
+    if place.policy == "none":
+        what = work.source.short if work else target.service
+        commit = {"commit": work.source.commit} if work else {}
+        return {**about, **commit, "text": f"{what} needs no permit for {place.name}: its policy is none"}
+    with at(place):
+        if not options.rollback:
+            trigger.require_publishing(place.policy, "authorizing a deploy")
+        with closing(Release.open(run, target.service, place, trigger, image_lookup(run, target))) as release:
+            permits = Permits(release, target, options.audit)
+            seal = open_seal(permits.ring, options.signing_key, break_glass=options.break_glass, reason=options.reason)
+            with permits.audited():
+                if options.rollback or work is None:
+                    return {**about, **authorize_rollback(permits, seal, options.to)}
+                image = find_image(work, options.tag, options.digest)
+                return {**about, **authorize_deploy(permits, work, seal, image, unrelated=options.unrelated)}
+
+
+def authorize_deploy(permits: Permits, work: Work, seal: Seal, image: Reference, *, unrelated: bool = False) -> Result:
+    """Judge every commit that deploying `image` would bring, and what it was built and tested by; issue the permit."""
+    from cdlib.rollout.planning import Wish, check_allowed, check_order
+
+    source, target, run = work.source, permits.target, permits.run
+    record = permits.release.records.read(run.deadline)
+    verdicts: Sequence[Verdict] = ()
+    change = permits.release.trigger.change
+    if not seal.loud:
+        wish = Wish(source, work.service, target, target.image.at(image.digest), unrelated)
+        check_allowed(record, wish)
+        check_order(record, wish)
+        verdicts = _review(permits, work, record)
+        tip = next((each for each in verdicts if each.commit == source.commit and each.change), None)
+        change = f"{tip.change},{tip.patchset}" if tip else change
+        _prove(permits, work, image, change)
+    asked = _asked_deploy(permits, work, record, image.digest, change)
+    issued = issue(permits, asked, record, seal, image)
+    judged = [verdict.document() for verdict in verdicts]
+    return {"commit": source.commit, **issued, **({"verdicts": judged} if judged else {})}
+
+
+def authorize_rollback(permits: Permits, seal: Seal, to: int | None) -> Result:
+    """Issue a permit for going back to revision `to`, or to the last other one that was verified healthy."""
+    from cdlib.reference import parse
+    from cdlib.trust.permit import require_returnable
+
+    record = permits.release.records.read(permits.run.deadline)
+    entry = _back_to(record, to)
+    asked = permits.asked_back(entry, record)
+    if not seal.loud:
+        require_returnable(asked)
+    issued = issue(permits, asked, record, seal, parse(entry.image))
+    return {"commit": entry.commit, **issued, "rolled_back_to": entry.revision}
+
+
+def find_image(work: Work, tag: str = "", digest: str = "") -> Reference:
+    """The image that a deploy of the commit would take: what is published, or else its candidate."""
+    from cdlib.errors import RegistryRefused
+    from cdlib.image.publish import find_candidate
+    from cdlib.image.published import find_published
+
+    assert work.target is not None
+    try:
+        return find_published(work.run, work.source, work.target, tag=tag, digest=digest)
+    except RegistryRefused:
+        found = "" if tag or digest else find_candidate(work, work.service.deploy.variant)
+        if not found:
+            raise
+    return work.target.candidates.at(found)
+
+
+def _review(permits: Permits, work: Work, record: Record) -> list[Verdict]:
+    """The verdicts on every commit since the newest that was authorized for this release before."""
+    from cdlib.trust.review import Request
+    from cdlib.trust.reviewed import authorize_reviewed
+
+    run = permits.run
+    before = authorized_before(permits, work, record)
+    with run.stage("review", f"{before[:12] or 'the first'}..{work.source.short}") as found:
+        verdicts = authorize_reviewed(
+            permits.target, Request(work.source.commit, before), run.deadline, permits.place.name
+        )
+        found["commits"] = len(verdicts)
+    return verdicts
+
+
+def authorized_before(permits: Permits, work: Work, record: Record) -> str:
+    """The newest commit of the record, at or before this one, that a permit of the authorizer stands for; or empty.
+
+    The record only says where to look, since others may write it: what counts is the signature beside the image. Who
+    takes entries or permits away brings about that more is judged, never less.
+    """
+    from cdlib.rollout.permit import name_of_cluster
+    from cdlib.trust.permit import authorized
+    from cdlib.trust.summary import Place
+
+    place, run = permits.place, permits.run
+    here = Place(place.name, name_of_cluster(permits.release.api, place.namespace, run.deadline), place.namespace,
+                 place.release)  # fmt: skip
+    digests = list(dict.fromkeys(entry.digest for entry in reversed(record.revisions)))
+    for digest in digests[:_MOST_LOOKED_AT]:
+        commits = authorized(permits.envelopes(digest), here, permits.target.image.repository, permits.ring)
+        recorded = [entry.commit for entry in reversed(record.revisions) if entry.digest == digest]
+        mine = [commit for commit in recorded if commit in commits and work.source.contains(commit)]
+        if mine:
+            return mine[0]
+    return ""
+
+
+def _prove(permits: Permits, work: Work, image: Reference, change: str) -> None:
+    """Raise Refused unless the image was built from this very tree, and its tests passed."""
+    from cdlib.trust.attached import fetch
+    from cdlib.trust.evidence import Wanted, prove
+
+    source, service = work.source, work.service
+    with permits.run.stage("attestations", str(image)):
+        envelopes = permits.envelopes(image.digest)
+        if image.repository != permits.target.image.repository:
+            envelopes += fetch(work.registries.repository(image), image.digest)
+        wanted = Wanted(image.digest, service.name, service.deploy.variant, source.tree, source.commit, change)
+        prove(envelopes, wanted, permits.ring)
+
+
+def _asked_deploy(permits: Permits, work: Work, record: Record, digest: str, change: str) -> Asked:
+    """What the permit says: chart and values are read here as the deploy will read them."""
+    from cdlib.rollout.chart import prepare_chart
+    from cdlib.trust.summary import DEPLOY
+
+    release = permits.release
+    deploy, target = work.service.deploy, permits.target
+    with prepare_chart(permits.run, release.helm, work.source, deploy, target, permits.place) as chart:
+        return permits.asked(DEPLOY, record, commit=work.source.commit, digest=digest, chart=chart.digest,
+                             values=chart.values_digest, change=change)  # fmt: skip
+
+
+def _back_to(record: Record, to: int | None) -> Revision:
+    """The revision that helm-rollback would choose, as far as the record can tell."""
+    from cdlib.errors import UsageProblem
+    from cdlib.rollout.release import require_known
+
+    known = {entry.revision for entry in record.revisions}
+    if to is None and record.hold and record.hold.get("to"):
+        to = int(record.hold["to"])
+    if to is not None:
+        return require_known(record, to, known)
+    found = next(record.rollback_targets(known), None)
+    if found is None:
+        raise UsageProblem(
+            "there is no other revision that was verified healthy", hint="see helm-rollback --list, choose by --to N"
+        )
+    return found

@@ -1,0 +1,233 @@
+"""What authorize-deploy, helm-deploy and helm-rollback share: permits, and the audit record of what became of them.
+
+Here the library's parts meet that know nothing of each other: rollouts, registries, and trust.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.command import Result
+
+if TYPE_CHECKING:
+    from cdlib.rollout.permit import Use
+    from cdlib.rollout.planning import Plan
+    from cdlib.rollout.record import Record, Revision
+    from cdlib.rollout.release import Release
+    from cdlib.run import Run
+    from cdlib.target import Environment, Target
+    from cdlib.trust.keys import Keyring
+    from cdlib.trust.permit import Asked, Granted, Spent
+
+audit_option = click.option(
+    "--audit", metavar="FILE", type=click.Path(path_type=Path), envvar="CD_AUDIT",
+    help="The record that permits, refusals, rollbacks and holds are added to. It is the operators' own.",
+)  # fmt: skip
+permit_option = click.option(
+    "--permit", "permit_file", metavar="FILE", type=click.Path(path_type=Path), envvar="CD_PERMIT",
+    help="A permit, where it does not lie beside the image.",
+)  # fmt: skip
+Facts = dict[str, Any]
+LARGEST = 512 * 1024  # bytes of a permit's file
+
+
+@dataclass
+class Permits:
+    """The permits of one release. `file` is one that was given; `used` the one that was spent."""
+
+    release: Release
+    target: Target
+    audit: Path | None = None
+    file: Path | None = None
+    used: Use | None = None
+
+    @property
+    def run(self) -> Run:
+        """The run that this is for."""
+        return self.release.run
+
+    @property
+    def place(self) -> Environment:
+        """The environment that the release is in."""
+        return self.release.environment
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether anything is to be permitted at all."""
+        return self.place.policy != "none"
+
+    @cached_property
+    def ring(self) -> Keyring:
+        """The keys that count."""
+        from cdlib.trust.keys import read_keyring
+
+        return read_keyring(self.target.keys)
+
+    def envelopes(self, digest: str) -> list[bytes]:
+        """What lies beside the image, and the permit that was given."""
+        from cdlib.registry.repository import Registries
+        from cdlib.trust.attached import fetch
+
+        registries = Registries(self.run, self.target.plain_http)
+        given = [_read(self.file)] if self.file else []
+        return [*given, *fetch(registries.repository(self.target.image), digest)]
+
+    def asked(self, action: str, record: Record, *, commit: str, digest: str, chart: str, values: str,
+              change: str = "") -> Asked:  # fmt: skip
+        """What a permit for `action` has to say, here and now."""
+        from cdlib.rollout.permit import name_of_cluster
+        from cdlib.trust.permit import Asked
+        from cdlib.trust.policy import policy_digest
+        from cdlib.trust.summary import Place
+
+        place = self.place
+        cluster = name_of_cluster(self.release.api, place.namespace, self.run.deadline)
+        return Asked(
+            action,
+            Place(place.name, cluster, place.namespace, place.release),
+            commit,
+            change,
+            self.target.image.repository,
+            digest,
+            chart,
+            values,
+            policy_digest(self.target, place.name, self.ring),
+            verified=frozenset(entry.digest for entry in record.revisions if entry.verified),
+            quarantined=frozenset(record.quarantine),
+        )
+
+    def guard_deploy(self, plan: Plan, record: Record) -> Use | None:
+        """The permit for the plan. Raises Refused where none holds, or the image is not proved any more."""
+        if not self.asked_for:
+            return None
+        from cdlib.trust.evidence import Wanted, prove
+        from cdlib.trust.permit import find
+        from cdlib.trust.summary import DEPLOY
+
+        wish, chart = plan.wish, plan.chart
+        asked = self.asked(DEPLOY, record, commit=wish.source.commit, digest=wish.image.digest, chart=chart.digest,
+                           values=chart.values_digest, change=self.release.trigger.change)  # fmt: skip
+        with self.run.stage("permit", asked.about):
+            envelopes = self.envelopes(asked.digest)
+            granted = find(envelopes, asked, spent(record), self.ring)
+            if not granted.loud:
+                variant = wish.service.deploy.variant
+                wanted = Wanted(asked.digest, wish.service.name, variant, wish.source.tree, asked.commit, asked.change)
+                prove(envelopes, wanted, self.ring)
+        return self._use(granted)
+
+    def guard_rollback(self, to: Revision, record: Record) -> Use | None:
+        """The permit for going back to a revision. Raises Refused where none holds."""
+        if not self.asked_for:
+            return None
+        from cdlib.trust.permit import find
+
+        asked = self.asked_back(to, record)
+        with self.run.stage("permit", asked.about):
+            granted = find(self.envelopes(asked.digest), asked, spent(record), self.ring)
+        return self._use(granted)
+
+    def asked_back(self, to: Revision, record: Record) -> Asked:
+        """What a permit for going back to a revision has to say."""
+        from cdlib.trust.summary import ROLLBACK
+
+        return self.asked(ROLLBACK, record, commit=to.commit, digest=to.digest, chart=to.chart, values=to.values,
+                          change=to.change)  # fmt: skip
+
+    def _use(self, granted: Granted) -> Use:
+        """The permit as the rollout knows it; in the audit record before it is spent."""
+        from cdlib.rollout.permit import Use
+        from cdlib.trust.permit import told
+
+        permit, said = granted.permit, told(granted)
+        self.used = Use(permit.sequence, permit.nonce, said["kind"], permit.by, permit.reason, granted.again,
+                        lambda: self._aliases(permit.digest))  # fmt: skip
+        self.note("spent", digest=permit.digest, commit=permit.commit, action=permit.action, **said)
+        return self.used
+
+    def _aliases(self, digest: str) -> frozenset[str]:
+        """Other digests by which a node may know the image: of its platforms, and of configurations."""
+        from cdlib.registry.repository import Registries
+
+        repository = Registries(self.run, self.target.plain_http).repository(self.target.image)
+        whole = repository.manifest(digest)
+        children = whole.children if whole and whole.is_index else ()
+        manifests = [whole, *(repository.manifest(child) for child in children)]
+        configs = [manifest.config.digest for manifest in manifests if manifest and not manifest.is_index]
+        return frozenset([*children, *configs])
+
+    @contextmanager
+    def audited(self) -> Iterator[None]:
+        """Refusals and rollbacks in the block are added to the audit record; errors say which permit was spent."""
+        from cdlib.errors import CdError, NeedsPerson, Refused, RolledBack
+        from cdlib.rollout.permit import BREAK_GLASS
+
+        if self.asked_for and self.audit is None:
+            self.run.warn("nothing of this is added to an audit record: name one by --audit (CD_AUDIT)")
+        try:
+            yield
+        except CdError as problem:
+            if self.used and self.used.kind == BREAK_GLASS:
+                problem.made = {"permit": self.used.told(), **problem.made}
+            if isinstance(problem, Refused | RolledBack | NeedsPerson):
+                self._note_failure(problem)
+            raise
+
+    def _note_failure(self, problem: Any) -> None:
+        """What went wrong goes on whatever becomes of the record."""
+        from cdlib.errors import CdError
+
+        try:
+            self.note(problem.outcome, message=problem.message, details=list(problem.details[:20]))
+        except CdError as trouble:
+            self.run.warn(f"this is not in the audit record: {trouble.message}")
+
+    def note(self, event: str, **facts: Any) -> None:
+        """Add to the audit record, where there is one. Raises what stands in the way."""
+        note(self.release, self.audit, event, **facts)
+
+    def shown(self) -> Result:
+        """The permit that was spent, for the result."""
+        return {"permit": self.used.told()} if self.used else {}
+
+
+def note(release: Release, audit: Path | None, event: str, **facts: Any) -> None:
+    """Add to an audit record, where there is one, who has done what to which release. Raises what stands in the way."""
+    from cdlib.report.audit import Audit
+
+    run, place, trigger = release.run, release.environment, release.trigger
+    if audit is None or run.dry_run:
+        return
+    about = {"command": run.command, "run": run.events.run_id, "who": release.holder,
+             "change": f"{trigger.change},{trigger.patchset}" if trigger.change else "", "url": trigger.url,
+             "service": release.records.service, "environment": place.name, "namespace": place.namespace,
+             "release": place.release}  # fmt: skip
+    Audit(audit, run.redactor).append(event, **{**about, **facts})
+
+
+def spent(record: Record) -> Spent:
+    """What the release record says of the permit that was used last."""
+    from cdlib.rollout.permit import unfinished
+    from cdlib.trust.permit import Spent
+
+    if not record.permit_sequence:
+        return Spent()
+    return Spent(record.permit_sequence, record.permit_nonce, unfinished(record))
+
+
+def _read(file: Path) -> bytes:
+    from cdlib.errors import UsageProblem
+
+    try:
+        with file.open("rb") as content:
+            found = content.read(LARGEST + 1)
+    except OSError as problem:
+        raise UsageProblem(f"the permit {file}: {problem.strerror}", hint="check --permit") from problem
+    return found.rstrip(b"\n")

@@ -1,0 +1,756 @@
+"""Where review, attestations, permits and the release record meet: what the authorizer signs, and what a deploy takes.
+
+Gerrit's records, git and the envelopes are real; the registry and the cluster are stand-ins.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from notedb import ACCOUNTS, SID, Branch, Change, World
+from signing import Signers, new_signers
+from stand_ins import Seen, Server, StandInRegistry, serving
+from test_rollout_api import kubeconfig
+from test_rollout_record import OneObject, entry
+
+from cdlib import retry
+from cdlib.deadline import Deadline
+from cdlib.documents import schema_mistakes
+from cdlib.errors import CdError, Refused, UsageProblem
+from cdlib.image.work import Work, open_work
+from cdlib.reference import Reference
+from cdlib.registry.repository import Registries, Repository
+from cdlib.report.audit import check
+from cdlib.rollout.chart import prepare_chart
+from cdlib.rollout.helm import Helm
+from cdlib.rollout.permit import Use
+from cdlib.rollout.record import Record, Records
+from cdlib.run import Run
+from cdlib.trigger import Trigger
+from cdlib.trust import attached
+from cdlib.trust.approval import NAMESPACE, Approval, compose, sign
+from cdlib.trust.attached import Attestation, attach
+from cdlib.trust.evidence import Provenance, TestResult
+from cdlib.trust.evidence import Work as Done
+from cdlib.trust.permit import issue
+from cdlib.trust.statement import PROVENANCE, SUMMARY, TEST_RESULT, make_statement
+from jobs import authorize_deploy as authorize_command
+from jobs.authorizing import authorize_deploy, authorize_rollback
+from jobs.issuing import Seal, open_seal
+from jobs.permits import Permits
+
+CHART = {"chart/Chart.yaml": "apiVersion: v2\nname: web\nversion: 0.1.0\n", "chart/templates/x.yaml": "{}\n",
+         "values.yaml": "text: zero\n", "cd.yaml": "service: web\ndeploy: {values: [values.yaml]}\n"}  # fmt: skip
+GATE = "postmerge"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(attached, "_WAIT", 0.0)
+
+
+@pytest.fixture(scope="module")
+def signers(tmp_path_factory: pytest.TempPathFactory) -> Signers:
+    return new_signers(tmp_path_factory.mktemp("keys"))
+
+
+@dataclass
+class Place:
+    """A service in an environment that asks for reviews."""
+
+    base: Path
+    signers: Signers
+    registry: StandInRegistry
+    world: World
+    branch: Branch
+    digest: str = ""
+    uid: str = "u-1"
+    cluster: OneObject = field(default_factory=OneObject)
+    run: Run = field(init=False)
+    template: Template = field(init=False)
+    plain: Any = None
+
+    @classmethod
+    def make(cls, base: Path, signers: Signers, registry: StandInRegistry) -> Place:
+        world = World(base / "served" / "web")
+        made = cls(base, signers, registry, world, world.branch("master", CHART))
+        made.digest = registry.add_image("t/web", "one")
+        made.run = Run("test", Deadline(60), out=base)
+        table = [{"_account_id": n, "username": name, "email": f"{name}@example.com"} for name, n in ACCOUNTS.items()]
+        (base / "accounts.json").write_text(json.dumps(table))
+        (base / "more.yaml").write_text("replicas: 2\n")
+        made.targets()
+        subprocess.run(["git", "init", "-q", str(base / "web")], check=True)
+        made.take()
+        return made
+
+    def targets(self, **more: Any) -> None:
+        """Write targets.yaml; `more` goes to the environment."""
+        keys = {purpose: [str(file) for file in files] for purpose, files in self.signers.files.items()}
+        place = {"namespace": "web", "release": "web", "values": ["more.yaml"]}
+        review = {"approvers": ["bob", "carol"], "verifiers": ["zuul"], "since": self.branch.base}
+        document = {
+            "version": 1,
+            "gerrit": {"url": f"file://{self.base}/served", "server_id": SID, "mail": "gerrit@example.com",
+                       "accounts": ["accounts.json"], "mirrors": str(self.base / "mirrors")},
+            "keys": keys,
+            "environments": {"production": {"policy": "reviewed", **more}, "staging": {"policy": "reviewed"}},
+            "services": {"web": {"image": f"{self.registry.host}/t/web", "review": review,
+                                 "environments": {"production": place, "staging": {**place, "namespace": "staging"}}}},
+        }  # fmt: skip
+        (self.base / "targets.yaml").write_text(json.dumps(document))
+
+    def take(self) -> None:
+        self.world.save()
+        self.git("fetch", "-q", str(self.world.folder), "master")
+        self.git("checkout", "-q", "--force", "FETCH_HEAD")
+
+    def git(self, *args: str) -> str:
+        argv = ["git", "-C", str(self.base / "web"), *args]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    def change(self, text: str, approver: str = "bob", **files: str) -> Change:
+        """A change to the values, merged and taken."""
+        made = self.branch.change({"values.yaml": f"text: {text}\n", **files})
+        made.approve(approver).submit()
+        self.take()
+        return made
+
+    @property
+    def commit(self) -> str:
+        return self.git("rev-parse", "HEAD")
+
+    @property
+    def repository(self) -> Repository:
+        return Registries(self.run).repository(self.image)
+
+    @property
+    def image(self) -> Reference:
+        return Reference(self.registry.host, "t/web", digest=self.digest)
+
+    def attest(
+        self, *, tree: str = "", good: bool = True, keys: tuple[str, str] = ("provenance", "test-result")
+    ) -> None:
+        now = datetime.now(UTC)
+        tree, work = tree or self.git("rev-parse", "HEAD^{tree}"), Done("b", "gate", "1", now, now)
+        built = Provenance("web", "production", tree, "", "1" * 64, "2" * 64, (), False, work).predicate()
+        tested = TestResult("web", tree, self.digest, "4" * 64, 1, int(not good), 0, good, (), work).predicate()
+        for kind, said, key in ((PROVENANCE, built, keys[0]), (TEST_RESULT, tested, keys[1])):
+            self.put(make_statement(self.image.repository, self.digest, kind, said, self.signers.key(key)), kind)
+
+    def put(self, envelope: bytes, kind: str = SUMMARY) -> None:
+        attach(self.repository, self.digest, [Attestation(envelope, kind)])
+
+    def work(self) -> Work:
+        return open_work(self.run, self.base / "web", self.base / "targets.yaml", need_target=True)
+
+    def permits(self, environment: str = "production", **more: Any) -> Permits:
+        work = self.work()
+        assert work.target
+        place = work.target.environment(environment)
+        records = Records(self.cluster, place.namespace, "web", "web")  # type: ignore[arg-type]
+        api = SimpleNamespace(get=lambda *_: {"metadata": {"uid": self.uid}}, server="https://k.test")
+        trigger = Trigger("zuul", pipeline=GATE, url="https://jenkins.test/7/")
+        release = SimpleNamespace(run=self.run, environment=place, trigger=trigger, api=api, records=records,
+                                  helm=Helm(self.run, place), holder="me")  # fmt: skip
+        return Permits(release, work.target, self.base / "audit", **more)  # type: ignore[arg-type]
+
+    def seal(self, purpose: str = "permit", reason: str = "") -> Seal:
+        return Seal(self.signers.key(purpose), purpose, reason)
+
+    def authorize(self, environment: str = "production", **seal: str) -> dict[str, Any]:
+        return authorize_deploy(self.permits(environment), self.work(), self.seal(**seal), self.image)
+
+    def record(self) -> Record:
+        return self.permits().release.records.read(Deadline(5))
+
+    def settle(self, use: Use | None = None, **more: Any) -> None:
+        """What a deploy leaves behind: its entry, and the permit that was spent."""
+
+        def change(record: Record) -> None:
+            number = len(record.revisions) + 1
+            label = use.label if use else ""
+            facts = {"commit": self.commit, "image": str(self.image), "permit": label, **more}
+            record.put(entry(number, digest=self.digest, **facts))
+            record.live = number
+            if use:
+                record.permit_sequence, record.permit_nonce = use.sequence, use.nonce
+
+        self.permits().release.records.update(change, Deadline(5))
+
+    def guard(self, environment: str = "production", **more: Any) -> Use | None:
+        """What the deploy's guard says of the work tree as it is now."""
+        permits, work = self.permits(environment, **more), self.work()
+        assert work.target
+        release = permits.release
+        with prepare_chart(
+            self.run, release.helm, work.source, work.service.deploy, work.target, permits.place
+        ) as chart:
+            wish = SimpleNamespace(source=work.source, service=work.service, image=self.image)
+            return permits.guard_deploy(SimpleNamespace(wish=wish, chart=chart), self.record())  # type: ignore[arg-type]
+
+    def ship(self) -> Use:
+        """A reviewed change, all the way."""
+        self.template.ready.restore(self)
+        use = self.guard()
+        assert use
+        self.settle(use)
+        return use
+
+
+@dataclass
+class Saved:
+    """A place as it was, to go on from: to make it anew takes a hundred times as long."""
+
+    folder: Path
+    state: Any
+
+    @classmethod
+    def of(cls, place: Place, folder: Path) -> Saved:
+        shutil.copytree(place.base, folder)
+        registry = place.registry
+        return cls(folder, deepcopy((place.world, place.branch, registry.manifests, registry.blobs, place.digest)))
+
+    def restore(self, place: Place) -> Place:
+        shutil.rmtree(place.base)
+        shutil.copytree(self.folder, place.base)
+        registry, auth = place.registry, place.plain
+        state = deepcopy(self.state)
+        place.world, place.branch, registry.manifests, registry.blobs, place.digest = state
+        registry.auth, place.cluster, place.uid = auth, OneObject(), "u-1"
+        place.run = Run("test", Deadline(60), out=place.base)
+        return place
+
+
+@dataclass
+class Template:
+    place: Place
+    fresh: Saved
+    ready: Saved
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, signers: Signers) -> Iterator[Template]:
+    """A new service, and one with a change that was permitted."""
+    folder = tmp_path_factory.mktemp("places")
+    (folder / "at").mkdir()
+    with serving(StandInRegistry()) as registry:
+        place = Place.make(folder / "at", signers, registry)
+        place.plain = registry.auth
+        fresh = Saved.of(place, folder / "fresh")
+        place.change("one")
+        place.attest()
+        place.authorize()
+        yield Template(place, fresh, Saved.of(place, folder / "ready"))
+
+
+@pytest.fixture
+def place(template: Template) -> Place:
+    template.place.template = template
+    return template.fresh.restore(template.place)
+
+
+def refused(doing: Callable[[], object], *words: str) -> Refused:
+    with pytest.raises(Refused) as caught:
+        doing()
+    said = " ".join([caught.value.message, *caught.value.details])
+    assert all(word in said for word in words), said
+    assert caught.value.hint, "it says what would satisfy it"
+    return caught.value
+
+
+def test_from_the_review_to_the_next_deploy(place: Place) -> None:
+    change = place.change("one")
+    place.attest()
+    made = place.authorize()
+    assert made["sequence"] == 1 and [verdict["basis"] for verdict in made["verdicts"]] == ["change"]
+    use = place.guard()
+    assert use and use.sequence == 1 and not use.loud and use.label == made["permit"]["permit"]
+    place.settle(use)
+    assert change.commit == place.commit
+    place.change("two")
+    place.attest()
+    made = place.authorize()
+    assert made["sequence"] == 2 and [verdict["commit"] for verdict in made["verdicts"]] == [place.commit]
+    second = place.guard()
+    assert second and second.sequence == 2
+    found = list(check(place.base / "audit"))
+    assert [entry["event"] for entry, _ in found] == ["permit", "spent", "permit", "spent"]
+    assert not any(problem for _, problem in found)
+
+
+def test_commits_once_authorized_stay_so(place: Place) -> None:
+    """An approver who has left since does not block what follows."""
+    place.change("one", approver="carol")
+    place.attest()
+    place.authorize()
+    place.settle(place.guard())
+    text = (place.base / "targets.yaml").read_text().replace('"bob", "carol"', '"bob"')
+    (place.base / "targets.yaml").write_text(text)
+    place.change("two")
+    place.attest()
+    assert len(place.authorize()["verdicts"]) == 1
+
+
+def unreviewed(place: Place) -> str:
+    """A commit that was pushed past review, below one that was reviewed."""
+    place.branch.push({"evil": "1\n"})
+    evil = place.branch.head
+    place.change("two")
+    place.attest()
+    return evil
+
+
+def test_whoever_writes_the_record_cannot_skip_a_review(place: Place) -> None:
+    place.ship()
+    evil = unreviewed(place)
+    refused(place.authorize, evil[:12], "pushed past review")
+    place.settle(commit=evil)
+    refused(place.authorize, evil[:12], "pushed past review")
+
+
+def forged(place: Place, key: str, **more: Any) -> None:
+    """A permit in the record's place that says that the unreviewed commit was authorized."""
+    from cdlib.trust.permit import permit_for
+    from jobs.permits import spent
+
+    permits = place.permits(more.pop("environment", "production"))
+    asked = permits.asked(more.pop("action", "deploy"), place.record(), commit=more.pop("commit"), digest=place.digest,
+                          chart=place.digest, values=place.digest)  # fmt: skip
+    permit = permit_for(replace(asked, **more), spent(place.record()), by="eve", reason="because")
+    place.put(issue(permit, place.signers.key(key)))
+
+
+FORGED: list[tuple[str, dict[str, Any]]] = [
+    ("stranger", {}),
+    ("provenance", {}),
+    ("test-result", {}),
+    ("break-glass", {}),
+    ("permit", {"environment": "staging"}),
+    ("permit", {"action": "rollback"}),
+    ("permit", {"image": "r.test/other"}),
+]
+
+
+def test_only_the_authorizers_permit_for_a_deploy_there_vouches_for_what_is_below(place: Place) -> None:
+    place.ship()
+    evil = unreviewed(place)
+    place.settle(commit=evil)
+    for key, more in FORGED:
+        forged(place, key, commit=evil, **more)
+        refused(place.authorize, evil[:12], "pushed past review")
+    forged(place, "permit", commit=evil)  # which only the authorizer could have made
+    assert len(place.authorize()["verdicts"]) == 1
+
+
+def test_a_cluster_that_was_made_anew_does_not_forget_reviews(place: Place) -> None:
+    place.ship()
+    place.uid = "u-2"
+    place.change("two")
+    place.attest()
+    assert len(place.authorize()["verdicts"]) == 1
+
+
+def test_without_its_permits_more_is_judged_and_never_less(place: Place) -> None:
+    place.ship()
+    place.registry.manifests["t/web"] = {
+        name: manifest for name, manifest in place.registry.manifests["t/web"].items() if ".att" not in name
+    }
+    place.change("two")
+    place.attest()
+    assert len(place.authorize()["verdicts"]) == 2
+
+
+def alone(place: Place) -> None:
+    place.change("one", approver="alice")
+    place.attest()
+
+
+def nobody(place: Place) -> None:
+    place.change("one", approver="")
+    place.attest()
+
+
+def pushed(place: Place) -> None:
+    place.branch.push({"values.yaml": "text: evil\n"})
+    place.take()
+    place.attest()
+
+
+def another_tree(place: Place) -> None:
+    place.change("one")
+    place.attest(tree="d" * 40)
+
+
+def failed_tests(place: Place) -> None:
+    place.change("one")
+    place.attest(good=False)
+
+
+def by_one_key(place: Place) -> None:
+    place.change("one")
+    place.attest(keys=("provenance", "provenance"))
+
+
+def by_a_stranger(place: Place) -> None:
+    place.change("one")
+    place.attest(keys=("stranger", "stranger"))
+
+
+def held(place: Place) -> None:
+    place.change("one")
+    place.attest()
+    place.permits().release.records.update(lambda r: setattr(r, "hold", {"reason": "freeze"}), Deadline(5))
+
+
+def quarantined(place: Place) -> None:
+    place.change("one")
+    place.attest()
+    place.permits().release.records.update(lambda r: r.quarantine.update({place.digest: {}}), Deadline(5))
+
+
+def older(place: Place) -> None:
+    place.ship()
+    first = place.commit
+    place.change("two")
+    place.settle()
+    place.git("checkout", "-q", first)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (alone, "alice"),
+        (nobody, "Code-Review"),
+        (pushed, "pushed past review"),
+        (lambda place: place.change("one"), "no provenance proves"),
+        (another_tree, "its tree is"),
+        (failed_tests, "did not pass"),
+        (by_one_key, "no test result proves"),
+        (by_a_stranger, "no provenance proves"),
+        (held, "on hold"),
+        (quarantined, "quarantined"),
+        (older, "is older than"),
+    ],
+)
+def test_what_the_authorizer_refuses(place: Place, prepare: Callable[[Place], object], words: str) -> None:
+    prepare(place)
+    before = set(place.registry.manifests["t/web"])
+    refused(place.authorize, words)
+    assert set(place.registry.manifests["t/web"]) == before
+
+
+def test_where_signatures_are_asked_for_a_bare_vote_is_not_enough(place: Place) -> None:
+    change = place.change("one")
+    place.attest()
+    place.targets(policy="signed")
+    with pytest.raises(UsageProblem, match="whose signatures count"):
+        place.authorize()
+    key = place.base / "bob"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    public = " ".join((place.base / "bob.pub").read_text().split()[:2])
+    (place.base / "allowed").write_text(f'bob namespaces="{NAMESPACE}" {public}\n')
+    text = (place.base / "targets.yaml").read_text().replace('"mirrors":', '"allowed_signers": "allowed", "mirrors":')
+    (place.base / "targets.yaml").write_text(text)
+    problem = refused(place.authorize, "signed approval for production is missing")
+    assert f"bob run: cd-approve {change.number}" in problem.hint
+    tree = place.git("rev-parse", "HEAD^{tree}")
+    later = datetime.now(UTC) + timedelta(days=1)
+    said = Approval("web", change.number, 1, change.commit, tree, "production", later)
+    note: Any = change.notes[change.commit]
+    note["comments"].append({"message": compose(said, sign(said, key, Deadline(10)))})
+    change.record("bob", [])
+    place.world.save()
+    assert place.authorize()["verdicts"][0]["voters"][-1] == "signed bob"
+    assert place.guard()
+
+
+def ready(place: Place) -> None:
+    """A reviewed change, attested and permitted."""
+    place.template.ready.restore(place)
+
+
+def other_digest(place: Place) -> None:
+    ready(place)
+    place.digest = place.registry.add_image("t/web", "two", text="other")
+    place.attest()
+
+
+def chart_changed(place: Place) -> None:
+    ready(place)
+    place.change("one", **{"chart/templates/x.yaml": "a: 1\n"})
+    place.attest()
+
+
+def operators_values_changed(place: Place) -> None:
+    ready(place)
+    (place.base / "more.yaml").write_text("replicas: 9\n")
+
+
+def another_cluster(place: Place) -> None:
+    ready(place)
+    place.uid = "u-2"
+
+
+def another_policy(place: Place) -> None:
+    ready(place)
+    place.targets(budget="100s")
+
+
+def replayed(place: Place) -> None:
+    ready(place)
+    place.settle(place.guard())
+
+
+def overtaken(place: Place) -> None:
+    ready(place)
+    place.settle(Use(1, "cd" * 16, "permit", "x"))
+
+
+def attestations_gone(place: Place) -> None:
+    """Whoever may push takes the test result away after the permit was issued."""
+    place.change("one")
+    place.attest()
+    place.authorize()
+    tags = place.registry.manifests["t/web"]
+    for name in [name for name in tags if ".att" in name]:
+        del tags[name]
+    permit = (place.base / "permit.json").read_bytes().rstrip()
+    place.put(permit)
+
+
+def failing_since(place: Place) -> None:
+    """The tests are run again, and fail."""
+    ready(place)
+    place.attest(good=False)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (lambda place: (place.change("one"), place.attest()), "there is no permit"),
+        (other_digest, "there is no permit"),
+        (chart_changed, "commit, chart"),
+        (operators_values_changed, "values"),
+        (another_cluster, "cluster"),
+        (another_policy, "policy of targets.yaml"),
+        (replayed, "used or overtaken"),
+        (overtaken, "used or overtaken"),
+        (attestations_gone, "no provenance proves"),
+        (failing_since, "did not pass"),
+    ],
+)
+def test_what_a_deploy_does_not_take(place: Place, prepare: Callable[[Place], object], words: str) -> None:
+    prepare(place)
+    refused(place.guard, words)
+
+
+def test_a_permit_for_another_environment(place: Place) -> None:
+    ready(place)
+    refused(lambda: place.guard("staging"), "environment, cluster, namespace")
+
+
+def test_an_expired_permit(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cdlib.trust import permit as module
+
+    place.change("one")
+    place.attest()
+    whole = module.permit_for
+
+    def long_ago(*args: Any, **more: Any) -> Any:
+        made = whole(*args, **more)
+        return replace(made, issued=made.issued - timedelta(hours=1), expires=made.expires - timedelta(hours=1))
+
+    monkeypatch.setattr(module, "permit_for", long_ago)
+    place.authorize()
+    refused(place.guard, "expired")
+
+
+def test_a_killed_run_is_gone_on_with_and_a_finished_one_is_not(place: Place) -> None:
+    ready(place)
+    use = place.guard()
+    place.settle(use, status="deploying")
+    again = place.guard()
+    assert again == replace(use, again=True) if use else False
+    place.settle(use)
+    refused(place.guard, "used or overtaken")
+
+
+class TestRollback:
+    def test_to_what_was_verified(self, place: Place) -> None:
+        place.ship()
+        place.settle(chart=place.digest, values=place.digest)
+        made = authorize_rollback(place.permits(), place.seal(), 2)
+        assert made["rolled_back_to"] == 2
+        target = place.record().find(2)
+        assert target
+        use = place.permits().guard_rollback(target, place.record())
+        assert use and use.sequence == 2
+
+    def test_a_deploys_permit_is_none(self, place: Place) -> None:
+        ready(place)
+        place.settle(chart=place.digest, values=place.digest)
+        target = place.record().find(1)
+        assert target
+        refused(lambda: place.permits().guard_rollback(target, place.record()), "is for a deploy")
+
+    @pytest.mark.parametrize("status", ["failed", "unjudged", "interrupted"])
+    def test_not_to_what_was_never_seen_healthy(self, place: Place, status: str) -> None:
+        place.settle(chart=place.digest, values=place.digest, status=status)
+        refused(lambda: authorize_rollback(place.permits(), place.seal(), 1), "never seen healthy")
+        made = authorize_rollback(place.permits(), place.seal("break-glass", "it must be"), 1)
+        assert made["permit"]["kind"] == "break-glass"
+
+    def test_not_to_what_is_quarantined(self, place: Place) -> None:
+        place.settle(chart=place.digest, values=place.digest)
+        place.permits().release.records.update(lambda r: r.quarantine.update({place.digest: {}}), Deadline(5))
+        refused(lambda: authorize_rollback(place.permits(), place.seal(), 1), "quarantined")
+
+    def test_quarantined_after_the_permit(self, place: Place) -> None:
+        place.settle(chart=place.digest, values=place.digest)
+        authorize_rollback(place.permits(), place.seal(), 1)
+        place.permits().release.records.update(lambda r: r.quarantine.update({place.digest: {}}), Deadline(5))
+        target = place.record().find(1)
+        assert target
+        refused(lambda: place.permits().guard_rollback(target, place.record()), "quarantined")
+
+    def test_to_nothing(self, place: Place) -> None:
+        with pytest.raises(UsageProblem):
+            authorize_rollback(place.permits(), place.seal(), None)
+
+
+class TestBreakGlass:
+    def test_it_works_when_nothing_else_does_and_is_loud(self, place: Place) -> None:
+        place.branch.push({"values.yaml": "text: urgent\n"})
+        place.take()
+        (place.base / "served").rename(place.base / "away")  # Gerrit is not there
+        said: list[dict[str, Any]] = []
+        place.run.events.listen(said.append)
+        made = place.authorize(purpose="break-glass", reason="the site is down")
+        use = place.guard()
+        assert use and use.loud and use.reason == "the site is down"
+        assert any(event["event"] == "warning" and "the site is down" in event["text"] for event in said)
+        entries = [entry for entry, _ in check(place.base / "audit")]
+        assert [entry["kind"] for entry in entries] == ["break-glass", "break-glass"]
+        assert made["permit"]["reason"] == "the site is down" and "verdicts" not in made
+
+    def test_a_permit_may_be_handed_over(self, place: Place) -> None:
+        ready(place)
+        tags = place.registry.manifests["t/web"]
+        permit = place.base / "permit.json"
+        for name in [name for name in tags if ".att" in name]:
+            del tags[name]
+        place.attest()
+        refused(place.guard, "there is no permit")
+        assert place.guard(file=permit)
+        with pytest.raises(UsageProblem, match="the permit"):
+            place.guard(file=place.base / "none")
+
+    def test_an_ordinary_permit_is_taken_first(self, place: Place) -> None:
+        ready(place)
+        place.authorize(purpose="break-glass", reason="to be sure")
+        use = place.guard()
+        assert use and not use.loud
+
+
+@pytest.mark.parametrize(
+    ("key", "more", "words"),
+    [
+        ("permit", {"break_glass": True, "reason": "x"}, "keys.break-glass"),
+        ("break-glass", {"break_glass": False, "reason": ""}, "keys.permit"),
+        ("break-glass", {"break_glass": True, "reason": " "}, "takes a reason"),
+        ("stranger", {"break_glass": False, "reason": ""}, "keys.permit"),
+        ("", {"break_glass": False, "reason": ""}, "no key is given"),
+    ],
+)
+def test_keys_that_no_deploy_would_believe(signers: Signers, key: str, more: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageProblem, match=words):
+        open_seal(signers.ring, signers.file(key) if key else None, **more)
+
+
+def test_a_dry_run_signs_nothing(place: Place) -> None:
+    place.change("one")
+    place.attest()
+    before = set(place.registry.manifests["t/web"])
+    place.run.dry_run = True
+    assert "would be permitted" in place.authorize()["text"]
+    assert set(place.registry.manifests["t/web"]) == before and not (place.base / "audit").exists()
+
+
+def test_without_its_audit_entry_there_is_no_permit(place: Place) -> None:
+    place.change("one")
+    place.attest()
+    before = set(place.registry.manifests["t/web"])
+    (place.base / "audit").mkdir()
+    with pytest.raises(CdError):
+        place.authorize()
+    assert set(place.registry.manifests["t/web"]) == before
+
+
+def test_an_unreachable_gerrit_or_registry_is_never_a_pass(place: Place) -> None:
+    place.change("one")
+    place.attest()
+    (place.base / "served").rename(place.base / "away")
+    with pytest.raises(CdError) as caught:
+        place.authorize()
+    assert caught.value.exit_code in (2, 69)
+    (place.base / "away").rename(place.base / "served")
+    place.authorize()
+    place.registry.auth = lambda _seen: (503, {}, b"")
+    place.run.deadline = Deadline(3)
+    with pytest.raises(CdError) as caught:
+        place.guard()
+    assert caught.value.exit_code in (69, 70)
+
+
+@pytest.mark.usefixtures("_signals")
+def test_the_command_from_its_options_to_its_result(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the authorize job calls it, with a cluster that has no record yet."""
+    place.change("one")
+    place.attest()
+
+    def cluster(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+        found = seen.path == "/api/v1/namespaces/web"
+        body = {"metadata": {"name": "web", "uid": "u-1"}} if found else {"kind": "Status", "message": "not found"}
+        return 200 if found else 404, {"Content-Type": "application/json"}, json.dumps(body).encode()
+
+    for name, value in (("ZUUL_UUID", "u"), ("ZUUL_PIPELINE", GATE), ("ZUUL_PROJECT", "web"),
+                        ("CD_SIGNING_KEY", str(place.signers.file("permit")))):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with serving(Server(cluster)) as server:
+        place.targets(kubeconfig=str(kubeconfig(place.base, server.url)))
+        argv = ["-C", str(place.base / "web"), "--targets", str(place.base / "targets.yaml"), "-e", "production",
+                "--digest", place.digest, "--audit", str(place.base / "audit")]  # fmt: skip
+        monkeypatch.delenv("ZUUL_PIPELINE")
+        assert call(argv, UsageProblem.exit_code)
+        monkeypatch.setenv("ZUUL_PIPELINE", "check")
+        assert "refused in the pipeline" in call(argv, Refused.exit_code)["error"]["message"]
+        monkeypatch.setenv("ZUUL_PIPELINE", GATE)
+        made = call(argv, 0)
+        assert made["permit"]["kind"] == "permit" and made["sequence"] == 1 and made["environment"] == "production"
+        assert not schema_mistakes(made, "result")
+        broken = ["--break-glass", "--reason", "down", "--signing-key", str(place.signers.file("break-glass"))]
+        assert call([*argv, *broken], 0)["permit"]["kind"] == "break-glass"
+        assert "no other revision" in call([*argv, "--rollback"], UsageProblem.exit_code)["error"]["message"]
+    assert place.guard()
+    assert [entry["event"] for entry, _ in check(place.base / "audit")] == ["permit", "permit", "spent"]
+
+
+def call(argv: list[str], code: int) -> dict[str, Any]:
+    """The result of authorize-deploy, which ends with `code`."""
+    with pytest.raises(SystemExit) as caught:
+        authorize_command.main.main(argv)
+    assert caught.value.code == code
+    result: dict[str, Any] = json.loads((Path(argv[1]) / ".cd" / "cd-result.json").read_text())
+    return result

@@ -1,0 +1,259 @@
+"""A permit, as a rollout goes by it: spent once, gone on with only where a run was killed, and what runs compared."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from test_rollout_record import OneObject, entry, record
+
+from cdlib.deadline import Deadline
+from cdlib.errors import NotAllowed, Refused, UsageProblem
+from cdlib.rollout import deploy as deploying
+from cdlib.rollout import rollback as rolling
+from cdlib.rollout.drift import Standing
+from cdlib.rollout.permit import Use, foreign_images, label, name_of_cluster, spend, unfinished
+from cdlib.rollout.planning import Plan
+from cdlib.rollout.record import Record, Records
+from cdlib.rollout.release import Outcome
+
+NONCE = "ab" * 16
+LABEL = label(7, NONCE)
+DIGEST, OTHER = ("sha256:" + letter * 64 for letter in "de")
+USE = Use(7, NONCE, "permit", "https://jenkins.test/")
+
+
+def release(cluster: Any) -> Any:
+    events = SimpleNamespace(told=[])
+    events.emit = lambda name, **fields: events.told.append((name, fields))
+    run = SimpleNamespace(events=events, warnings=[])
+    run.warn = run.warnings.append
+    return SimpleNamespace(records=Records(cluster, "n", "hello", "hello"), run=run)
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([], True),
+        ([("deploying", LABEL)], True),
+        ([("interrupted", LABEL)], True),
+        ([("verified", LABEL)], False),
+        ([("failed", LABEL), ("verified", LABEL)], False),  # and taken back
+        ([("interrupted", LABEL), ("verified", LABEL)], False),  # gone on with
+        ([("verified", LABEL), ("deploying", "8-other")], False),
+        ([("interrupted", "6-abababab")], True),
+    ],
+)
+def test_a_permit_may_be_gone_on_with_until_its_run_has_ended(entries: list[tuple[str, str]], expected: bool) -> None:
+    revisions = [entry(number, status, permit=permit) for number, (status, permit) in enumerate(entries, 1)]
+    found = Record("hello", "hello", revisions, permit_sequence=7, permit_nonce=NONCE)
+    assert unfinished(found) is expected
+
+
+def test_it_is_spent_once() -> None:
+    place = release(OneObject())
+    seen = place.records.read(Deadline(5))
+    spend(place, USE, seen, Deadline(5))
+    after = place.records.read(Deadline(5))
+    assert (after.permit_sequence, after.permit_nonce) == (7, NONCE)
+    with pytest.raises(Refused, match="overtaken"):
+        spend(place, USE, seen, Deadline(5))
+    assert [name for name, _ in place.run.events.told] == ["permit"] and place.run.warnings == []
+
+
+def test_of_two_that_were_judged_by_the_same_record_one_is_spent() -> None:
+    cluster = OneObject()
+    one, two = release(cluster), release(cluster)
+    seen = [each.records.read(Deadline(5)) for each in (one, two)]
+    spend(one, USE, seen[0], Deadline(5))
+    with pytest.raises(Refused, match="overtaken"):
+        spend(two, Use(7, "cd" * 16, "permit", "x"), seen[1], Deadline(5))
+
+
+def test_what_is_gone_on_with_is_not_spent_again() -> None:
+    place = release(OneObject())
+    seen = place.records.read(Deadline(5))
+    spend(place, Use(7, NONCE, "permit", "x", again=True), seen, Deadline(5))
+    assert place.records.read(Deadline(5)).permit_sequence == 0
+
+
+def test_break_glass_is_loud() -> None:
+    place = release(OneObject())
+    use = Use(7, NONCE, "break-glass", "eve", "the authorizer burns")
+    spend(place, use, place.records.read(Deadline(5)), Deadline(5))
+    assert use.note == "break-glass by eve: the authorizer burns" and "nobody has checked" in place.run.warnings[0]
+    assert place.run.events.told[0][1]["kind"] == "break-glass"
+    assert USE.note == ""
+
+
+def pod(*running: str, init: str | None = None, image: str = f"r/hello@{DIGEST}") -> dict[str, Any]:
+    names = [f"c{number}" for number, _ in enumerate(running)]
+    found: dict[str, Any] = {
+        "metadata": {"name": "hello-1"},
+        "spec": {"containers": [{"name": name, "image": image} for name in names]},
+        "status": {
+            "containerStatuses": [{"name": n, "imageID": i} for n, i in zip(names, running, strict=True)],
+        },
+    }
+    if init is not None:
+        found["spec"]["initContainers"] = [{"name": "before", "image": image}]
+        found["status"]["initContainerStatuses"] = [{"name": "before", "imageID": init}]
+    return found
+
+
+@pytest.mark.parametrize("running", [f"r/hello@{DIGEST}", f"docker-pullable://r/hello@{DIGEST}", DIGEST])
+def test_what_runs_is_what_was_permitted(running: str) -> None:
+    assert foreign_images(USE, "r/hello", DIGEST, [pod(running, init=running)]) == ()
+
+
+def test_a_node_may_know_it_by_another_name() -> None:
+    use = Use(7, NONCE, "permit", "x", aliases=lambda: frozenset({OTHER}))
+    for running in (f"r/hello@{OTHER}", OTHER, f"docker://{OTHER}"):
+        assert foreign_images(use, "r/hello", DIGEST, [pod(running)]) == ()
+
+
+@pytest.mark.parametrize("running", [f"r/hello@{OTHER}", OTHER, "", "r/hello:latest"])
+def test_something_else_that_runs_is_a_fault(running: str) -> None:
+    good = f"r/hello@{DIGEST}"
+    for wrong in (pod(good, running), pod(good, init=running)):
+        (fault,) = foreign_images(USE, "r/hello", DIGEST, [pod(good), wrong])
+        assert fault.reason == "ImageID" and fault.pod == "hello-1"
+
+
+def test_containers_of_other_images_are_no_concern() -> None:
+    assert foreign_images(USE, "r/hello", DIGEST, [pod(OTHER, image="r/proxy:1")]) == ()
+
+
+def api(answer: Any) -> Any:
+    def get(path: str, _deadline: Deadline) -> Any:
+        assert path == "/api/v1/namespaces/hello"
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return SimpleNamespace(get=get, server="https://k.test")
+
+
+def test_a_cluster_is_named_by_what_no_other_has() -> None:
+    assert name_of_cluster(api({"metadata": {"uid": "u-1"}}), "hello", Deadline(5)) == "hello/u-1"
+    with pytest.raises(UsageProblem, match="no namespace"):
+        name_of_cluster(api(None), "hello", Deadline(5))
+    with pytest.raises(NotAllowed, match="permits are told apart"):
+        name_of_cluster(api(NotAllowed("no")), "hello", Deadline(5))
+
+
+def test_the_record_of_an_older_version_is_read() -> None:
+    assert record(entry(1)).permit_nonce == "" and unfinished(record(entry(1, permit="x")))
+
+
+class Stage:
+    """A release whose record is real and whose cluster is not; what is done to it, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, live: str = "verified", previous: str = "verified") -> None:
+        self.cluster, self.done = OneObject(), list[str]()
+        self.release = release(self.cluster)
+        self.release.records.update(self._first(live, previous), Deadline(5))
+        self.release.read = lambda deadline: (self.release.records.read(deadline), [])
+        self.release.holder = "me"
+        for module in (deploying, rolling):
+            monkeypatch.setattr(module, "heal", self._heal)
+        monkeypatch.setattr(deploying, "_roll_out", self._roll_out)
+        monkeypatch.setattr(rolling, "go_back", self._go_back)
+        monkeypatch.setattr(rolling, "_choose", lambda _release, to, *_: self.record.find(to or 1))
+        monkeypatch.setattr(rolling, "stands", lambda _release, entry, _: Standing(Outcome("unchanged", entry)))
+
+    @staticmethod
+    def _first(live: str, previous: str) -> Any:
+        def change(found: Record) -> None:
+            found.revisions, found.live = [entry(1, previous), entry(2, live)], 2
+
+        return change
+
+    @property
+    def record(self) -> Record:
+        return self.release.records.read(Deadline(5))
+
+    def guard(self, use: Use | Exception | None = USE) -> Any:
+        def guard(_what: object, _record: Record) -> Use | None:
+            self.done.append("guard")
+            if isinstance(use, Exception):
+                raise use
+            return use
+
+        return guard
+
+    def _heal(self, _release: Any, _lease: Any, known: Any, _deadline: Deadline) -> Any:
+        self.done.append(f"heal with {self.record.permit_sequence} spent")
+        return self.release.read(Deadline(5))
+
+    def _roll_out(self, _release: Any, plan: Any, *_: Any) -> Any:
+        self.done.append(f"deploy by {plan.permit.label if plan.permit else 'nothing'}")
+
+    def _go_back(
+        self, _release: Any, _lease: Any, to: Any, why: str, _deadline: Any, _previous: str, permit: str
+    ) -> Any:
+        self.done.append(f"back to {to.revision} by {permit or 'nothing'}: {why}")
+        return Outcome("done", to)
+
+    def deploy(self, guard: Any, *, older: bool = False) -> None:
+        image = SimpleNamespace(digest=DIGEST, repository="r/hello")
+        source = SimpleNamespace(commit="c" * 40, short="c" * 12, is_before=lambda _: older)
+        wish = SimpleNamespace(source=source, image=image, unrelated=False)
+        chart = SimpleNamespace(digest="1", values_digest="2")
+        plan = Plan(wish, None, chart, (), None, ())  # type: ignore[arg-type]
+        lease = SimpleNamespace(waited=False)
+        deploying._under_lease(self.release, plan, lease, guard, (), Deadline(5))  # type: ignore[arg-type]
+
+    def back(self, guard: Any, to: int = 1) -> Any:
+        wish = rolling._Wish(to, "three is slow", False)
+        return rolling._under_lease(self.release, SimpleNamespace(), wish, guard, Deadline(5))[0]  # type: ignore[arg-type]
+
+
+def test_a_deploys_permit_is_spent_before_anything_else_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    stage.deploy(stage.guard())
+    assert stage.done == ["guard", "heal with 7 spent", f"deploy by {LABEL}"]
+
+
+@pytest.mark.parametrize("how", ["refused", "older"])
+def test_what_is_refused_has_written_nothing(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    stage = Stage(monkeypatch)
+    before = stage.cluster.version
+    with pytest.raises(Refused):
+        stage.deploy(stage.guard(Refused("no")), older=how == "older")
+    assert stage.done == (["guard"] if how == "refused" else []) and stage.cluster.version == before
+
+
+def test_where_nothing_is_asked_for_nothing_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    stage.deploy(stage.guard(None))
+    stage.back(stage.guard(None))
+    stage.back(None)
+    assert stage.record.permit_sequence == 0
+    assert [line for line in stage.done if "by" in line] == [
+        "deploy by nothing",
+        *["back to 1 by nothing: three is slow"] * 2,
+    ]
+
+
+def test_a_rollbacks_permit_is_spent_before_anything_else_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    stage.back(stage.guard())
+    assert stage.done == ["guard", "heal with 7 spent", f"back to 1 by {LABEL}: three is slow"]
+    assert stage.record.hold
+    loud = Stage(monkeypatch)
+    loud.back(loud.guard(Use(7, NONCE, "break-glass", "eve", "in a hurry")))
+    assert loud.done[-1] == f"back to 1 by {LABEL}: break-glass by eve: in a hurry; three is slow"
+
+
+def test_a_rollback_that_is_refused_neither_holds_nor_heals(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    with pytest.raises(Refused):
+        stage.back(stage.guard(Refused("no")))
+    assert stage.done == ["guard"] and stage.record.hold is None
+
+
+def test_a_rollback_to_what_is_live_needs_no_permit(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    assert stage.back(stage.guard(Refused("no")), to=2).outcome == "unchanged" and stage.done == []
