@@ -46,8 +46,9 @@ def _run(story: Story, run: CommandRun, scale: Scale) -> Markup:
 
 
 def _stages(story: Story, run: CommandRun, scale: Scale) -> Iterator[Markup]:
+    judged = run.judged
     for stage in run.stages:
-        outcome, state = _ended(story, run, stage)
+        outcome, state = ("judged a failure", "bad") if stage is judged else _ended(story, run, stage)
         end = run.last if stage.end is None else stage.end
         about = f" {stage.about}" if stage.about else ""
         yield row(f"{stage.name}{about}"[:120], figure(f"{stage.start - story.start:.1f}"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 from cdlib.text import printable
 
 LONGEST = 1000  # characters of one text; who needs more finds it in the events
 _VOID = ("meta",)  # of those that are used here; shapes in SVG need their end
+# A word that is longer may be broken: a digest must not make a table wider than a phone.
+_LONG = re.compile(r"(\S{32})(?=\S)")
 _LINKS = ("https://", "http://")
 
 
@@ -44,13 +47,25 @@ def link(url: str, *children: object) -> Markup:
     return tag("a", *children, href=url, rel="noreferrer")
 
 
+def unbroken(value: object) -> Markup:
+    """Text escaped as it is, for a title, which has no elements in it."""
+    return Markup(_escaped(value))
+
+
 def _child(child: object) -> str:
-    return child if isinstance(child, Markup) else _escaped(child)
+    if isinstance(child, Markup):
+        return child
+    # A clean text has no control characters, so one of them may mark where to break.
+    return escape(_LONG.sub("\\1\0", _clean(child))).replace("\0", "<wbr>")
 
 
 def _escaped(value: object) -> str:
+    return escape(_clean(value), quote=True)
+
+
+def _clean(value: object) -> str:
     text = str(value)
     if len(text) > LONGEST:
         text = text[:LONGEST] + "…"
     # A lone surrogate, which JSON may carry, cannot be written as UTF-8.
-    return escape(printable(text).encode("utf-8", "replace").decode(), quote=True)
+    return printable(text).encode("utf-8", "replace").decode()

@@ -11,7 +11,7 @@ import hashlib
 from datetime import UTC, datetime
 
 from cdlib.report import figures, sections
-from cdlib.report.html import Markup, joined, tag
+from cdlib.report.html import Markup, joined, tag, unbroken
 from cdlib.report.parts import duration, moment
 from cdlib.report.story import Story
 
@@ -82,7 +82,7 @@ def _head(story: Story) -> Markup:
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="referrer", content="no-referrer"),
         refresh,
-        tag("title", f"{MARKS[story.state]} {_name(story)}: {story.outcome}"),
+        tag("title", unbroken(f"{MARKS[story.state]} {_name(story)}: {story.outcome}")),
         tag("style", Markup(STYLE)),
     )
 

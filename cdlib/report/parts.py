@@ -18,14 +18,15 @@ def section(heading: str, *children: object) -> Markup:
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Markup]) -> Markup:
-    """A table; its caption says what the figures are."""
-    head = tag("tr", *(tag("th", words, scope="col") for words in heads))
-    return tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *rows))
+    """A table; its caption says what the figures are. Its attributes of old are for where styles are forbidden."""
+    head = tag("tr", *(tag("th", words, scope="col", align="left") for words in heads))
+    said = tag("caption", caption, align="left")
+    return tag("table", said, tag("thead", head), tag("tbody", *rows), width="100%", cellpadding=4, cellspacing=0)
 
 
 def row(name: object, *cells: Markup, class_: str | None = None) -> Markup:
     """A row that its first cell names."""
-    return tag("tr", tag("th", name, scope="row", class_=class_), *cells)
+    return tag("tr", tag("th", name, scope="row", class_=class_, align="left"), *cells)
 
 
 def cell(*children: object, class_: str | None = None) -> Markup:

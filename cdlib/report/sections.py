@@ -55,7 +55,9 @@ def facts(story: Story) -> Markup | None:
         found = story.result.get(key)
         if found not in (None, "", [], {}):
             base = story.links.get(target, "")
-            rows.append((words, link(base + quote(str(found)), value(found)) if base else value(found)))
+            rows.append(
+                (words, link(base + quote(str(found), errors="replace"), value(found)) if base else value(found))
+            )
     items = [part for words, said in rows for part in (tag("dt", words), tag("dd", said))]
     return section("What it was about", tag("dl", *items)) if items else None
 

@@ -17,6 +17,8 @@ OWN = "report"  # the folder below --out where a report's own events go
 EVENTS, RESULT = "events.jsonl", "cd-result.json"
 _LARGEST = 4 * 2**20  # bytes of a result
 MOST_FILES = 200
+# What follows each other in one run, in this order; every other command is a run of its own.
+STEPS = ("cd-checkout", "authorize-deploy", "build-image", "run-tests", "publish-tag", "helm-deploy")
 
 
 def gather_story(paths: Iterable[Path], page: Path, about: Mapping[str, Any], gerrit: str = "", *,
@@ -63,7 +65,8 @@ def _links(about: Mapping[str, str], gerrit: str, build: Any) -> Iterator[tuple[
         yield "commit", f"{gerrit}/q/"
         number, _, patchset = about.get("change", "").partition(",")
         if number and about.get("project"):
-            yield "change", f"{gerrit}/c/{quote(about['project'])}/+/{quote(number)}/{quote(patchset)}"
+            place = quote(f"{about['project']}/+/{number}/{patchset}", safe="/+", errors="replace")
+            yield "change", f"{gerrit}/c/{place}"
     url = about.get("url") or (build.get("url") if isinstance(build, dict) else "")
     if isinstance(url, str) and url:
         yield "build", url
@@ -72,7 +75,7 @@ def _links(about: Mapping[str, str], gerrit: str, build: Any) -> Iterator[tuple[
 def _relative(file: Path, page: Path) -> str:
     """The way from the page to the file; empty where it leads out of the page's folder."""
     try:
-        return quote(file.relative_to(page.parent).as_posix())
+        return quote(os.fsencode(file.relative_to(page.parent)))
     except ValueError:
         return ""
 
@@ -96,10 +99,11 @@ def gather(paths: Iterable[Path]) -> tuple[list[CommandRun], list[dict[str, Any]
 
 
 def last_way(runs: list[CommandRun]) -> list[CommandRun]:
-    """The runs that belong together: from the last on back, until a command is there a second time."""
-    found: list[CommandRun] = []
-    for run in reversed(runs):
-        if run.command in {each.command for each in found}:
+    """The runs that belong together: from the last on back, as long as each is of an earlier step than the next."""
+    found = runs[-1:]
+    for run in reversed(runs[:-1]):
+        earlier, later = run.command, found[0].command
+        if earlier not in STEPS or later not in STEPS or STEPS.index(earlier) >= STEPS.index(later):
             break
         found.insert(0, run)
     return found

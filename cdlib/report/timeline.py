@@ -50,6 +50,13 @@ class CommandRun:
     stages: list[Stage] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
+    @property
+    def judged(self) -> Stage | None:
+        """The stage that a verdict has called a failure, though it came to its end: the last before the evidence."""
+        verdicts = [at(e) for e in self.events if e["event"] == "verdict" and e.get("outcome") == "failed"]
+        before = [s for s in self.stages if s.end and verdicts and s.end <= verdicts[0] and s.name != "evidence"]
+        return before[-1] if before else None
+
 
 def sweep(start: float, end: float, spans: Iterable[Span], otherwise: str) -> dict[str, float]:
     """Seconds from `start` to `end` by share: each moment is that of the innermost span, or `otherwise`."""
