@@ -45,8 +45,9 @@ def main(run: Run, folder: Path, paths: tuple[Path, ...], page: Path, ended: boo
 
 def _apart(*, folder: Path, out: Path | None, paths: tuple[Path, ...], page: Path | None, **options: Any) -> None:
     results = out or folder / ".cd"
-    # Its own result must not take the place of the one that it tells of.
-    _entry(folder=folder, out=results / "report", paths=paths or (results,), page=page or results / "report.html",
+    # Its own result must not take the place of the one that it tells of. A link is refused where it is the --out.
+    out = results if results.is_symlink() else results / "report"
+    _entry(folder=folder, out=out, paths=paths or (results,), page=page or results / "report.html",
            **options)  # fmt: skip
 
 

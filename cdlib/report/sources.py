@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 from cdlib.errors import UsageProblem
-from cdlib.report.story import Story
+from cdlib.report.story import Story, weight
 from cdlib.report.timeline import CommandRun, command_run, read_events
 
-OWN = "report"  # the folder below --out where a report's own events go
+BELOW = {"artifacts", "checkout", "comment"}  # the folders below --out with events of the same run
 EVENTS, RESULT = "events.jsonl", "cd-result.json"
 _LARGEST = 4 * 2**20  # bytes of a result
 MOST_FILES = 200
@@ -30,7 +30,7 @@ def gather_story(paths: Iterable[Path], page: Path, about: Mapping[str, Any], ge
     """
     paths = list(paths)
     try:
-        runs, results = gather(paths)
+        runs, results, deciding = gather(paths)
     except OSError as problem:
         raise UsageProblem(f"events {problem.filename}: {problem.strerror}", hint="check the path") from problem
     if not runs:
@@ -39,7 +39,7 @@ def gather_story(paths: Iterable[Path], page: Path, about: Mapping[str, Any], ge
     known = {key: str(value) for key, value in about.items() if value and about.get("source") != "person"}
     if known.get("change"):
         known["change"] = f"{known['change']},{known.get('patchset', '')}"
-    story = Story(runs, results, ended, about=known)
+    story = Story(runs, results, deciding, ended, about=known)
     story.links = dict(_links(known, gerrit.rstrip("/"), story.result.get("build")))
     story.evidence = [name for file in beside(paths, "evidence", "*.json") if (name := _relative(file, page))]
     return story
@@ -80,22 +80,25 @@ def _relative(file: Path, page: Path) -> str:
         return ""
 
 
-def gather(paths: Iterable[Path]) -> tuple[list[CommandRun], list[dict[str, Any]]]:
-    """The runs in `paths`, oldest first, and the results that lie beside their events.
+def gather(paths: Iterable[Path]) -> tuple[list[CommandRun], list[dict[str, Any]], list[CommandRun]]:
+    """The runs in `paths`, oldest first, the results beside their events, and the run of each path that decides.
 
     A path is a file of events, or a folder with such files in it and below. Each file counts from its last beginning
-    on, and a file in a subfolder only where it is of the same time. Raises OSError.
+    on, and a file in a subfolder only where it is of the same time. What decides is by its place in the highest file,
+    and never by what it says: a change may bring events of its own, and they may say anything. Raises OSError.
     """
-    runs, results = dict[str, CommandRun](), list[dict[str, Any]]()
+    runs, results, deciding = dict[str, CommandRun](), list[dict[str, Any]](), list[CommandRun]()
     for path in paths:
         of_path = list[CommandRun]()
         for file in _files(path):
             found = last_way([command_run(events) for events in read_events(file)])
+            if found and not of_path:
+                deciding.append(max(enumerate(found), key=lambda pair: (weight(pair[1].command), pair[0]))[1])
             if not of_path or not found or found[-1].last >= of_path[0].start:
                 of_path += found
                 results += _result(file.with_name(RESULT))
         runs |= {run.id: run for run in of_path if run.id not in runs}
-    return sorted(runs.values(), key=lambda run: run.start), results
+    return sorted(runs.values(), key=lambda run: run.start), results, deciding
 
 
 def last_way(runs: list[CommandRun]) -> list[CommandRun]:
@@ -110,13 +113,13 @@ def last_way(runs: list[CommandRun]) -> list[CommandRun]:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """The files of events, those that lie highest first; never what a link leads to, nor a report's own."""
+    """The files of events, those that lie highest first; never what a link leads to, nor what is not ours."""
     if not path.is_dir():
         yield path
         return
     found = (file for file in path.rglob(EVENTS) if file.is_file() and not file.is_symlink())
     below = ((file.relative_to(path).parts, file) for file in found)
-    ours = sorted((len(parts), parts, file) for parts, file in below if OWN not in parts[:-1])
+    ours = sorted((len(parts), parts, file) for parts, file in below if set(parts[:-1]) <= BELOW)
     yield from (file for _, _, file in ours[:MOST_FILES])
 
 

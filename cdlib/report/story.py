@@ -57,6 +57,7 @@ class Story:
 
     runs: list[CommandRun]
     results: list[dict[str, Any]]
+    deciding: list[CommandRun]  # among the runs, those whose end may be the outcome
     ended: bool = False
     tests: Tests = field(default_factory=Tests)
     links: Mapping[str, str] = field(default_factory=dict)
@@ -66,7 +67,7 @@ class Story:
     @cached_property
     def main(self) -> CommandRun:
         """The run whose end is the outcome."""
-        return self.open[-1] if self.open else max(self.runs, key=lambda run: (_rank(run.command), run.last))
+        return self.open[-1] if self.open else max(self.deciding, key=lambda run: (weight(run.command), run.last))
 
     @cached_property
     def open(self) -> list[CommandRun]:
@@ -96,10 +97,10 @@ class Story:
     @cached_property
     def result(self) -> dict[str, Any]:
         """What the results say together, the later and weightier over the earlier."""
-        ends = {run.id: run.last for run in self.runs}
+        ends = {run.id: (run in self.deciding, weight(run.command), run.last) for run in self.runs}
         known = [result for result in self.results if result.get("run") in ends]
-        order = sorted(known, key=lambda result: (_rank(text(result, "command")), ends[result["run"]]))
-        told = [result for result in order if _rank(text(result, "command")) != 1]
+        order = sorted(known, key=lambda result: ends[result["run"]])
+        told = [result for result in order if ends[result["run"]][1] > 1]
         return {key: value for each in told for key, value in each.items() if value not in ("", None, [], {})}
 
     @property
@@ -162,5 +163,6 @@ def _spans(run: CommandRun) -> Iterator[Span]:
         yield Span(stage.start, run.last if stage.end is None else stage.end, outermost + 1, share)
 
 
-def _rank(command: str) -> int:
+def weight(command: str) -> int:
+    """How much the outcome of a command says of the whole."""
     return _ASIDE.get(command, _DECIDES)

@@ -184,6 +184,28 @@ def test_where_there_is_nothing_it_says_what_to_name(tmp_path: Path) -> None:
     assert missing.exit_code == 2 and "no.jsonl" in missing.output
 
 
+@pytest.mark.parametrize("place", ["comment", "checkout", "artifacts", "other", "."])
+def test_events_that_a_change_brings_decide_nothing(recorded: Recorded, place: str) -> None:
+    folder, planted = recorded("tests-failed"), (RUNS / "serving" / "events.jsonl").read_text()
+    later = planted.replace("2026-11-23", "2027-01-01")
+    file = folder / place / "events.jsonl"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(later + (file.read_text() if place == "." else ""))
+    if place != ".":
+        (folder / place / "cd-result.json").write_bytes((RUNS / "serving" / "cd-result.json").read_bytes())
+    page = shown(folder)
+    assert "✗ hello: tests failed" in page.text and "tests.test_hello::test_version_is_one_word" in page.text
+    assert "389b36d9e710bf2e4da8c668d408d216e67de910" in page.text
+
+
+def test_a_folder_that_is_a_link_is_refused(recorded: Recorded, tmp_path: Path) -> None:
+    recorded("serving").rename(tmp_path / "elsewhere")
+    (tmp_path / ".cd").symlink_to(tmp_path / "elsewhere")
+    done = report(tmp_path / ".cd")
+    assert done.exit_code == 2 and "is a symbolic link" in done.output
+    assert not (tmp_path / "elsewhere" / "report.html").exists()
+
+
 def pod(second: float, name: str, state: str) -> str:
     head = {"run": "ec774adcfcd94854ae15aa45e1381d88", "command": "helm-deploy", "event": "pod", "restarts": 2}
     return json.dumps({"t": f"2026-11-23T07:24:{second:06.3f}Z", **head, "pod": name, "state": state}) + "\n"
