@@ -18,7 +18,7 @@ def times(story: Story) -> Markup:
     """Where the time went."""
     whole = max(story.end - story.start, 1e-9)
     rows = [
-        row(name, figure(f"{seconds:.2f}"), figure(f"{100 * seconds / whole:.1f} %"),
+        row(name, figure(f"{seconds:.2f}"), figure(f"{100 * seconds / whole:.1f}\u00a0%"),
             cell(bar(0, seconds, (0, whole), "good"), class_="drawn"))
         for name, seconds in story.shares()
     ]  # fmt: skip

@@ -48,7 +48,7 @@ def link(url: str, *children: object) -> Markup:
 
 
 def unbroken(value: object) -> Markup:
-    """Text escaped as it is, for a title, which has no elements in it."""
+    """Text with no place to break: for a title, which has no elements in it, and for the lines of a log."""
     return Markup(_escaped(value))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import quote, unquote
 
-from cdlib.report.html import Markup, joined, link, tag
+from cdlib.report.html import Markup, joined, link, tag, unbroken
 from cdlib.report.parts import cell, figure, first, section, table, value
 from cdlib.report.story import SAID, Story
 from cdlib.report.timeline import at, text
@@ -30,7 +30,7 @@ def cause(story: Story, share: float) -> Markup | None:
     message, hint, details = text(story.error, "message"), text(story.error, "hint"), story.error.get("details")
     lines, left = first(details if isinstance(details, list) else [], DETAILS, share)
     # One child a line, so that each has a length of its own.
-    proof = tag("pre", *(joined(line, Markup("\n")) for line in lines)) if lines else None
+    proof = tag("pre", *(joined(unbroken(line), Markup("\n")) for line in lines)) if lines else None
     return section(
         "Cause",
         tag("p", tag("strong", story.cause)),

@@ -64,7 +64,7 @@ def test_each_figure_is_the_events_own(recorded: Recorded, name: str) -> None:
     _, *shares = page.rows["where-the-time-went"]
     whole = max(float(step[1]) + float(step[2]) for step in steps)
     assert sum(float(share[1]) for share in shares) == pytest.approx(whole, abs=0.1)
-    assert sum(float(share[2].removesuffix(" %")) for share in shares) == pytest.approx(100, abs=1)
+    assert sum(float(share[2].removesuffix("\u00a0%")) for share in shares) == pytest.approx(100, abs=1)
 
 
 def test_a_failure_leads_with_its_cause_and_the_evidence(recorded: Recorded) -> None:
