@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-import unicodedata
 from typing import Any, TextIO
 
+from cdlib.text import printable
+
+__all__ = ["Console", "printable"]
+
 _STYLES = {"ok": "32", "failed": "31;1", "warning": "33", "hint": "36", "dim": "2", "bold": "1"}
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-
-
-def printable(text: str) -> str:
-    """`text` without terminal escapes and control characters: a log must not rewrite what a person sees."""
-    if text.isprintable():  # nearly every line, at a hundredth of the price
-        return text
-    plain = _ESCAPES.sub("", text).expandtabs(4)
-    return "".join(c if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf") else "" for c in plain)
 
 
 class Console:

@@ -15,7 +15,8 @@ from cdlib.documents import load_schema
 
 FILE = Path(__file__).with_name("reference.md")
 COMMANDS = ("build_image", "run_tests", "publish_tag", "helm_deploy", "helm_rollback", "cd_hold", "jenkins_run",
-            "cd_checkout", "authorize_deploy", "gerrit_comment", "cd_approve")  # fmt: skip
+            "cd_checkout", "authorize_deploy", "gerrit_comment", "cd_approve",
+            "cd_report")  # fmt: skip
 
 HEAD = """\
 # Reference

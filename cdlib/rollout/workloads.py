@@ -14,6 +14,7 @@ from cdlib.rollout.api import Api, path
 from cdlib.rollout.happenings import SELECTOR
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.lookup import Lookup
+from cdlib.rollout.sightings import Sightings
 from cdlib.rollout.stuck import StuckPods
 from cdlib.rollout.verdict import INCONCLUSIVE, Fault, Judge, State, Workloads, pod_ready
 from cdlib.rollout.watch import Kind, Watch
@@ -55,7 +56,7 @@ class Follower:
         self._run, self._api, self._namespace, self._workloads = run, api, namespace, workloads
         self._lease, self._watch, self._since, self._stuck = lease, watch, since, stuck
         self._sets = {name for kind, name in workloads if kind == "StatefulSet"}
-        self._judge = Judge(workloads, Lookup(api, namespace))
+        self._judge, self._sightings = Judge(workloads, Lookup(api, namespace)), Sightings(run)
         self._said = ""
 
     def states(self, deadline: Deadline) -> Iterator[State]:
@@ -83,6 +84,7 @@ class Follower:
                 every = found.get(kind, [])
                 found[kind] = [o for o in every if str(o["metadata"].get("creationTimestamp", "")) >= self._since]
         state = self._judge.look(found, seen=not self._watch.trouble)
+        self._sightings.tell(state.pods)
         self._tell("; ".join(filter(None, (state.summary, state.trouble))))
         return state
 

@@ -132,7 +132,7 @@ def test_limits_nest(made: Path) -> None:
     for kind, job in jobs(made):
         (script,) = job.steps
         limits = commands(script)
-        assert [name for name, _ in limits] == STEPS[kind], script
+        assert [name for name, _ in limits] == ["cd-report", *STEPS[kind]], script
         assert sum(limit for _, limit in limits) + 60 <= job.timeout * 60
         if kind in ("deploy", "rollback", "helm-deploy"):
             assert dict(limits)["helm-rollback" if kind == "rollback" else "helm-deploy"] >= DEFAULT_BUDGET + 60
@@ -202,7 +202,7 @@ def test_a_rollback_and_a_hold_are_for_one_service(made: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["deploy", "rollback"])
-@pytest.mark.parametrize("fails", ["helm-deploy helm-rollback", "cd-checkout", "gerrit-comment", ""])
+@pytest.mark.parametrize("fails", ["helm-deploy helm-rollback", "cd-checkout", "gerrit-comment", "cd-report", ""])
 def test_what_cannot_be_told_does_not_change_how_it_ended(made: Path, tmp_path: Path, stage: str, fails: str) -> None:
     """The step of the job, with commands that only say that they ran, and end with 7 where they fail."""
     (_, job), *_ = jobs(made, stage)
@@ -211,14 +211,18 @@ def test_what_cannot_be_told_does_not_change_how_it_ended(made: Path, tmp_path: 
         f'#!/bin/sh\necho "${{0##*/}}" >> {tmp_path}/ran\ncase " {fails} " in *" ${{0##*/}} "*) exit 7;; esac\n'
     )
     script.chmod(0o755)
-    for name in STEPS[stage]:
+    for name in (*STEPS[stage], "cd-report"):
         (tmp_path / name).symlink_to(script)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CD_HOME": str(tmp_path), "CD_GERRIT_URL": "http://gerrit"}
     done = subprocess.run(["/bin/sh", "-e", "-c", job.steps[0]], cwd=tmp_path, env=env, capture_output=True)
     needed = {"deploy": ("cd-checkout", "helm-deploy"), "rollback": ("helm-rollback",)}[stage]
     assert done.returncode == (7 if set(needed) & set(fails.split()) else 0), done.stderr
-    ran = (tmp_path / "ran").read_text().split()
-    assert ran[-1] == "gerrit-comment" and (ran == STEPS[stage] or (stage, fails) == ("deploy", "cd-checkout"))
+    *ran, last = (tmp_path / "ran").read_text().split()
+    assert (
+        last == "cd-report"
+        and ran[-1] == "gerrit-comment"
+        and (ran == STEPS[stage] or (stage, fails) == ("deploy", "cd-checkout"))
+    )
 
 
 def test_an_operator_is_told_when_to_start_it(made: Path) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cdlib.report.timeline import Span
 from lab.loop.story import shares
 from lab.loop.story.stage import Story, Taken
 
 
 def measure(story: Story) -> list[dict[str, Any]]:
     """Each time that was taken, as loop.json has it."""
-    runs, spans = list[list[dict[str, Any]]](), list[shares.Span]()
+    runs, spans = list[list[dict[str, Any]]](), list[Span]()
     for folder, build in _jobs(story.loop.places.job_logs):
         of_job = shares.read_events(folder)
         runs += of_job
@@ -22,7 +23,7 @@ def measure(story: Story) -> list[dict[str, Any]]:
     return [_entry(taken, runs, spans) for taken in story.times]
 
 
-def _entry(taken: Taken, runs: list[list[dict[str, Any]]], spans: list[shares.Span]) -> dict[str, Any]:
+def _entry(taken: Taken, runs: list[list[dict[str, Any]]], spans: list[Span]) -> dict[str, Any]:
     cpu = sum(shares.computed(run, taken.start, taken.end) for run in runs)
     found = shares.shares(taken.start, taken.end, spans, cpu)
     return {"what": taken.what, "seconds": round(taken.end - taken.start, 2), **found.as_dict()}
@@ -34,7 +35,7 @@ def _jobs(logs: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield result.parent, json.loads(result.read_text(encoding="utf-8")).get("build", {})
 
 
-def _build(story: Story, build: dict[str, Any]) -> Iterator[shares.Span]:
+def _build(story: Story, build: dict[str, Any]) -> Iterator[Span]:
     path = f"job/{build['job']}/{build['number']}/api/json"
     found = story.jenkins.read(path, "asking when a build ran", story.deadline, tree="timestamp,duration")
     if found:

@@ -8,13 +8,13 @@ Gerrit's, which includes Ansible.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from cdlib.report import timeline
+from cdlib.report.timeline import Span, at, sweep
 
 OURS, JENKINS, QUEUE, REVIEW = "ours", "Jenkins", "Jenkins' queue", "Zuul and Gerrit"
 GIT, BUILD, REGISTRY, ROLLOUT = "git", "build and test", "registry", "rollout"
@@ -34,16 +34,6 @@ _RUN_OF_RUNNER, _STAGE_OF_RUNNER, _BUILD, _RUN, _STAGE = range(5)  # what is wit
 
 
 @dataclass(frozen=True)
-class Span:
-    """From `start` to `end`, seconds since the epoch; `depth` is higher for what is within."""
-
-    start: float
-    end: float
-    depth: int
-    share: str
-
-
-@dataclass(frozen=True)
 class Shares:
     """Seconds by whose they were; together, all of the time. `cpu` is what our commands computed meanwhile."""
 
@@ -60,24 +50,13 @@ class Shares:
 
 def shares(start: float, end: float, spans: Iterable[Span], cpu: float = 0.0) -> Shares:
     """Whose each moment from `start` to `end` was."""
-    inside = [span for span in spans if span.start < end and span.end > start]
-    edges = sorted({start, end, *(edge for s in inside for edge in (s.start, s.end) if start < edge < end)})
-    found = dict.fromkeys(ALL, 0.0)
-    for left, right in pairwise(edges):
-        open_now = [span for span in inside if span.start <= left and span.end >= right]
-        innermost = max(open_now, key=lambda span: (span.depth, span.start), default=None)
-        found[innermost.share if innermost else REVIEW] += right - left
+    found = {**dict.fromkeys(ALL, 0.0), **sweep(start, end, spans, REVIEW)}
     return Shares(found, cpu)
 
 
 def read_events(folder: Path) -> list[list[dict[str, Any]]]:
     """The events below `folder`, those of one run together, oldest first."""
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for file in sorted(folder.rglob("events.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            event = json.loads(line)
-            runs.setdefault(event["run"], []).append(event)
-    return list(runs.values())
+    return [run for file in sorted(folder.rglob("events.jsonl")) for run in timeline.read_events(file)]
 
 
 def spans_of(run: list[dict[str, Any]]) -> Iterator[Span]:
@@ -85,15 +64,15 @@ def spans_of(run: list[dict[str, Any]]) -> Iterator[Span]:
     command, first, last = run[0]["command"], run[0], run[-1]
     of_runner = command == _RUNNER
     # Python's start and its imports only compute, so the time that they took is what they computed.
-    yield Span(_at(first) - first.get("cpu_s", 0.0), _at(last), _RUN_OF_RUNNER if of_runner else _RUN, OURS)
+    yield Span(at(first) - first.get("cpu_s", 0.0), at(last), _RUN_OF_RUNNER if of_runner else _RUN, OURS)
     begun: dict[tuple[str, str], float] = {}
     for event in run:
         key = (event.get("stage", ""), event.get("about", ""))
         if event["event"] == "stage_start":
-            begun[key] = _at(event)
+            begun[key] = at(event)
         elif event["event"] == "stage_end" and key in begun:
             share = WAITED_FOR.get((command, key[0]), OURS)
-            yield Span(begun.pop(key), _at(event), _STAGE_OF_RUNNER if of_runner else _STAGE, share)
+            yield Span(begun.pop(key), at(event), _STAGE_OF_RUNNER if of_runner else _STAGE, share)
 
 
 def build_span(start: float, seconds: float) -> Span:
@@ -103,8 +82,4 @@ def build_span(start: float, seconds: float) -> Span:
 
 def computed(run: list[dict[str, Any]], start: float, end: float) -> float:
     """What a run of a command computed, in seconds, where it began between `start` and `end`."""
-    return float(run[-1].get("cpu_s", 0.0)) if start <= _at(run[0]) < end else 0.0
-
-
-def _at(event: dict[str, Any]) -> float:
-    return datetime.fromisoformat(event["t"]).timestamp()
+    return float(run[-1].get("cpu_s", 0.0)) if start <= at(run[0]) < end else 0.0

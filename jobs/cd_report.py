@@ -1,0 +1,58 @@
+"""cd-report: one HTML page of a run, made from what its commands left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.command import Result, command
+
+if TYPE_CHECKING:
+    from cdlib.run import Run
+
+
+@command("cd-report", timeout=60)
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--page", metavar="FILE", type=click.Path(path_type=Path),
+              help="Where the page goes.  [default: report.html below --out]")  # fmt: skip
+@click.option("--ended", is_flag=True, help="Nothing runs any more: what has no end was killed.")
+@click.option("--url", metavar="URL", default="", envvar="CD_GERRIT_URL", help="The Gerrit server, for links.")
+def main(run: Run, folder: Path, paths: tuple[Path, ...], page: Path, ended: bool, url: str) -> Result:
+    """Make one page of the last run in PATHS: how it ended, why, where the time went, what its pods did.
+
+    PATHS are files of events, or folders with such files in them, by default --out; several are one run in several
+    jobs. It may be made while the run goes on. Its own events go to the folder report below --out.
+    """
+    from dataclasses import asdict
+
+    from cdlib.image.junit import read_tests
+    from cdlib.report import sources
+    from cdlib.report.page import page as made_page
+    from cdlib.report.story import Tests
+    from cdlib.trigger import read_trigger
+
+    story = sources.gather_story(paths, page, asdict(read_trigger()), url, ended=ended)
+    tests = read_tests(sources.beside(paths, "reports", "*.xml"))
+    story.tests = Tests(tests.failures, tests.unreadable)
+    written = made_page(story)
+    if not run.would(f"write {page}"):
+        sources.replace_file(page, written)
+    return {"page": str(page), "shows": story.outcome, "text": str(page)}
+
+
+def _apart(*, folder: Path, out: Path | None, paths: tuple[Path, ...], page: Path | None, **options: Any) -> None:
+    results = out or folder / ".cd"
+    # Its own result must not take the place of the one that it tells of. A link is refused where it is the --out.
+    out = results if results.is_symlink() else results / "report"
+    _entry(folder=folder, out=out, paths=paths or (results,), page=page or results / "report.html",
+           **options)  # fmt: skip
+
+
+_entry: Callable[..., None] = main.callback  # type: ignore[assignment]
+main.callback = _apart
+
+if __name__ == "__main__":
+    main()

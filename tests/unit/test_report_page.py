@@ -1,0 +1,152 @@
+"""The page as a document: nothing from elsewhere, nothing of a change as markup, small, and readable by everybody."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pages import Page
+
+from cdlib.report.html import link, tag
+from cdlib.report.page import LARGEST, page
+from cdlib.report.sources import gather_story
+from cdlib.report.story import Tests
+
+RUNS = Path(__file__).parent / "recorded" / "runs"
+TAGS = {"html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "h1", "h2", "p", "a",
+        "strong", "code", "pre", "div", "time", "ul", "li", "dl", "dt", "dd", "table", "caption", "thead", "tbody",
+        "tr", "th", "td", "svg", "rect", "line", "wbr"}  # fmt: skip
+HOSTILE = (
+    "<script>alert(1)</script>", "</title></style></pre><img src=x onerror=alert(1)>", '" onmouseover="alert(1)',
+    "' style='x", "javascript:alert(1)", "http://x/\" onclick=\"1", "--><!--", "]]>", "&lt;b&gt;&#x3c;",
+    "\x1b[2J\x1b]0;t\x07\x1b[31m", "a\u202eb\u2066c", "\x00\x08\x7f\x9b", "\ud800", "<svg/onload=alert(1)>", "日本語 ñ",
+    "{{7*7}}${x}", "a" * 5000,
+)  # fmt: skip
+
+
+def planted(value: Any, pick: random.Random, keep: tuple[str, ...]) -> Any:
+    """The same, with hostile text in every string save those under the keys that make it readable at all."""
+    if isinstance(value, str):
+        return pick.choice(HOSTILE) + (pick.choice(HOSTILE) if pick.random() < 0.5 else value)
+    if isinstance(value, list):
+        return [planted(each, pick, keep) for each in value]
+    if isinstance(value, dict):
+        return {key: each if key in keep else planted(each, pick, keep) for key, each in value.items()}
+    return value
+
+
+def hostile(folder: Path, name: str, seed: int) -> bytes:
+    """The page of a recorded run in which all text is hostile."""
+    pick = random.Random(seed)
+    runs = RUNS / name
+    for file in runs.rglob("events.jsonl"):
+        there = folder / file.relative_to(runs)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        keep = ("t", "run", "event") if pick.random() < 0.5 else ("t", "run", "event", "command", "stage")
+        there.write_text("".join(json.dumps(planted(line, pick, keep)) + "\n" for line in lines))
+        result = json.loads(file.with_name("cd-result.json").read_text())
+        there.with_name("cd-result.json").write_text(json.dumps(planted(result, pick, ("run",))))
+    about = {key: pick.choice(HOSTILE) for key in ("change", "patchset", "project", "pipeline", "build", "url")}
+    about |= {"source": "zuul", "who": HOSTILE[0] + HOSTILE[-2]}
+    story = gather_story([folder], folder / "report.html", about, pick.choice([*HOSTILE, "https://review.example.org"]))
+    story.tests = Tests([pick.choice(HOSTILE) for _ in range(20)], list(HOSTILE))
+    story.evidence = []
+    return page(story)
+
+
+@pytest.mark.parametrize("name", ["serving", "rolled-back", "tests-failed"])
+@pytest.mark.parametrize("seed", range(8))
+def test_what_comes_from_a_change_is_text(tmp_path: Path, name: str, seed: int) -> None:
+    document = hostile(tmp_path, name, seed)
+    shown = Page(document)
+    assert {name for name, _ in shown.elements} <= TAGS
+    for element, attributes in shown.elements:
+        assert not [
+            key for key in attributes if key.startswith("on") or key in ("style", "src", "srcset", "xlink:href")
+        ]
+        href = attributes.get("href")
+        assert element == "a" if href is not None else True
+        assert href is None or href.startswith(("https://", "http://", "./"))
+    bad = [c for c in document.decode() if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\n"]
+    assert not bad
+    assert HOSTILE[0] + HOSTILE[-2] in shown.text
+
+
+def test_text_and_attributes_are_escaped_in_one_place() -> None:
+    made = tag("td", "<b>&\"'", tag("i", "x"), None, title='"><b>', data_x="'")
+    assert made == '<td title="&quot;&gt;&lt;b&gt;" data-x="&#x27;">&lt;b&gt;&amp;&quot;&#x27;<i>x</i></td>'
+    assert tag("p", "a" * 33 + " &") == f"<p>{'a' * 32}<wbr>a &amp;</p>"
+    assert tag("p", "\x1b[31mred\x1b[0m \u202ea") == "<p>red a</p>"
+
+
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "data:text/html,x", "//x", "JAVASCRIPT:x", " http://x", "", "http://x\n"]
+)
+def test_only_a_server_s_page_is_linked(url: str) -> None:
+    assert link(url, "text") == "text"
+    assert link("https://x/?a=1&b", "text") == '<a href="https://x/?a=1&amp;b" rel="noreferrer">text</a>'
+
+
+def recorded(name: str = "rolled-back") -> bytes:
+    return page(gather_story([RUNS / name], RUNS / name / "report.html", {}))
+
+
+def test_nothing_is_loaded_and_nothing_runs() -> None:
+    document, shown = recorded().decode(), Page(recorded())
+    assert not re.search(r"<(script|link|img|iframe|object|embed|form|base)\b|@import|url\(|@font-face", document)
+    (policy,) = (e["content"] or "" for e in shown.all("meta") if e.get("http-equiv") == "Content-Security-Policy")
+    style = re.search(r"<style>(.*?)</style>", document, re.S)
+    assert style
+    known = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'sha256-{known}'; base-uri 'none'; form-action 'none'"
+
+
+def test_it_reads_well_without_styles() -> None:
+    """Under Jenkins' policy there are none: what has to be seen is in elements, attributes and words."""
+    shown = Page(recorded())
+    assert not [e for _, e in shown.elements if "style" in e]
+    assert {"name": "color-scheme", "content": "light dark"} in shown.all("meta")
+    for shape in shown.all("rect"):
+        assert shape["fill"] and shape["width"] and shape["height"]
+
+
+def test_a_reader_of_the_screen_finds_its_way() -> None:
+    shown = Page(recorded())
+    names = [name for name, _ in shown.elements]
+    assert shown.all("html") == [{"lang": "en"}]
+    assert [names.count(name) for name in ("h1", "main", "header", "footer", "title")] == [1] * 5
+    assert names.count("table") == names.count("caption") == names.count("thead")
+    assert all(e.get("scope") in ("col", "row") for e in shown.all("th"))
+    assert all(e.get("aria-hidden") == "true" for e in shown.all("svg"))
+    ids = [e["id"] for e in shown.all("h2")]
+    assert len(set(ids)) == len(ids) and [e["aria-labelledby"] for e in shown.all("section")] == ids
+
+
+def test_a_whole_day_fits_and_what_is_left_out_is_said(tmp_path: Path) -> None:
+    head = {"run": "r", "command": "helm-deploy"}
+    lines = [{"event": "run_start"}]
+    for n in range(6000):
+        about = "&" * 2000 + str(n)
+        lines += [{"event": "stage_start", "stage": "rollout", "about": about}, {"event": "note", "text": about}]
+        lines += [{"event": "pod", "pod": f"{n % 300}{'<' * 300}", "state": f"{n}{'&' * 300}"}]
+    events = (
+        json.dumps({"t": f"2026-11-23T{n // 1000:02}:00:00Z", **head, **line}) + "\n" for n, line in enumerate(lines)
+    )
+    (tmp_path / "events.jsonl").write_text("".join(events))
+    error = {"message": "x" * 9000, "hint": "", "details": ["&" * 9000] * 9000}
+    (tmp_path / "cd-result.json").write_text(
+        json.dumps({"run": "r", "exit_code": 8, "error": error, "drift": ["<" * 999] * 999})
+    )
+    story = gather_story([tmp_path], tmp_path / "report.html", {}, ended=True)
+    story.tests = Tests(["<" * 300] * 9000)
+    document = page(story)
+    assert len(document) <= LARGEST
+    assert len(re.findall("more are left out here", Page(document).text)) >= 3
