@@ -45,15 +45,16 @@ def follow(run: Run, survey: Survey, deadline: Deadline, page: Path | None, *, d
         began = time.monotonic()
         board = survey.look(deadline)
         told: Any = run.redactor.value(board.as_dict())
-        if draw:
-            sys.stdout.write(f"{_CLEAR}{printable(as_text(told, columns()))}\n\n{told['at']}\n")
+        pause = max(_EVERY, _SHARE * (time.monotonic() - began))
+        last = deadline.left <= pause
+        if draw:  # the last one is printed as any other command's outcome
+            sys.stdout.write(_CLEAR + ("" if last else f"{printable(as_text(told, columns()))}\n\n{told['at']}\n"))
             sys.stdout.flush()
         for line in changes(shown, told) if not draw else ():
-            run.note(line)
+            run.note(f"{told['at'][11:19]} {line}")
         if page:
             write_page(run, told, page, every=int(_EVERY) * 2)
-        shown = told
-        pause = max(_EVERY, _SHARE * (time.monotonic() - began))
-        if deadline.left <= pause:
+        if last:
             return board
+        shown = told
         time.sleep(pause)
