@@ -30,7 +30,8 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
     It writes nothing to a cluster. A cluster that does not answer is named, and the others are shown (exit 69).
     """
     from cdlib.report.boardtext import as_text
-    from cdlib.rollout.survey import Survey, spots
+    from cdlib.rollout.board import spots
+    from cdlib.rollout.survey import Survey
     from cdlib.target import read_target, read_targets
 
     found = [read_target(targets, service)] if service else read_targets(targets)

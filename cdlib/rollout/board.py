@@ -12,7 +12,7 @@ from cdlib.rollout.api import Object
 from cdlib.rollout.helm import HelmRevision
 from cdlib.rollout.lease import living_holder
 from cdlib.rollout.record import DEPLOYING, FAILED, INTERRUPTED, VERIFIED, Record, Revision, parse
-from cdlib.target import Environment
+from cdlib.target import Environment, Target
 
 # States beside those of the record.
 IN_PROGRESS, STUCK = "in progress", "stuck"  # by whether a living run holds the release
@@ -26,6 +26,16 @@ class Spot:
 
     service: str
     environment: Environment
+
+
+def spots(targets: Sequence[Target], environment: str) -> list[Spot]:
+    """Where the services of these targets go; with `environment`, only there. Raises UsageProblem for none."""
+    found = [Spot(target.service, place) for target in targets for place in target.environments.values()]
+    if environment and not any(spot.environment.name == environment for spot in found):
+        known = ", ".join(sorted({spot.environment.name for spot in found})) or "none"
+        raise UsageProblem(f"no service goes to an environment {environment!r}", hint=f"there are: {known}")
+    chosen = [spot for spot in found if environment in ("", spot.environment.name)]
+    return sorted(chosen, key=lambda s: (s.environment.name, s.environment.namespace, s.environment.release))
 
 
 @dataclass(frozen=True)

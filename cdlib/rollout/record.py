@@ -214,6 +214,8 @@ def parse(found: Object) -> Record:
         if document.pop("schema") != SCHEMA:
             raise ValueError("another schema")
         entries = [_typed(_entry(e)) for e in document["revisions"]]
+        if not all(isinstance(w, list) and [*map(type, w)] == [str, str] for e in entries for w in e.workloads):
+            raise TypeError("workloads are pairs of kind and name")
         return _typed(Record(**{**document, "revisions": entries}))
     except (KeyError, TypeError, ValueError) as problem:
         meta = found["metadata"]

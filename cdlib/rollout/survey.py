@@ -15,18 +15,18 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProblem
+from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable
 from cdlib.rollout.api import METADATA_ONLY, Api, Object, path
 from cdlib.rollout.board import IN_PROGRESS, STUCK, UNKNOWN, Board, Cluster, Row, Seen, Spot, judge, unknown
 from cdlib.rollout.drift import find_drift
-from cdlib.rollout.helm import Helm, revisions
+from cdlib.rollout.helm import Helm, HelmRevision, revisions
 from cdlib.rollout.images import Images
-from cdlib.rollout.lease import GROUP
+from cdlib.rollout.lease import GROUP, living_holder
 from cdlib.rollout.record import DEPLOYING, SELECTOR, Records, name_of
 from cdlib.rollout.release import Release
 from cdlib.rollout.workloads import look
 from cdlib.run import Run
-from cdlib.target import Target
+from cdlib.target import Environment
 from cdlib.trigger import read_trigger
 from cdlib.units import timestamp
 
@@ -36,18 +36,9 @@ _HELM = "owner=helm,name,version,status!=superseded"  # the newest revision of a
 _NO_NODES = "metadata.namespace!=kube-node-lease"  # each node has a Lease there
 _PATHS = {"configmaps": "", "secrets": "", "leases": GROUP}
 
+Objects = Mapping[tuple[str, str], Object]  # by namespace and name
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-
-def spots(targets: Sequence[Target], environment: str) -> list[Spot]:
-    """Where the services of these targets go; with `environment`, only there. Raises UsageProblem for none."""
-    found = [Spot(target.service, place) for target in targets for place in target.environments.values()]
-    if environment and not any(spot.environment.name == environment for spot in found):
-        known = ", ".join(sorted({spot.environment.name for spot in found})) or "none"
-        raise UsageProblem(f"no service goes to an environment {environment!r}", hint=f"there are: {known}")
-    chosen = [spot for spot in found if environment in ("", spot.environment.name)]
-    return sorted(chosen, key=lambda s: (s.environment.name, s.environment.namespace, s.environment.release))
 
 
 class Survey:
@@ -92,9 +83,7 @@ class _Looker:
         """The rows of this cluster's releases, and how it answered."""
         try:
             api = self._open()
-            seen, now = self._see(api, deadline.part(PATIENCE, "a cluster's answer")), datetime.now(UTC)
-            rows = [judge(spot, seen[spot.environment.namespace, spot.environment.release], now)
-                    for spot in self._wanted]  # fmt: skip
+            rows = self._judged(api, deadline.part(PATIENCE, "a cluster's answer"))
             _at_once(lambda row: self._look_closer(api, row, deadline), rows, _AT_ONCE)
         except CdError as problem:
             said = self._slow() if isinstance(problem, OutOfTime) and not deadline.over else problem
@@ -114,22 +103,40 @@ class _Looker:
             self._api = Api(place.kubeconfig, place.context, self._run.redactor.hide)
         return self._api
 
-    def _see(self, api: Api, deadline: Deadline) -> Mapping[tuple[str, str], Seen]:
+    def _judged(self, api: Api, deadline: Deadline) -> list[Row]:
+        """All rows, from three lists. What is listed first is older: a run may begin or end in between.
+
+        So a record is never older than what Helm has; and nobody is called dead who holds a lease before or after.
+        """
+        leases = self._leases(api, deadline)
+        helm = self._helm(api, deadline)
         records = {_key(o): o for o in self._list(api, "configmaps", deadline, labelSelector=SELECTOR)}
+
+        def judged() -> list[Row]:
+            now = datetime.now(UTC)
+            return [judge(spot, _seen(spot.environment, records, helm, leases), now) for spot in self._wanted]
+
+        rows = judged()
+        if any(row.state == STUCK for row in rows):
+            again, now = self._leases(api, deadline) or {}, datetime.now(UTC)
+            leases = {**again, **{key: o for key, o in (leases or {}).items() if living_holder(o, now)}}
+            rows = judged()
+        return rows
+
+    def _leases(self, api: Api, deadline: Deadline) -> Objects | None:
+        found = self._list_if_allowed(api, "leases", deadline, fieldSelector=_NO_NODES)
+        return None if found is None else {_key(o): o for o in found}
+
+    def _helm(self, api: Api, deadline: Deadline) -> Mapping[tuple[str, str], list[HelmRevision]] | None:
+        """Helm's revisions by namespace and release, without those that are superseded."""
         secrets = self._list_if_allowed(api, "secrets", deadline, accept=METADATA_ONLY, labelSelector=_HELM)
-        leases = self._list_if_allowed(api, "leases", deadline, fieldSelector=_NO_NODES)
-        by_key = {_key(o): o for o in leases or ()}
-        by_release = defaultdict[tuple[str, str], list[Object]](list)
-        for o in secrets or ():
-            labels = o["metadata"]["labels"]
-            if str(labels["version"]).isdecimal():
-                by_release[o["metadata"]["namespace"], labels["name"]].append(o)
-        found = {}
-        for place in (spot.environment for spot in self._wanted):
-            key, name = (place.namespace, place.release), (place.namespace, name_of(place.release))
-            helm = None if secrets is None else revisions(by_release[key])
-            found[key] = Seen(records.get(name), helm, by_key.get(name), leases is not None)
-        return found
+        if secrets is None:
+            return None
+        stored = defaultdict[tuple[str, str], list[Object]](list)
+        for meta in (o["metadata"] for o in secrets):
+            if str(meta["labels"]["version"]).isdecimal():
+                stored[meta["namespace"], meta["labels"]["name"]].append({"metadata": meta})
+        return {key: revisions(found) for key, found in stored.items()}
 
     def _list_if_allowed(self, api: Api, kind: str, deadline: Deadline, **params: str) -> list[Object] | None:
         try:
@@ -154,8 +161,8 @@ class _Looker:
         """How far a rollout is, and what has been changed beside the release, where that is asked for."""
         place = row.spot.environment
         if row.state == IN_PROGRESS and row.entry and row.entry.workloads:
-            workloads = tuple((str(each[0]), str(each[-1])) for each in row.entry.workloads if each)
-            with suppress(CdError):
+            workloads = tuple((kind, name) for kind, name in row.entry.workloads)
+            with suppress(CdError, LookupError):
                 row.progress = look(api, place.namespace, workloads, deadline.part(PATIENCE, "a look at pods")).summary
         elif self._drift and row.helm and row.state not in (IN_PROGRESS, STUCK, DEPLOYING, UNKNOWN):
             try:
@@ -168,6 +175,13 @@ class _Looker:
         records = Records(api, place.namespace, spot.service, place.release, run.redactor)
         images = Images(lambda _image, _deadline: True, run.warn)
         return Release(run, place, read_trigger(), api, Helm(run, place), records, images)
+
+
+def _seen(place: Environment, records: Objects, helm: Mapping[tuple[str, str], list[HelmRevision]] | None,
+          leases: Objects | None) -> Seen:  # fmt: skip
+    name = (place.namespace, name_of(place.release))
+    known = None if helm is None else helm.get((place.namespace, place.release), [])
+    return Seen(records.get(name), known, (leases or {}).get(name), leases is not None)
 
 
 def _items(listed: Object | None) -> list[Object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.parse
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Cluster(Server):
             "replicasets": [],
         }
         self.namespaced, self.refused = False, ""
+        self.after: dict[str, Callable[[], None]] = {}  # what happens right after the next list of a kind
 
     def release(
         self, name: str, *entries: Revision, namespace: str = "apps", helm: str = "deployed", **more: Any
@@ -66,7 +68,9 @@ class Cluster(Server):
             return 403, {}, json.dumps({"message": f"{kind} is forbidden"}).encode()
         selector = dict(urllib.parse.parse_qsl(url.query)).get("labelSelector", "")
         found = [o for o in self.lists[kind] if namespace in ("", o["metadata"]["namespace"]) and selected(o, selector)]
-        return 200, {}, json.dumps({"items": found}).encode()
+        answer = json.dumps({"items": found}).encode()
+        self.after.pop(kind, lambda: None)()
+        return 200, {}, answer
 
 
 def stored(record: Record, namespace: str) -> dict[str, Any]:

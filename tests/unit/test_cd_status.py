@@ -213,7 +213,8 @@ def test_a_rollout_is_followed_as_it_happens(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from cdlib.rollout.survey import Survey, spots
+    from cdlib.rollout.board import spots
+    from cdlib.rollout.survey import Survey
     from cdlib.target import read_target
 
     def ends() -> None:

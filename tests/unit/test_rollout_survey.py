@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from stand_ins import Fault
 from cdlib.documents import schema_mistakes
 from cdlib.errors import NotAllowed, Unavailable, UsageProblem
 from cdlib.rollout import survey as module
-from cdlib.rollout.board import Board
-from cdlib.rollout.survey import Survey, spots
+from cdlib.rollout.board import Board, spots
+from cdlib.rollout.record import Record
+from cdlib.rollout.survey import Survey
 from cdlib.run import Deadline, Run
 from cdlib.target import read_targets
 
@@ -104,6 +105,32 @@ def test_a_lease_that_was_given_back_holds_nothing(cluster: Cluster, tmp_path: P
     cluster.release("web", entry(1, "deploying"), helm="pending-install")
     cluster.lease("web", "", 1)
     assert one(cluster, tmp_path)["state"] == "stuck"
+
+
+def test_a_run_that_begins_between_the_lists_is_not_stuck(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.release("web", entry(1, "deploying"), helm="pending-install")
+    cluster.after["leases"] = lambda: cluster.lease("web", "ci", 1)
+    assert one(cluster, tmp_path)["state"] == "in progress"
+
+
+def test_a_run_that_ends_between_the_lists_is_not_stuck(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.release("web", entry(1, "deploying"), helm="pending-install")
+    cluster.lease("web", "ci", 1)
+    cluster.after["configmaps"] = cluster.lists["leases"].clear
+    assert one(cluster, tmp_path)["state"] == "in progress"
+
+
+def test_a_deploy_that_helm_has_done_between_the_lists_is_not_unrecorded(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.release("web", entry(1))
+
+    def deploy() -> None:
+        cluster.lists["configmaps"].clear()
+        cluster.lists["secrets"].clear()
+        cluster.release("web", entry(1), entry(2))
+
+    cluster.after["secrets"] = deploy
+    row = one(cluster, tmp_path)
+    assert (row["state"], row["revision"]) == ("verified", 1)
 
 
 def test_a_run_that_has_not_come_to_helm_yet_is_shown(cluster: Cluster, tmp_path: Path) -> None:
@@ -217,6 +244,7 @@ def test_where_leases_may_not_be_seen_nobody_is_called_stuck(cluster: Cluster, t
         "[]",
         '{"schema": "cd-release/9"}',
         '{"schema": "cd-release/1", "revisions": [], "service": "x", "release": "x", "live": "y", "quarantine": 7}',
+        json.dumps({"schema": "cd-release/1", **asdict(Record("x", "x", [entry(1, workloads=[7])], 1))}),
     ],
 )
 def test_a_record_that_is_none_hides_no_other(cluster: Cluster, tmp_path: Path, record: str) -> None:
