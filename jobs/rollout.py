@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cdlib.run import Run
     from cdlib.target import Environment
 
+_LONGEST_NOTE = 80  # columns
+
 wait_option = click.option(
     "--wait-lease", "wait", is_flag=True, envvar="CD_WAIT_LEASE",
     help="Wait, to the end of --timeout, while another run holds the release.  [default: exit 9]",
@@ -80,12 +82,10 @@ def shown(release: Release, outcome: Outcome) -> Result:
 
 def table(rows: list[Row], record: Record) -> str:
     """The history for a terminal, newest first."""
+    from cdlib.table import table as lines
+
     heads = ("REVISION", "WHEN", "COMMIT", "DIGEST", "STATE", "NOTE")
-    lines = [heads, *(_cells(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
-    text = "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    text = "\n".join(lines(heads, [_cells(row) for row in rows]))
     if record.hold:
         text += (
             f"\n\non hold since {record.hold.get('since')}: {record.hold.get('reason')} (lift it by: cd-hold --lift)"
@@ -94,7 +94,7 @@ def table(rows: list[Row], record: Record) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    from cdlib.console import printable
+    from cdlib.table import fit
 
     entry = row.entry
     marks = [
@@ -104,8 +104,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     ]
     state = entry.status + (f" ({', '.join(marks)})" if marks else "")
     note = f"rollback to {entry.rollback_of}: {entry.reason}" if entry.rollback_of else entry.reason
-    note = printable(note.replace("\n", " "))[:80]
-    return (str(entry.revision), entry.at[:19].replace("T", " "), entry.commit[:12], entry.digest[7:19], state, note)
+    return (str(entry.revision), entry.at[:19].replace("T", " "), entry.commit[:12], entry.digest[7:19], state,
+            fit(note, _LONGEST_NOTE))  # fmt: skip
 
 
 def listed(rows: list[Row], record: Record, **more: Any) -> Result:

@@ -17,6 +17,7 @@ from cdlib import process
 from cdlib.console import Console
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
+from cdlib.table import table
 
 NAMESPACE = "hello-demo"
 PATIENCE = 15.0  # seconds for the service to answer as it should
@@ -209,9 +210,5 @@ def _table(demo: Demo) -> None:
     """The closing table."""
     heads = ("STAGE", "SECONDS", "DIGEST", "REVISION", "THE SERVICE ANSWERED")
     cells = [(r.stage, f"{r.seconds:.1f}", r.digest, r.revision, r.answer) for r in demo.rows]
-    widths = [max(len(line[i]) for line in (heads, *cells)) for i in range(len(heads))]
-    demo.console.line("", "", "")
-    for line in (heads, *cells):
-        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        demo.console.line("", "", text)
-    demo.console.line("", "", "")
+    for line in ("", *table(heads, cells), ""):
+        demo.console.line("", "", line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cdlib.table import table as columns
 from lab import down, processes
 from lab.given import answers
 from lab.layout import Layout
@@ -72,7 +73,6 @@ def rows(layout: Layout) -> list[Row]:
 
 def table(shown: list[Row]) -> list[str]:
     """The rows in columns."""
-    lines = [("NAME", "STATE", "PID", "ADDRESS", "SINCE")]
-    lines += [(row.name, row.state, str(row.pid or "-"), row.address or "-", row.since or "-") for row in shown]
-    widths = [max(len(line[column]) for line in lines) for column in range(5)]
-    return ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    heads = ("NAME", "STATE", "PID", "ADDRESS", "SINCE")
+    cells = [(row.name, row.state, str(row.pid or "-"), row.address or "-", row.since or "-") for row in shown]
+    return columns(heads, cells)

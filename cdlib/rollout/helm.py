@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,10 +109,7 @@ class Helm:
         where = path("secrets", self._environment.namespace)
         selector = f"owner=helm,name={self._environment.release}"
         found = api.get(where, deadline, accept=METADATA_ONLY, labelSelector=selector) or {"items": []}
-        stored = ((item["metadata"].get("labels", {}), item["metadata"]) for item in found.get("items") or [])
-        known = (HelmRevision(int(label["version"]), str(label["status"]), str(meta["uid"]),
-                              str(meta.get("creationTimestamp", ""))) for label, meta in stored)  # fmt: skip
-        return sorted(known, key=lambda each: each.revision)
+        return revisions(found.get("items") or [])
 
     def upgrade_argv(self, chart: Path, values: Sequence[Path], deadline: Deadline) -> list[str]:
         """What installs or upgrades the release, without waiting for it."""
@@ -195,6 +192,15 @@ class Helm:
 
 def _never() -> bool:
     return False
+
+
+def revisions(stored: Iterable[Object]) -> list[HelmRevision]:
+    """The revisions that Helm's own records stand for, by their labels alone, oldest first."""
+    known = []
+    for meta in (each["metadata"] for each in stored):
+        label, created = meta.get("labels", {}), str(meta.get("creationTimestamp", ""))
+        known.append(HelmRevision(int(label["version"]), str(label["status"]), str(meta["uid"]), created))
+    return sorted(known, key=lambda each: each.revision)
 
 
 def applied(done: Finished) -> tuple[int, list[Object]]:

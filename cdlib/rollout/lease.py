@@ -28,7 +28,7 @@ GIVE_UP = 10.0  # seconds without a successful renewal after which Helm is stopp
 ONE_TRY = 4.0  # seconds for one renewal, so that there is time for another
 _AGAIN = 0.5  # seconds between tries that fail
 _LOOK_EVERY = 0.25
-_GROUP = "coordination.k8s.io/v1"
+GROUP = "coordination.k8s.io/v1"
 
 
 class Lease:
@@ -144,7 +144,7 @@ class Lease:
         try:
             if found is None:
                 meta = {"name": self.name, "namespace": self._namespace}
-                body = {"apiVersion": _GROUP, "kind": "Lease", "metadata": meta, "spec": spec}
+                body = {"apiVersion": GROUP, "kind": "Lease", "metadata": meta, "spec": spec}
                 self._api.create(self._where(), body, self.deadline)
             else:
                 self._write({**found, "spec": spec}, self.deadline)
@@ -192,7 +192,7 @@ class Lease:
         self._api.replace(self._where(self.name), body, deadline)
 
     def _where(self, name: str = "") -> str:
-        return path("leases", self._namespace, name, group=_GROUP)
+        return path("leases", self._namespace, name, group=GROUP)
 
     def _held(self, found: Object | None) -> Held:
         return Held(
@@ -204,6 +204,18 @@ class Lease:
 
 def _holder(found: Object | None) -> str:
     return str((found or {}).get("spec", {}).get("holderIdentity") or "")
+
+
+def living_holder(found: Object | None, now: datetime) -> str:
+    """Who holds a Lease and has renewed it in time; empty where nobody has.
+
+    By one look and the clocks alone, which is good enough for showing it; to take it, a holder is watched.
+    """
+    renewed = str((found or {}).get("spec", {}).get("renewTime") or "")
+    with suppress(ValueError):
+        if (now - datetime.fromisoformat(renewed)).total_seconds() <= _duration(found):
+            return _holder(found)
+    return ""
 
 
 def _duration(found: Object | None) -> float:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from cdlib.deadline import Deadline
 from cdlib.errors import Unavailable, UsageProblem
@@ -23,6 +23,11 @@ KEPT = 60  # revisions in the record; at about 700 bytes each far below the 1 Mi
 ARCHIVED_AT_ONCE = 20
 LARGEST = 400_000  # characters; a ConfigMap holds 1 MiB, of which a character may take three bytes
 _TRIES = 8
+Made = TypeVar("Made")
+
+# Labels of records, and of what is moved out of them.
+MANAGED_BY, RELEASE, ARCHIVE = "app.kubernetes.io/managed-by", "cdlib.org/release", "cdlib.org/archive"
+SELECTOR = f"{MANAGED_BY}=cdlib,{RELEASE},!{ARCHIVE}"  # every record, without archives
 
 # What becomes of a revision: `verified` means that it was seen healthy while it was live.
 DEPLOYING, VERIFIED, FAILED, INTERRUPTED = "deploying", "verified", "failed", "interrupted"
@@ -130,6 +135,11 @@ class Record:
                 yield entry
 
 
+def name_of(release: str) -> str:
+    """The name of a release's record, and of its Lease."""
+    return f"cd-{release}"
+
+
 class Records:
     """Reads and writes the record of one release."""
 
@@ -137,7 +147,7 @@ class Records:
         self._api, self._namespace = api, namespace
         self._redactor = redactor or Redactor()
         self.service, self._release = service, release
-        self.name = f"cd-{release}"
+        self.name = name_of(release)
         self._known: Object | None = None  # as it was read or written last
 
     def read(self, deadline: Deadline) -> Record:
@@ -182,6 +192,7 @@ class Records:
         record.revisions = [entry for entry in record.revisions if entry not in old]
         name = f"{self.name}-archive-{old[0].revision}-{old[0].run[:8]}"
         body = self._object(name, {"revisions.json": json.dumps([asdict(e) for e in old], ensure_ascii=False)})
+        body["metadata"]["labels"][ARCHIVE] = "true"
         with suppress(Conflict):  # a run that died after this step wrote the same entries
             self._api.create(self._path(), {**body, "immutable": True}, deadline)
 
@@ -189,23 +200,30 @@ class Records:
         return path("configmaps", self._namespace, name)
 
     def _object(self, name: str, data: dict[str, str]) -> Object:
-        labels = {"app.kubernetes.io/managed-by": "cdlib", "cdlib.org/release": self._release}
+        labels = {MANAGED_BY: "cdlib", RELEASE: self._release}
         return {"apiVersion": "v1", "kind": "ConfigMap", "data": data,
                 "metadata": {"name": name, "namespace": self._namespace, "labels": labels}}  # fmt: skip
 
     def _parse(self, found: Object | None) -> Record:
-        if found is None:
-            return Record(self.service, self._release)
-        try:
-            document = json.loads(found["data"]["record.json"])
-            if document.pop("schema") != SCHEMA:
-                raise ValueError("another schema")
-            return Record(**{**document, "revisions": [_entry(e) for e in document["revisions"]]})
-        except (KeyError, TypeError, ValueError) as problem:
-            raise UsageProblem(
-                f"the release record {self._namespace}/{self.name} cannot be read: {problem}",
-                hint="a newer version may have written it: use that one, or restore the ConfigMap",
-            ) from problem
+        return Record(self.service, self._release) if found is None else parse(found)
+
+
+def parse(found: Object) -> Record:
+    """The record that a ConfigMap holds. Raises UsageProblem where it holds none."""
+    try:
+        document = json.loads(found["data"]["record.json"])
+        if document.pop("schema") != SCHEMA:
+            raise ValueError("another schema")
+        entries = [_typed(_entry(e)) for e in document["revisions"]]
+        if not all(isinstance(w, list) and [*map(type, w)] == [str, str] for e in entries for w in e.workloads):
+            raise TypeError("workloads are pairs of kind and name")
+        return _typed(Record(**{**document, "revisions": entries}))
+    except (KeyError, TypeError, ValueError) as problem:
+        meta = found["metadata"]
+        raise UsageProblem(
+            f"the release record {meta.get('namespace')}/{meta.get('name')} cannot be read: {problem}",
+            hint="a newer version may have written it: use that one, or restore the ConfigMap",
+        ) from problem
 
 
 def _redact(record: Record, redactor: Redactor) -> None:
@@ -215,6 +233,22 @@ def _redact(record: Record, redactor: Redactor) -> None:
     notes = [*record.quarantine.values(), *([record.hold] if record.hold else [])]
     for note in notes:
         note["reason"] = redactor.text(note.get("reason", ""))
+
+
+def _typed(made: Made) -> Made:
+    """The same, whose fields are of the types that they say. Raises TypeError: many may write ConfigMaps."""
+    for name, types in _TYPES[type(made)]:
+        if not isinstance(getattr(made, name), types):
+            raise TypeError(f"{name} is {getattr(made, name)!r}")
+    return made
+
+
+def _types(kind: type[Any]) -> list[tuple[str, tuple[type, ...]]]:
+    plain = {"str": str, "int": int, "list": list, "dict": dict, "None": type(None)}
+    return [(f.name, tuple(plain[part.split("[")[0]] for part in str(f.type).split(" | "))) for f in fields(kind)]
+
+
+_TYPES: dict[type[Any], list[tuple[str, tuple[type, ...]]]] = {kind: _types(kind) for kind in (Record, Revision)}
 
 
 def _entry(document: dict[str, Any]) -> Revision:

@@ -1,0 +1,56 @@
+"""cd-status: what is live where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.board import columns, follow, write_page
+from jobs.command import Result, command, targets_option
+
+if TYPE_CHECKING:
+    from cdlib.run import Run
+
+
+@command("cd-status", timeout=3600)
+@targets_option
+@click.option("-e", "--environment", default="", metavar="NAME", envvar="CD_ENVIRONMENT",
+              help="Only this environment of targets.yaml.  [default: all]")  # fmt: skip
+@click.option("--service", default="", metavar="NAME", envvar="CD_SERVICE", help="Only this service.  [default: all]")
+@click.option("--drift", is_flag=True, help="Look for what was changed beside the releases, too; takes longer.")
+@click.option("--html", "page", metavar="PAGE", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write the board as a page, too.")  # fmt: skip
+@click.option("--watch", is_flag=True, help="Go on showing what changes, to the end of --timeout.")
+def main(run: Run, folder: Path, targets: Path | None, environment: str, service: str, drift: bool,
+         page: Path | None, watch: bool) -> Result:  # fmt: skip
+    """Show what is live where: every release of targets.yaml, or those of one service or environment.
+
+    It writes nothing to a cluster. A cluster that does not answer is named, and the others are shown (exit 69).
+    """
+    from cdlib.report.boardtext import as_text
+    from cdlib.rollout.board import spots
+    from cdlib.rollout.survey import Survey
+    from cdlib.target import read_target, read_targets
+
+    found = [read_target(targets, service)] if service else read_targets(targets)
+    with Survey(run, spots(found, environment), drift=drift) as survey:
+        if watch:
+            draw = columns() is not None and not click.get_current_context().params["as_json"]
+            board = follow(run, survey, run.deadline, page, draw=draw)
+        else:
+            board = survey.look(run.deadline)
+    told: Any = run.redactor.value(board.as_dict())
+    if page:
+        write_page(run, told, page)
+    made: Result = {**told, **({"page": str(page)} if page else {}), "text": as_text(told, columns())}
+    problem = board.problem()
+    if problem is not None:
+        problem.made = made
+        raise problem
+    return made
+
+
+if __name__ == "__main__":
+    main()
