@@ -22,6 +22,8 @@ ACTIVITIES = {
     ("", "plan"): "plan", ("", "build"): "build", ("", "test"): "tests", ("", "attest"): "attest",
     ("", "push"): "publish", ("", "promote"): "publish", ("", "render"): "Helm", ("", "helm upgrade"): "Helm",
     ("", "rollout"): "rollout", ("", "http"): "verification", ("", "helm test"): "verification", ("", "soak"): "soak",
+    ("", "review"): "authorize", ("", "attestations"): "authorize", ("", "permit"): "authorize",
+    ("", "sign"): "authorize",
     ("", "evidence"): "rollback", ("", "helm rollback"): "rollback", ("", "comment"): "comments",
 }  # fmt: skip
 _WHOLE = {"authorize-deploy": "authorize"}  # commands that have no stages, and are an activity of their own
