@@ -121,7 +121,7 @@ def test_gerrit_restarts_while_a_change_is_gated_and_is_away_when_it_is_deployed
     service: Service, author: Author
 ) -> None:
     before = service.last("gate"), service.last("deploy")
-    change = author.push("gerrit in gate", files(service, tests=25, soak=8))
+    change = author.push("gerrit in gate", files(service, tests=25, soak=30))
     change.approve()
     number = service.started("gate", before[0])
     service.says("gate", number, TESTS)
