@@ -23,7 +23,7 @@ from lab.loop.testing import Author, Change, Loop, until
 from lab.testing import command, server_process, without
 
 pytestmark = pytest.mark.timeout(600)
-TESTS = "+ run-tests"  # what the log of a build says when its tests begin, which then take some seconds
+TESTS = " run-tests --timeout"  # what the log of a build says when its tests begin, which then take some seconds
 SOAK = "✓ helm test"  # what that of a deploy says when its soak begins
 APPLIED = "✓ helm upgrade"
 
