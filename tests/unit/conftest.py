@@ -1,12 +1,13 @@
-"""What unit tests share: git repositories that nobody's configuration touches."""
+"""What unit tests share: git repositories that nobody's configuration touches, and a registry."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from stand_ins import StandInRegistry, serving
 
 Commit = Callable[..., str]
 
@@ -18,6 +19,13 @@ def _plain_git(monkeypatch: pytest.MonkeyPatch) -> None:
     for who in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{who}_NAME", "Test")
         monkeypatch.setenv(f"GIT_{who}_EMAIL", "test@example.org")
+
+
+@pytest.fixture
+def registry() -> Iterator[StandInRegistry]:
+    """An empty registry."""
+    with serving(StandInRegistry()) as server:
+        yield server
 
 
 @pytest.fixture
