@@ -13,6 +13,7 @@ from cdlib.rollout.progress import condition, observed, own_replicaset, pod_read
 _FORBIDDEN = re.compile(r"violates PodSecurity|(?:maximum|minimum) \S+ (?:usage|request|limit)|is invalid:", re.I)
 _QUOTA = "exceeded quota"
 _ACCOUNT = re.compile(r'serviceaccount "([^"]+)" not found', re.I)
+_LATE = re.compile(r'^ReplicaSet "([^"]+)" has timed out')
 _PLAIN = re.compile(r'^(?:\(combined from similar events\): )?(?:Error creating: )?pods "[^"]*" is forbidden: ')
 
 
@@ -21,8 +22,8 @@ def workload_causes(kind: str, o: Object, replicasets: list[Object], pods: Seque
     """What keeps a workload from going on that shows in none of its pods."""
     name = f"{kind} {o['metadata']['name']}"
     if kind == "Deployment":
-        yield from _late(o, name, pods)
         mine = own_replicaset(o, replicasets)
+        yield from _late(o, name, mine, pods)
         failure = condition(mine, "ReplicaFailure") if mine is not None and observed(o) else {}
         if mine is not None and failure.get("status") == "True":
             yield _refused(name, "ReplicaSet", mine, str(failure.get("message", "")))
@@ -39,9 +40,15 @@ def workload_causes(kind: str, o: Object, replicasets: list[Object], pods: Seque
             yield _refused(name, kind, o, messages[-1])
 
 
-def _late(o: Object, name: str, pods: Sequence[Object]) -> Iterator[Cause]:
-    """A passed progress deadline is a failure by contract: somebody has set it."""
+def _late(o: Object, name: str, mine: Object | None, pods: Sequence[Object]) -> Iterator[Cause]:
+    """A passed progress deadline is a failure by contract: somebody has set it.
+
+    The condition stays as it is until there is progress, so that after a rollback it still speaks of the former pods.
+    """
     progress = condition(o, "Progressing") if observed(o) else {}
+    named = _LATE.search(str(progress.get("message", "")))
+    if mine is not None and named and named.group(1) != mine["metadata"]["name"]:
+        return
     if progress.get("reason") == "ProgressDeadlineExceeded":
         text = str(progress.get("message") or "its progress deadline has passed")
         first = next((str(p["metadata"]["name"]) for p in pods if not pod_ready(p)), "")

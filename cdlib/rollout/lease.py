@@ -19,7 +19,7 @@ from typing import Self
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Held, OutOfTime, Unavailable, UsageProblem
-from cdlib.retry import retrying
+from cdlib.retry import patiently
 from cdlib.rollout.api import Api, Conflict, Object, path
 
 DURATION = 15  # seconds without a renewal after which a holder counts as dead
@@ -117,9 +117,12 @@ class Lease:
 
     def _look(self, last: Object | None) -> Object | None:
         """The Lease as it is now. Who queues has time to wait for the API server, too."""
-        where, attempts = self._where(self.name), 1000 if self._queue else 1
+
+        def ask() -> Object | None:
+            return self._api.get(self._where(self.name), self.deadline)
+
         try:
-            return retrying(lambda: self._api.get(where, self.deadline), self.deadline, attempts=attempts)
+            return patiently(ask, self.deadline) if self._queue else ask()
         except OutOfTime:
             if _holder(last):
                 raise self._held(last) from None

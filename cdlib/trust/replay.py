@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import struct
 import tempfile
-import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cdlib.errors import UsageProblem
 from cdlib.trust.objects import Commit, Repository
+from cdlib.trust.packs import object_id, pack
 
 _NOBODY = "cd <cd@localhost> 0 +0000"
-_PACKED_COMMIT = 1 << 4
 _TRAILER = re.compile(rb"([A-Za-z][A-Za-z0-9-]*): \S[^\n]*\Z")
 SUBMIT_TRAILERS = frozenset(["Change-Id", "Reviewed-on", "Reviewed-by", "Tested-by"])  # what Gerrit adds as it submits
 
@@ -124,12 +121,12 @@ class _Store:
         info = self.folder / "objects" / "info"
         info.mkdir(parents=True)
         (info / "alternates").write_text(f"{(self.repository.folder / 'objects').resolve()}\n")
-        objects: dict[str, bytes] = {}
+        objects: dict[str, tuple[str, bytes]] = {}
 
         def put(tree: str, parent: str = "") -> str:
             raw = _commit(tree, parent)
-            name = hashlib.sha1(b"commit %d\0" % len(raw) + raw).hexdigest()
-            objects[name] = raw
+            name = object_id("commit", raw)
+            objects[name] = "commit", raw
             return name
 
         def pair(question: Question) -> tuple[str, str]:
@@ -140,27 +137,13 @@ class _Store:
 
         pairs = [pair(question) for question in questions]
         if objects:
-            self.repository.git("index-pack", "--stdin", stdin=_pack(objects.values()), env=self.env)
+            self.repository.git("index-pack", "--stdin", stdin=pack(objects.values()), env=self.env)
         return pairs
 
 
 def _commit(tree: str, parent: str) -> bytes:
     before = f"parent {parent}\n" if parent else ""
     return f"tree {tree}\n{before}author {_NOBODY}\ncommitter {_NOBODY}\n\n".encode()
-
-
-def _pack(commits: Collection[bytes]) -> bytes:
-    """These commits as a pack (gitformat-pack): one file for git to write instead of one for each."""
-    parts = [b"PACK" + struct.pack(">II", 2, len(commits))]
-    for raw in commits:
-        size, head = len(raw) >> 4, [_PACKED_COMMIT | len(raw) & 15]
-        while size:
-            head[-1] |= 128
-            head.append(size & 127)
-            size >>= 7
-        parts += [bytes(head), zlib.compress(raw, 1)]
-    whole = b"".join(parts)
-    return whole + hashlib.sha1(whole).digest()
 
 
 def _trees(raw: bytes) -> list[str]:

@@ -23,7 +23,7 @@ from lab.loop.testing import Author, Change, Loop, until
 from lab.testing import command, server_process, without
 
 pytestmark = pytest.mark.timeout(600)
-TESTS = "+ run-tests"  # what the log of a build says when its tests begin, which then take some seconds
+TESTS = " run-tests --timeout"  # what the log of a build says when its tests begin, which then take some seconds
 SOAK = "✓ helm test"  # what that of a deploy says when its soak begins
 APPLIED = "✓ helm upgrade"
 
@@ -121,7 +121,7 @@ def test_gerrit_restarts_while_a_change_is_gated_and_is_away_when_it_is_deployed
     service: Service, author: Author
 ) -> None:
     before = service.last("gate"), service.last("deploy")
-    change = author.push("gerrit in gate", files(service, tests=25, soak=8))
+    change = author.push("gerrit in gate", files(service, tests=25, soak=30))
     change.approve()
     number = service.started("gate", before[0])
     service.says("gate", number, TESTS)

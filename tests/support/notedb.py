@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 import subprocess
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from cdlib.trust.packs import object_id, pack
 
 SID = "6a1c5b9e-0000-4000-8000-7f1d2c3b4a59"
 SERVER = "Gerrit Code Review <gerrit@example.com>"
@@ -49,7 +49,7 @@ class World:
 
     def put(self, kind: str, content: bytes) -> str:
         """Add one object; `save` writes it."""
-        name = hashlib.sha1(f"{kind} {len(content)}\0".encode() + content).hexdigest()
+        name = object_id(kind, content)
         self.objects[name] = kind, content
         return name
 
@@ -63,7 +63,7 @@ class World:
         new = [self.objects[name] for name in self.objects.keys() - self._saved]
         if new:
             argv = ["git", "--git-dir", str(self.folder), "index-pack", "--stdin"]
-            subprocess.run(argv, input=_pack(new), check=True, capture_output=True)
+            subprocess.run(argv, input=pack(new), check=True, capture_output=True)
         self._saved = set(self.objects)
         lines = [f"{commit} {name}\n" for name, commit in sorted(self.refs.items())]
         (self.folder / "packed-refs").write_text("".join(["# pack-refs with: sorted \n", *lines]))
@@ -331,20 +331,6 @@ class Change:
 
     def _message(self, commit: str) -> str:
         return self._raw(commit).partition("\n\n")[2]
-
-
-def _pack(objects: Sequence[tuple[str, bytes]]) -> bytes:
-    """gitformat-pack, without deltas."""
-    parts = [b"PACK" + struct.pack(">II", 2, len(objects))]
-    for kind, raw in objects:
-        size, head = len(raw) >> 4, [{"commit": 1, "tree": 2, "blob": 3}[kind] << 4 | len(raw) & 15]
-        while size:
-            head[-1] |= 128
-            head.append(size & 127)
-            size >>= 7
-        parts += [bytes(head), zlib.compress(raw, 1)]
-    whole = b"".join(parts)
-    return whole + hashlib.sha1(whole).digest()
 
 
 def ready(*, forced: bool = False, status: str = "OK") -> list[str]:

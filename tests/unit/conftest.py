@@ -1,4 +1,4 @@
-"""What unit tests share: git repositories that nobody's configuration touches."""
+"""What unit tests share: git repositories that nobody's configuration touches, and a registry."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from stand_ins import StandInRegistry, serving
 
 Commit = Callable[..., str]
 
@@ -28,6 +29,13 @@ def _signals() -> Iterator[None]:
     yield
     for number, handler in old.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def registry() -> Iterator[StandInRegistry]:
+    """An empty registry."""
+    with serving(StandInRegistry()) as server:
+        yield server
 
 
 @pytest.fixture

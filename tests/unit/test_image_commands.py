@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from signing import Signers, new_signers
-from stand_ins import Fault, StandInRegistry, basic_auth, serving
+from stand_ins import Fault, StandInRegistry, basic_auth
 
 from cdlib import retry
 from cdlib.deadline import Deadline
@@ -41,12 +41,6 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     for number, handler in old.items():
         signal.signal(number, handler)
     gc.collect()  # docker-py leaves its socket open where it cannot connect
-
-
-@pytest.fixture
-def registry() -> Iterator[StandInRegistry]:
-    with serving(StandInRegistry()) as server:
-        yield server
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +37,6 @@ class NoEngine:
         if self.images is None:
             raise Unavailable("no Docker Engine answers")
         return self.images.get(name)
-
-
-@pytest.fixture
-def registry() -> Iterator[StandInRegistry]:
-    with serving(StandInRegistry()) as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

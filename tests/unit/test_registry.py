@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import ssl
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,6 @@ from cdlib.registry.connection import authority, proxy_for
 from cdlib.registry.repository import Blob, Manifest, Registries, Repository
 from cdlib.registry.transport import Transport
 from cdlib.run import Run
-
-
-@pytest.fixture
-def registry() -> Iterator[StandInRegistry]:
-    with serving(StandInRegistry()) as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

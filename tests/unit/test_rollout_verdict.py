@@ -180,6 +180,18 @@ def test_a_passed_progress_deadline_is_told() -> None:
     assert str(cause) == "Deployment web: has timed out"
 
 
+@pytest.mark.parametrize(("name", "told"), [("web-old", False), ("web-new", True)])
+def test_a_progress_deadline_that_other_pods_have_passed_says_nothing_of_these(name: str, told: bool) -> None:
+    """The condition of the rollout before stays, also after going back from it, until there is progress."""
+    o = deployment()
+    sets = [owned("web-new", "d1", annotations={"deployment.kubernetes.io/revision": "2"})]
+    said = f'ReplicaSet "{name}" has timed out progressing.'
+    o["status"]["conditions"] = [
+        {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": said}
+    ]
+    assert bool(list(workload_causes("Deployment", o, sets, [], Happenings()))) is told
+
+
 def test_ready_is_the_condition() -> None:
     ready = {"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
     assert pod_ready(ready)
