@@ -18,12 +18,15 @@ _PLAIN = re.compile(r'^(?:\(combined from similar events\): )?(?:Error creating:
 
 
 def workload_causes(kind: str, o: Object, replicasets: list[Object], pods: Sequence[Object],
-                    told: Happenings) -> Iterator[Cause]:  # fmt: skip
-    """What keeps a workload from going on that shows in none of its pods."""
+                    told: Happenings, missed: float = 0.0) -> Iterator[Cause]:  # fmt: skip
+    """What keeps a workload from going on that shows in none of its pods.
+
+    `missed` is for how many seconds of the rollout its controllers could not act.
+    """
     name = f"{kind} {o['metadata']['name']}"
     if kind == "Deployment":
         mine = own_replicaset(o, replicasets)
-        yield from _late(o, name, mine, pods)
+        yield from _late(o, name, mine, pods, missed)
         failure = condition(mine, "ReplicaFailure") if mine is not None and observed(o) else {}
         if mine is not None and failure.get("status") == "True":
             yield _refused(name, "ReplicaSet", mine, str(failure.get("message", "")))
@@ -40,8 +43,11 @@ def workload_causes(kind: str, o: Object, replicasets: list[Object], pods: Seque
             yield _refused(name, kind, o, messages[-1])
 
 
-def _late(o: Object, name: str, mine: Object | None, pods: Sequence[Object]) -> Iterator[Cause]:
+def _late(o: Object, name: str, mine: Object | None, pods: Sequence[Object], missed: float) -> Iterator[Cause]:
     """A passed progress deadline is a failure by contract: somebody has set it.
+
+    Kubernetes measures it by the wall clock. Where its own controllers were away meanwhile, the pods get the
+    `missed` seconds on top.
 
     The condition stays as it is until there is progress, so that after a rollback it still speaks of the former pods.
     """
@@ -52,7 +58,8 @@ def _late(o: Object, name: str, mine: Object | None, pods: Sequence[Object]) -> 
     if progress.get("reason") == "ProgressDeadlineExceeded":
         text = str(progress.get("message") or "its progress deadline has passed")
         first = next((str(p["metadata"]["name"]) for p in pods if not pod_ready(p)), "")
-        yield Cause((str(o["metadata"]["uid"]), "late"), "ProgressDeadlineExceeded", brief(text), pod=first, about=name)
+        yield Cause((str(o["metadata"]["uid"]), "late"), "ProgressDeadlineExceeded", brief(text), missed, pod=first,
+                    about=name)  # fmt: skip
 
 
 def _failed(o: Object, name: str, pods: Sequence[Object]) -> Iterator[Cause]:

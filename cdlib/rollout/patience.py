@@ -23,9 +23,14 @@ class SeenTime:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._last = self._settled = clock()
+        self._began = self._last = self._settled = clock()
         self._lost: float | None = None  # since when it cannot be seen
         self.now = 0.0
+
+    @property
+    def missed(self) -> float:
+        """The seconds until the last tick that do not count."""
+        return self._last - self._began - self.now
 
     def tick(self, seen: bool) -> float:
         """Go on; returns the time. `seen` is whether the cluster can be seen at this moment."""

@@ -108,7 +108,7 @@ class Judge:
             for pod in group:
                 memory = self._pods.setdefault(str(pod["metadata"]["uid"]), PodMemory())
                 yield from pod_causes(pod, memory, self._told, self._pulled, now)
-            yield from workload_causes(kind, o, sets, group, self._told)
+            yield from workload_causes(kind, o, sets, group, self._told, self._seen_time.missed)
 
     def _ends(self, own: Sequence[Object]) -> int:
         memories = [self._pods[str(pod["metadata"]["uid"])] for pod in own]

@@ -10,6 +10,7 @@ from cdlib.rollout.causes import AT_ONCE, Cause
 from cdlib.rollout.containers import Memory
 from cdlib.rollout.controllers import workload_causes
 from cdlib.rollout.happenings import Happenings
+from cdlib.rollout.patience import SETTLING
 from cdlib.rollout.pods import PodMemory, pod_causes
 from cdlib.rollout.progress import own_pods, pod_ready, unproven, workload_done
 from cdlib.rollout.pulls import Pulled
@@ -190,6 +191,22 @@ def test_a_progress_deadline_that_other_pods_have_passed_says_nothing_of_these(n
         {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": said}
     ]
     assert bool(list(workload_causes("Deployment", o, sets, [], Happenings()))) is told
+
+
+def test_a_progress_deadline_is_as_much_later_as_the_controllers_were_away() -> None:
+    now, o = [0.0], deployment(want=1, availableReplicas=0)
+    judge = Judge([("Deployment", "web")], clock=lambda: now[0])
+
+    def called(second: float, *, seen: bool = True) -> bool:
+        now[0] = second
+        return bool(judge.look({"Deployment": [o]}, seen=seen).faults)
+
+    outage = 20.0
+    assert not any((called(5.0), called(5.0 + outage, seen=False), called(25.0), called(25.0 + SETTLING)))
+    o["status"]["conditions"] = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
+    assert not called(60.0)
+    assert not called(60.0 + outage + SETTLING - 0.1)
+    assert called(60.0 + outage + SETTLING)
 
 
 def test_ready_is_the_condition() -> None:

@@ -33,9 +33,11 @@ def test_own_time_stands_still_while_the_cluster_cannot_be_seen_and_until_it_has
     for second in range(11, 31):
         now[0] = float(second)
         assert time.tick(False) == 10.0
+        assert time.missed == second - 10.0
     for second, counted in ((31.0, 10.0), (31.0 + SETTLING, 10.0), (36.0 + SETTLING, 15.0)):
         now[0] = second
         assert time.tick(True) == counted
+    assert time.missed == 21.0 + SETTLING
 
 
 def test_a_connection_that_is_only_opened_anew_costs_no_time() -> None:
