@@ -43,7 +43,7 @@ def test_what_was_reviewed_built_and_tested_is_what_runs(service: Reviewed) -> N
     assert again.result["outcome"] == "unchanged" and "permit" not in again.result, "that needs none"
     service.change(text="two")
     service.attest()
-    refused(service.deploy(), "used or overtaken")
+    refused(service.deploy(), "does not cover the deploy", "another commit")
     assert [each["commit"] for each in done(service.authorize()).result["verdicts"]] == [web.git("rev-parse", "HEAD")]
     done(service.deploy())
     assert web.serving()["text"] == "two"

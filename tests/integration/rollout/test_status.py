@@ -39,7 +39,7 @@ def hanging_deploy(web: Deployment) -> Iterator[subprocess.Popen[str]]:
     yield process
     if process.poll() is None:
         process.terminate()
-        process.communicate(timeout=60)
+    process.communicate(timeout=60)
 
 
 def test_from_nothing_to_verified_to_stuck_and_back(web: Deployment) -> None:
@@ -85,7 +85,8 @@ def test_a_rollout_is_followed_line_by_line(web: Deployment) -> None:
         web.commit(text="third")
         deploying = web.start("helm-deploy", "--digest", web.digest)
         hear("verified, revision")
-        assert deploying.wait(timeout=60) == 0
+        deploying.communicate(timeout=60)
+        assert deploying.returncode == 0
     finally:
         watching.terminate()
         watching.communicate(timeout=20)
