@@ -28,6 +28,18 @@ def author(service: Service, tmp_path: Path) -> Author:
     return service.clone(tmp_path / "clone")
 
 
+def test_what_was_pushed_past_the_gate_is_deployed_after_a_gate_by_hand(
+    loop: Loop, service: Service, author: Author, tmp_path: Path
+) -> None:
+    imported, first = author.git("rev-parse", "origin/master"), service.started("deploy")
+    assert loop.wait_build(job_name="cd-deploy", newrev=imported)["result"] == "FAILURE"
+    assert "has no candidate" in service.log("deploy", first)
+    where = {"ZUUL_REF": "refs/heads/master", "ZUUL_COMMIT": imported, "ZUUL_PIPELINE": "gate"}
+    _operate(loop, tmp_path / "gate", f"{service.name}-gate", **where)
+    service.rerun("deploy", first)
+    assert service.answer()["revision"] == imported
+
+
 def test_a_newer_patchset_aborts_the_build_and_alone_votes(service: Service, author: Author) -> None:
     change = author.push("slow", {"tests/test_new.py": SLOW.format(seconds=100)})
     service.started("check")
