@@ -132,6 +132,10 @@ class Unavailable(CdError):
         self.retryable = retryable
 
 
+class Unsettled(RegistryRefused, Unavailable):
+    """A registry does not know what was just written to it. Worth another try, and refused when that did not help."""
+
+
 class OutOfTime(CdError):
     """The run's own time limit has passed."""
 

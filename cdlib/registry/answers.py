@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from cdlib.errors import DISK_FULL, CdError, NotAllowed, RegistryRefused, Unavailable, disk_full
+from cdlib.errors import DISK_FULL, CdError, NotAllowed, RegistryRefused, Unavailable, Unsettled, disk_full
 
 if TYPE_CHECKING:
     import urllib3
 
+# While two runs upload or mount the same blob, docker-registry 2.8 for a moment does not know it, or takes its digest
+# for none, and refuses a manifest that names it (seen with three runs that publish the same image).
+_UNSETTLED = ("MANIFEST_BLOB_UNKNOWN", "DIGEST_INVALID")
 LARGEST = 4 * 2**20  # bytes of an answer that is kept in memory; the specification's limit for a manifest
 
 
@@ -86,7 +89,8 @@ def problem_of(answer: Answer, host: str, doing: str) -> CdError:
             hint="the registry is in trouble or overloaded: run this again later",
             retry_after=_retry_after(answer.headers.get("Retry-After", "")),
         )
-    return RegistryRefused(
+    kind = Unsettled if any(code in said for code in _UNSETTLED) else RegistryRefused
+    return kind(
         f"{host} refused ({answer.status}) while {doing}{because}",
         hint="check the repository's name in cd.yaml or targets.yaml, and that it exists",
     )

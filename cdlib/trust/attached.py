@@ -11,10 +11,9 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from cdlib.errors import Refused, RegistryRefused, Unavailable, UsageProblem
 from cdlib.registry.repository import Blob, Manifest, Repository, digest_of
@@ -27,8 +26,6 @@ MOST = 200  # attestations beside one image
 TRIES = 40
 _WAIT = 0.05  # seconds at most, between two looks, by chance: for fewer writes, not for their safety
 _ZERO = "0001-01-01T00:00:00Z"
-_REFUSALS = 4
-T = TypeVar("T")
 Layer = dict[str, Any]
 
 
@@ -76,7 +73,7 @@ def attach(repository: Repository, digest: str, attestations: Iterable[Attestati
         if not added:
             _require_present(repository, prefix, mine, here)
             return number > 0
-        _again_if_refused(partial(_put, repository, prefix, [*here, *added]))
+        _put(repository, prefix, [*here, *added])
         repository.transport.deadline.require("attaching attestations")
         time.sleep(random.uniform(0, _WAIT))
     raise Unavailable(
@@ -90,11 +87,11 @@ def _announce(repository: Repository, prefix: str, attestation: Attestation) -> 
     if len(attestation.envelope) > LARGEST:
         raise UsageProblem(f"an attestation of more than {LARGEST} bytes is not written", hint="name fewer tests in it")
     if not repository.digest(f"{prefix}.{short}"):
-        blob = _again_if_refused(lambda: repository.upload(attestation.envelope))
+        blob = repository.upload(attestation.envelope)
         # cosign looks for both names; under the first one its signatures of images stand.
         hints = {"dev.cosignproject.cosign/signature": "", "predicateType": attestation.predicate_type}
         layer = {"mediaType": ENVELOPE, "size": blob.size, "digest": blob.digest, "annotations": hints}
-        _again_if_refused(lambda: _put(repository, f"{prefix}.{short}", [layer]))
+        _put(repository, f"{prefix}.{short}", [layer])
     return short
 
 
@@ -111,17 +108,6 @@ def _require_present(repository: Repository, prefix: str, mine: set[str], here: 
             f"{repository.name}:{prefix}.{min(lost)} holds something else than the attestation that it is named by",
             hint="find out who wrote it, delete that tag, and run this again",
         )
-
-
-def _again_if_refused(write: Callable[[], T]) -> T:
-    """What `write` returns. While two upload the same blob, docker-registry 2.8 takes it for unknown or damaged, and
-    refuses what names it; a moment later it does not."""
-    for _ in range(_REFUSALS):
-        try:
-            return write()
-        except RegistryRefused:
-            time.sleep(random.uniform(_WAIT, 2 * _WAIT))
-    return write()
 
 
 def _put(repository: Repository, tag: str, layers: list[Layer]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -406,6 +407,21 @@ def test_a_tag_that_reads_back_otherwise_is_told(registry: StandInRegistry) -> N
     registry.faults.append(Fault("GET", "manifests/1", 200, raw, {"Content-Type": kind}))
     with pytest.raises(RegistryRefused, match=theirs):
         set_tag(there, "1", manifest)
+
+
+@pytest.mark.parametrize("code", ["MANIFEST_BLOB_UNKNOWN", "DIGEST_INVALID"])
+def test_a_registry_that_stumbles_over_two_writers_is_asked_again(registry: StandInRegistry, code: str) -> None:
+    registry.add_image("a", "y")
+    manifest = repository(registry, "a").manifest("y")
+    assert manifest
+    fault = Fault("PUT", "manifests/1", 400, json.dumps({"errors": [{"code": code}]}).encode(), times=2)
+    registry.faults.append(fault)
+    set_tag(repository(registry, "a"), "1", manifest)
+    assert registry.tags("a")["1"] == manifest.digest
+    registry.faults.append(replace(fault, times=100))
+    with pytest.raises(RegistryRefused, match=code) as refused:
+        set_tag(repository(registry, "a"), "1", manifest)
+    assert refused.value.exit_code == 5
 
 
 def test_a_manifest_that_names_what_is_not_there_is_refused(registry: StandInRegistry) -> None:
