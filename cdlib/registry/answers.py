@@ -15,8 +15,8 @@ from cdlib.errors import DISK_FULL, CdError, NotAllowed, RegistryRefused, Unavai
 if TYPE_CHECKING:
     import urllib3
 
-# While two runs upload or mount the same blob, docker-registry 2.8 for a moment does not know it, or takes its digest for
-# none, and refuses a manifest that names it (seen with three runs that publish the same image).
+# While two runs upload or mount the same blob, docker-registry 2.8 for a moment does not know it, or takes its digest
+# for none, and refuses a manifest that names it (seen with three runs that publish the same image).
 _UNSETTLED = ("MANIFEST_BLOB_UNKNOWN", "DIGEST_INVALID")
 LARGEST = 4 * 2**20  # bytes of an answer that is kept in memory; the specification's limit for a manifest
 
