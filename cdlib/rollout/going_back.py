@@ -6,17 +6,18 @@ from contextlib import suppress
 from dataclasses import replace
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, Held, NeedsPerson, UsageProblem
+from cdlib.errors import CdError, Held, NeedsPerson, OutOfTime, UsageProblem
 from cdlib.retry import patiently
 from cdlib.rollout.chart import Rendered, of_interest
 from cdlib.rollout.evidence import gather
 from cdlib.rollout.helm import reason
+from cdlib.rollout.hooks import ROLLBACK, hooks_of
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import DEPLOYING, FAILED, VERIFIED, Revision
 from cdlib.rollout.release import Outcome, Release, interrupted, ready_pods
 from cdlib.rollout.templates import restore, tell_restored, templates_of
-from cdlib.rollout.verdict import State
+from cdlib.rollout.verdict import Fault, State
 from cdlib.rollout.verify import Request, plan_requests
 from cdlib.service import HttpCheck, Verify
 from cdlib.target import Environment
@@ -63,7 +64,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
                 f"the rollback to revision {to.revision} could not be followed to its end: {problem}",
                 hint=look_at(environment),
             ) from problem
-        raise _unserving(release, entry, state, deadline)
+        raise _ended_badly(release, entry, "does not serve", state, deadline)
 
     return interrupted(release, entry, go)
 
@@ -90,28 +91,33 @@ def _plan_again(release: Release, verify: Verify, rendered: Rendered) -> list[Re
 
 def _apply_rollback(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> None:
     """Let Helm roll back; again, where the cluster was away meanwhile. Raises NeedsPerson, Held."""
-    environment, to = release.environment, entry.rollback_of
-    with release.run.stage("helm rollback", f"{environment.release} to revision {to}"):
+    with release.run.stage("helm rollback", f"{release.environment.release} to revision {entry.rollback_of}"):
+        share = deadline.part(deadline.left * (1 - KEPT_FOR_EVIDENCE), "the rollback")
         try:
-            why = patiently(lambda: _let_helm(release, lease, to, deadline), deadline)
+            failed = patiently(lambda: _let_helm(release, lease, entry, share), share)
         except Held:
             raise
         except CdError as problem:
-            why = problem.message
-        if why:
-            _mark_failed(release, entry, why, deadline)
-            raise NeedsPerson(f"the rollback to revision {to} failed: {why}", hint=look_at(environment))
+            failed = State(False, "", (Fault("", "", "Helm", problem.message),))
+        if failed:
+            raise _ended_badly(release, entry, "failed", failed, deadline)
         number = release.history(deadline)[-1].revision
         if number != entry.revision:  # attempts that came to nothing have taken numbers
             release.records.update(lambda record: record.drop(entry.revision), deadline)
             entry.revision = number
 
 
-def _let_helm(release: Release, lease: Lease, to: int, deadline: Deadline) -> str:
-    """Why it failed; empty where it did not. Raises Unavailable where it was cut off, and may be called again."""
+def _let_helm(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> State | None:
+    """How it failed, where it did. Raises Unavailable where it was cut off, and may be called again."""
     lease.require()
-    done = release.helm.rollback(to, deadline)
-    return "" if done.ok else reason(done)
+    with hooks_of(release, lease, entry.revision, ROLLBACK) as hooks:
+        try:
+            done = hooks.run(lambda stop: release.helm.rollback(entry.rollback_of, deadline, stop))
+        except OutOfTime as problem:
+            return hooks.blame(Fault("", "", "OutOfTime", f"Helm did not end: {problem.message}"))
+        if done is None:
+            return hooks.state
+        return None if done.ok else hooks.blame(Fault("", "", "Helm", reason(done)))
 
 
 def _mark_failed(release: Release, entry: Revision, why: str, deadline: Deadline) -> None:
@@ -120,13 +126,13 @@ def _mark_failed(release: Release, entry: Revision, why: str, deadline: Deadline
         release.mark(entry, last, live=True, status=FAILED, reason=why)
 
 
-def _unserving(release: Release, entry: Revision, state: State, deadline: Deadline) -> NeedsPerson:
+def _ended_badly(release: Release, entry: Revision, how: str, state: State, deadline: Deadline) -> NeedsPerson:
     environment, why = release.environment, str(state.faults[0])
     share = deadline.part(EVIDENCE, "gathering evidence")
     lines = gather(release.run, release.api, environment.namespace, state, release.run.out, share)
     _mark_failed(release, entry, why, deadline)
     return NeedsPerson(
-        f"the rollback to revision {entry.rollback_of} does not serve: {why}",
+        f"the rollback to revision {entry.rollback_of} {how}: {why}",
         details=lines,
         hint=look_at(environment),
     )

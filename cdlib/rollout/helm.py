@@ -123,10 +123,10 @@ class Helm:
         """
         return self._insisting(self.upgrade_argv(chart, values, deadline), deadline, stop=stop)
 
-    def rollback(self, revision: int, deadline: Deadline) -> Finished:
-        """Return to `revision`, by number: Helm's own default is N-1, whatever that was. Raises as `upgrade`."""
+    def rollback(self, revision: int, deadline: Deadline, stop: Stop | None = None) -> Finished:
+        """Return to `revision`, by number: Helm's own default is N-1, whatever that was. Else as `upgrade`."""
         argv = ["rollback", self._environment.release, str(revision), f"--history-max={HISTORY}"]
-        return self._insisting([*argv, *self._where, _timeout(deadline)], deadline)
+        return self._insisting([*argv, *self._where, _timeout(deadline)], deadline, stop=stop)
 
     def uninstall(self, deadline: Deadline) -> Finished:
         """Remove a release whose first install never ended; Helm offers no other way out."""

@@ -27,13 +27,14 @@ from cdlib.rollout.workloads import KINDS, following
 
 DEPLOY = ("pre-install", "pre-upgrade", "post-install", "post-upgrade")
 TEST = ("test", "test-success")
+ROLLBACK = ("pre-rollback", "post-rollback")
 LOOK_AFTER = 1.0  # seconds; a Helm that takes longer than most waits for a hook
 LOOK_EVERY = 0.25
 LAST_LOOKS = 8  # until the objects show why Helm says that a hook has failed
 ASKING = 5.0  # seconds for one question to the cluster
 ENDING = 10.0  # seconds that a rollback waits for the pods of hooks that were ended
 _AWAITED = ("Job", "Pod")  # what Helm waits for; anything else it only creates
-_SAID = {DEPLOY: "a hook failed", TEST: "helm test failed"}
+_SAID = {DEPLOY: "a hook failed", TEST: "helm test failed", ROLLBACK: "a hook failed"}
 
 Found = tuple[tuple[str, str], ...]  # (kind, name)
 
@@ -142,7 +143,7 @@ def end_hooks(release: Release, revision: int, deadline: Deadline) -> list[str]:
     ended: list[str] = []
     share = deadline.part(ENDING, "ending hooks")
     try:
-        since, found = _hooks(release, revision, (*DEPLOY, *TEST))
+        since, found = _hooks(release, revision, (*DEPLOY, *TEST, *ROLLBACK))
         running = [each for each in found if _runs(_get(release, each, share), since)]
         for kind, name in running:
             release.run.warn(f"the hook {kind} {name} of revision {revision} still runs: ending it half-way")

@@ -129,6 +129,27 @@ def test_a_chart_s_test_that_cannot_run_is_called_in_time(web: Deployment) -> No
     assert "web-hook" not in names(web, "pods")
 
 
+def test_a_rollback_whose_hook_cannot_run_is_called_in_time_and_the_next_clears_up(any_helm: Deployment) -> None:
+    web = any_helm
+    write_hook(web, UNSTARTABLE, on="pre-rollback")
+    good = web.commit(text="one")
+    assert web.deploy().code == 0
+    (web.folder / "chart" / "templates" / "hook.yaml").unlink()
+    web.commit(text="two")
+    assert web.deploy().code == 0
+    failed = web.run("helm-rollback")
+    assert failed.code == 8, failed.err
+    assert "the rollback to revision 1 failed: pod web-hook" in failed.err
+    assert "a hook failed: cannot be started" in failed.err
+    assert seconds_of(web, "helm rollback") <= 5 + 6.0
+    assert web.run("cd-hold", "--lift").code == 0
+    mended = web.commit(text="three")
+    done = web.deploy()
+    assert done.code == 0, done.err
+    assert "the hook Job web-hook of revision" in done.err and good != mended
+    assert web.serving()["revision"] == mended and "web-hook" not in names(web, "jobs")
+
+
 def test_a_hook_that_a_killed_run_has_left_is_ended_by_the_next(web: Deployment) -> None:
     assert web.deploy().code == 0
     write_hook(web, python(HANG, "hook"))
