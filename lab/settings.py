@@ -59,7 +59,7 @@ _TARGETS = """\
 # The lab's own, written by `lab up`. A real one belongs to whoever runs the clusters.
 version: 1
 environments:
-  lab: {{policy: none, budget: 120s}}
+  lab: {{policy: none}}
 services:
   hello:
     image: {registry}/hello

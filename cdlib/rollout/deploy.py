@@ -31,8 +31,8 @@ from cdlib.rollout.release import (
     ready_pods,
 )
 from cdlib.rollout.templates import templates_of
-from cdlib.rollout.undoing import OUTAGE, undo
-from cdlib.rollout.verdict import INCONCLUSIVE, Fault, State
+from cdlib.rollout.undoing import undo
+from cdlib.rollout.verdict import INCONCLUSIVE, OUTAGE, Fault, State
 
 
 def deploy(release: Release, wish: Wish, guard: Guard | None = None, *, wait: bool = False) -> Outcome:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from cdlib.errors import CdError
 from cdlib.rollout.causes import UNASKED, Cause, Question
 
-SETTLING = 30.0  # seconds; after a restarted API server its controllers took so long (seen: until 45 s, back at 16 s)
+# Seconds that controllers need after an API server was away. client-go asks again after 30 s at most, and as much more
+# by chance (jitter), and a server that has just begun answers the first of them with 403 (seen: 29 s, and 54 s).
+SETTLING = 60.0
 BLINK = 3.0  # seconds; a connection that was only opened anew is no restarted server
 FLICKER = 3.0  # seconds in which something that has gone and come again counts as the same
 AGAIN = 2.0  # seconds until a question is asked again that could not be asked

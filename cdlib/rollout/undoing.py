@@ -14,10 +14,9 @@ from cdlib.rollout.hooks import end_hooks
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import FAILED, Record, Revision
 from cdlib.rollout.release import Release
-from cdlib.rollout.verdict import INCONCLUSIVE, State
+from cdlib.rollout.verdict import INCONCLUSIVE, OUTAGE, State
 from cdlib.units import timestamp
 
-OUTAGE = "Outage"  # the reason of a fault that is the API server's, and not the release's
 _BLAMELESS = (INCONCLUSIVE, OUTAGE)  # nothing is known against the image
 
 

@@ -17,12 +17,13 @@ from cdlib.rollout.controllers import workload_causes
 from cdlib.rollout.happenings import Happenings
 from cdlib.rollout.patience import Exists, Patience, SeenTime
 from cdlib.rollout.pods import UNREADY, PodMemory, pod_causes
-from cdlib.rollout.progress import counted_available, own_pods, pod_ready, unproven, workload_done
+from cdlib.rollout.progress import counted_available, observed, own_pods, pod_ready, unproven, workload_done
 from cdlib.rollout.pulls import Pulled
 
-__all__ = ["INCONCLUSIVE", "Fault", "Judge", "State", "Workloads", "pod_ready"]
+__all__ = ["INCONCLUSIVE", "OUTAGE", "Fault", "Judge", "State", "Workloads", "pod_ready"]
 
 INCONCLUSIVE = "Inconclusive"  # the reason of a fault that is only the want of data
+OUTAGE = "Outage"  # that of one that is the API server's, and not the release's
 MOST = 5  # lines of what a rollout waits for
 
 Workloads = Sequence[tuple[str, str]]  # (kind, name)
@@ -55,7 +56,8 @@ class State:
     `waiting` says what keeps it so far, as one line each, and `trouble` the first of them that is more than being
     slow; `ends` counts how often containers have ended. `hold` is for how many seconds it must stay complete to count
     as such: not 0 where containers have no readiness probe. `unseen` is how many pods a controller counts as available
-    whose watch, which is another one, has not shown that yet.
+    whose watch, which is another one, has not shown that yet; `missed` for how many seconds the cluster was away, or
+    coming to itself, and `unobserved` whether a controller has not looked at what was applied.
     """
 
     complete: bool
@@ -67,6 +69,8 @@ class State:
     trouble: str = ""
     hold: float = 0.0
     unseen: int = 0
+    missed: float = 0.0
+    unobserved: bool = False
 
 
 class Judge:
@@ -100,7 +104,8 @@ class Judge:
         return State(complete, summary or "nothing to wait for", _faults(failures), own,
                      _waiting(waiting), self._ends(own), _trouble(waiting),
                      max((unproven(kind, o) for kind, o in mine), default=0.0),
-                     max(0, available - sum(map(pod_ready, own))))  # fmt: skip
+                     max(0, available - sum(map(pod_ready, own))), self._seen_time.missed,
+                     not all(observed(o) for kind, o in mine if kind not in ("Job", "Pod")))  # fmt: skip
 
     def _causes(self, pods: Sequence[tuple[str, Object, list[Object]]], sets: list[Object],
                 now: float) -> Iterator[Cause]:  # fmt: skip

@@ -14,9 +14,10 @@ from cdlib.rollout.api import Api, path
 from cdlib.rollout.happenings import SELECTOR
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.lookup import Lookup
+from cdlib.rollout.patience import BLINK
 from cdlib.rollout.sightings import Sightings
 from cdlib.rollout.stuck import StuckPods
-from cdlib.rollout.verdict import INCONCLUSIVE, Fault, Judge, State, Workloads, pod_ready
+from cdlib.rollout.verdict import INCONCLUSIVE, OUTAGE, Fault, Judge, State, Workloads, pod_ready
 from cdlib.rollout.watch import Kind, Watch
 from cdlib.run import Run
 
@@ -185,4 +186,8 @@ def _out_of_time(state: State, deadline: Deadline) -> Fault:
     name = str(unready[0]["metadata"]["name"]) if unready else ""
     why = f"; {state.waiting[0]}" if state.waiting else ""
     text = f"not ready within {deadline.seconds:.0f} s ({state.summary}{why})"
+    if state.missed > BLINK:
+        text += f"; for {state.missed:.0f} s of them the cluster's API was away, or its controllers had not come back"
+    if state.missed > BLINK or state.unobserved:  # nothing is known against what was applied
+        return Fault(name, "", OUTAGE, text)
     return Fault(name, "", "OutOfTime", text) if name else Fault("", "", "OutOfTime", f"no pod came up: {text}")

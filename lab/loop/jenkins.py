@@ -69,7 +69,7 @@ def write_targets(places: Places, registry: str, services: Iterable[str]) -> Non
     """Write the targets.yaml of the agents: each service in a namespace of its name, as its project is."""
     document = {
         "version": 1,
-        "environments": {"lab": {"policy": "none", "budget": "120s"}},
+        "environments": {"lab": {"policy": "none"}},
         "services": {
             service: {
                 "project": service,

@@ -17,7 +17,7 @@ from cdlib.errors import Unavailable
 from cdlib.rollout import workloads
 from cdlib.rollout.api import Api
 from cdlib.rollout.lookup import Lookup
-from cdlib.rollout.verdict import INCONCLUSIVE, Fault, State
+from cdlib.rollout.verdict import INCONCLUSIVE, OUTAGE, Fault, State
 from cdlib.rollout.workloads import Follower, look
 from cdlib.run import Run
 
@@ -105,6 +105,14 @@ def test_out_of_time_says_what_it_waited_for(run: Run) -> None:
     found = follower(run, state(waiting=("pod web-1, container web: is being created",))).until_up(Deadline(0.05))
     assert found.faults[0].reason == "OutOfTime"
     assert "web 1 of 2 updated; pod web-1, container web: is being created" in str(found.faults[0])
+
+
+def test_time_that_an_outage_has_taken_is_not_the_images_fault(run: Run) -> None:
+    found = follower(run, replace(state(), missed=45.0)).until_up(Deadline(0.05))
+    assert found.faults[0].reason == OUTAGE
+    assert "for 45 s of them the cluster's API was away" in str(found.faults[0])
+    idle = follower(run, replace(state(), unobserved=True)).until_up(Deadline(0.05))
+    assert idle.faults[0].reason == OUTAGE
 
 
 def test_a_person_is_told_of_trouble_and_not_of_being_slow(run: Run) -> None:
