@@ -24,6 +24,7 @@ from lab.tools import BLUBBER, BUILDX, COSIGN, HELM, HELM3
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 _LIMIT = 300.0  # seconds for one command of the lab, everything being installed
+_SETTLED = 150.0  # seconds until a cluster whose API server was away acts again
 _COMMITTER = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_SYSTEM": "/dev/null",
@@ -96,6 +97,27 @@ class RunningLab:
         """What kubectl prints on stdout, against the lab's cluster."""
         return self.run("kubectl", *args, check=check, seconds=seconds).stdout
 
+    @contextmanager
+    def namespace(self) -> Iterator[str]:
+        """A fresh namespace that pods can be made in, deleted afterwards without waiting for its end."""
+        name = f"t-{secrets.token_hex(4)}"
+        self.kubectl("create", "namespace", name)
+        try:
+            self._wait(name, "--for=create", "serviceaccount/default")
+            yield name
+        finally:
+            self.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+    def settle(self) -> None:
+        """Wait until the cluster acts: its controllers need up to a minute after its API server was away."""
+        with self.namespace() as name:
+            image = f"{self.registry}/lab/python:3.11-slim"
+            self.kubectl("-n", name, "create", "deployment", "probe", f"--image={image}", "--", "sleep", "600")
+            self._wait(name, "--for=condition=Available", "deployment/probe")
+
+    def _wait(self, namespace: str, *what: str) -> None:
+        self.kubectl("-n", namespace, "wait", *what, f"--timeout={_SETTLED:.0f}s", seconds=_SETTLED + 10)
+
 
 def command(*args: str, seconds: float = _LIMIT, env: Mapping[str, str] | None = None) -> process.Finished:
     """Run `python -m lab` as a user does."""
@@ -135,10 +157,8 @@ def lab() -> RunningLab:
 @pytest.fixture
 def namespace(lab: RunningLab) -> Iterator[str]:
     """A fresh Kubernetes namespace, deleted afterwards without waiting for its end."""
-    name = f"t-{secrets.token_hex(4)}"
-    lab.kubectl("create", "namespace", name)
-    yield name
-    lab.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+    with lab.namespace() as name:
+        yield name
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from lab.loop import identity
 from lab.loop.config import JENKINS_PATIENCE
 from lab.loop.places import JENKINS_URL
 from lab.loop.testing import Author, Change, Loop, until
-from lab.testing import command, server_process, without
+from lab.testing import RunningLab, command, server_process, without
 
 pytestmark = pytest.mark.timeout(600)
 TESTS = " run-tests --timeout"  # what the log of a build says when its tests begin, which then take some seconds
@@ -245,7 +245,9 @@ def test_the_registry_is_gone_when_a_candidate_is_published(loop: Loop, service:
 
 
 @pytest.mark.parametrize("moment", [APPLIED, SOAK], ids=["rollout", "soak"])
-def test_the_clusters_api_is_gone_for_20_seconds(service: Service, author: Author, moment: str) -> None:
+def test_the_clusters_api_is_gone_for_20_seconds(
+    lab: RunningLab, service: Service, author: Author, moment: str
+) -> None:
     change = author.push(f"no API: {moment}", files(service, soak=10))
     commit, number = deploying(service, change, moment)
     with without("apiserver"):
@@ -253,15 +255,17 @@ def test_the_clusters_api_is_gone_for_20_seconds(service: Service, author: Autho
     told(change, f"Deployed to lab: {service.name}", 180)
     serves_once(service, commit)
     assert service.last("deploy") == number
+    lab.settle()
 
 
-def test_the_clusters_api_is_gone_when_a_deploy_begins(service: Service, author: Author) -> None:
+def test_the_clusters_api_is_gone_when_a_deploy_begins(lab: RunningLab, service: Service, author: Author) -> None:
     change = author.push("no API at all", files(service))
     before = service.last("deploy")
     with without("apiserver"):
         commit = merged(change)
         assert "cannot be reached" in told(change, "Not deployed")
     number = service.started("deploy", before)
+    lab.settle()
     service.rerun("deploy", number)
     told(change, f"Deployed to lab: {service.name}")
     serves_once(service, commit)

@@ -8,9 +8,17 @@ import pytest
 import yaml
 from deployments import CRASH, Deployment, Ran, until
 
-from lab.testing import without
+from lab.testing import RunningLab, without
 
 AWAY = 20.0  # seconds
+
+
+@pytest.fixture(autouse=True)
+def _settled(lab: RunningLab, web: Deployment) -> None:
+    """Nothing is left of the outage of another test, and the budget is the one that a target has by default."""
+    lab.settle()
+    del web.targets["environments"]["test"]["budget"]
+    web.write_targets()
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.5, 0.8, 1.1, 1.5, 2.5])
