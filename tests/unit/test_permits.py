@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -583,6 +584,20 @@ def failing_since(place: Place) -> None:
 def test_what_a_deploy_does_not_take(place: Place, prepare: Callable[[Place], object], words: str) -> None:
     prepare(place)
     refused(place.guard, words)
+
+
+def test_checking_a_permit_connects_to_nothing_but_the_registry(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready(place)
+    seen: set[str] = set()
+    connect = socket.socket.connect
+
+    def counted(self: socket.socket, address: Any) -> None:
+        seen.add(f"{address[0]}:{address[1]}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", counted)
+    assert place.guard()
+    assert seen == {place.registry.host.replace("localhost", "127.0.0.1")}
 
 
 def test_a_permit_for_another_environment(place: Place) -> None:
