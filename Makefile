@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 ALONE := tests/integration/test_run_tests.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit integration soak bench bench-rollout jenkins-update clean
+.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit integration soak bench bench-rollout bench-trust jenkins-update clean
 
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,10 @@ bench-rollout: venv ## Measure rollouts, good and broken, side by side, and what
 	$(LAB) up
 	$(BIN)/python -m bench.rollout
 	$(BIN)/python -m bench.pods
+
+bench-trust: venv ## Measure what the proof costs: checking a permit, authorizing 100 signed commits. Needs no lab.
+	$(LAB) install
+	$(BIN)/python -m bench.trust
 
 jenkins-update: venv ## Send the job definitions to the Jenkins of JENKINS_URL, JENKINS_USER and JENKINS_TOKEN.
 	JENKINS_JOBS=$(CURDIR)/$(BIN)/jenkins-jobs jjb/update

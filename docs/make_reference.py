@@ -16,7 +16,7 @@ from cdlib.documents import load_schema
 FILE = Path(__file__).with_name("reference.md")
 COMMANDS = ("build_image", "run_tests", "publish_tag", "helm_deploy", "helm_rollback", "cd_hold", "cd_status",
             "jenkins_run", "cd_checkout", "authorize_deploy", "gerrit_comment", "cd_approve",
-            "cd_report")  # fmt: skip
+            "cd_report", "cd_rights")  # fmt: skip
 
 HEAD = """\
 # Reference

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.auditing import audited
 from jobs.board import columns, follow, write_page
 from jobs.command import Result, command, targets_option
 
@@ -22,13 +23,19 @@ if TYPE_CHECKING:
 @click.option("--drift", is_flag=True, help="Look for what was changed beside the releases, too; takes longer.")
 @click.option("--html", "page", metavar="PAGE", type=click.Path(path_type=Path, dir_okay=False),
               help="Write the board as a page, too.")  # fmt: skip
+@click.option("--audit", is_flag=False, flag_value="", default=None, metavar="[FILE]",
+              help="Check and print an audit record in place of the releases.  [default: CD_AUDIT]")  # fmt: skip
+@click.option("--known", multiple=True, metavar="HASH", help="A hash that an entry of it had; may be given again.")
 @click.option("--watch", is_flag=True, help="Go on showing what changes, to the end of --timeout.")
 def main(run: Run, folder: Path, targets: Path | None, environment: str, service: str, drift: bool,
-         page: Path | None, watch: bool) -> Result:  # fmt: skip
+         page: Path | None, audit: str | None, known: tuple[str, ...], watch: bool) -> Result:  # fmt: skip
     """Show what is live where: every release of targets.yaml, or those of one service or environment.
 
-    It writes nothing to a cluster. A cluster that does not answer is named, and the others are shown (exit 69).
+    It writes nothing to a cluster. A cluster that does not answer is named, and the others are shown (exit 69). An
+    audit record that is not as it was written is shown, and refused (exit 6).
     """
+    if audit is not None or known:
+        return audited(audit or "", known)
     from cdlib.report.boardtext import as_text
     from cdlib.rollout.board import spots
     from cdlib.rollout.survey import Survey

@@ -17,6 +17,7 @@ import click
 from jobs.command import Result
 
 if TYPE_CHECKING:
+    from cdlib.reference import Reference
     from cdlib.rollout.permit import Use
     from cdlib.rollout.planning import Plan
     from cdlib.rollout.record import Record, Revision
@@ -148,16 +149,16 @@ class Permits:
 
         permit, said = granted.permit, told(granted)
         self.used = Use(permit.sequence, permit.nonce, said["kind"], permit.by, permit.reason, granted.again,
-                        lambda: self._aliases(permit.digest))  # fmt: skip
+                        self._aliases)  # fmt: skip
         self.note("spent", digest=permit.digest, commit=permit.commit, action=permit.action, **said)
         return self.used
 
-    def _aliases(self, digest: str) -> frozenset[str]:
+    def _aliases(self, image: Reference) -> frozenset[str]:
         """Other digests by which a node may know the image: of its platforms, and of configurations."""
         from cdlib.registry.repository import Registries
 
-        repository = Registries(self.run, self.target.plain_http).repository(self.target.image)
-        whole = repository.manifest(digest)
+        repository = Registries(self.run, self.target.plain_http).repository(image)
+        whole = repository.manifest(image.digest)
         children = whole.children if whole and whole.is_index else ()
         manifests = [whole, *(repository.manifest(child) for child in children)]
         configs = [manifest.config.digest for manifest in manifests if manifest and not manifest.is_index]

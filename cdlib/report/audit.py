@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Audit:
                 last, torn = _last(record, self.file)
                 entry = {"n": last["n"] + 1, "t": timestamp(), "event": event, **told, "previous": last["hash"]}
                 entry["hash"] = _hash(entry)
-                line = json.dumps(entry, sort_keys=True).encode() + b"\n"
+                line = _line(entry) + b"\n"
                 if len(line) > LONGEST:
                     raise UsageProblem(f"an entry of {len(line)} bytes is not written into {self.file}",
                                        hint=f"entries have {LONGEST} bytes at most")  # fmt: skip
@@ -70,6 +70,24 @@ def check(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
                 last = entry
     except OSError as problem:
         raise from_os_error(problem) from problem
+
+
+def read(file: Path, known: Sequence[str] = ()) -> dict[str, Any]:
+    """All of a record, as the schema of results has it. `known` are hashes that entries of it had before.
+
+    An end that was cut off shows by nothing in the file: only who knows a hash of it can tell.
+    """
+    found = list(check(file))
+    entries = [entry for entry, _ in found]
+    problems = [{"line": number, "text": text} for number, (_, text) in enumerate(found, 1) if text]
+    sound = {str(entry.get("hash")) for entry, text in found if not text}
+    for name in known:
+        if name not in sound:
+            problems.append(
+                {"line": len(found) + 1, "text": f"no entry has the hash {name}: the end was cut off, or all is new"}
+            )
+    return {"file": str(file), "entries": entries, "problems": problems,
+            "hash": str(entries[-1].get("hash", "")) if entries else FIRST}  # fmt: skip
 
 
 def _problem(entry: dict[str, Any], last: dict[str, Any]) -> str:
@@ -103,12 +121,17 @@ def _last(record: Any, file: Path) -> tuple[dict[str, Any], bool]:
 
 
 def _read(line: bytes) -> dict[str, Any] | None:
+    """The entry in a line; None unless that is exactly as we write it, so that it says one thing to every reader."""
     try:
         entry = json.loads(line)
-    except ValueError:
+        whole = isinstance(entry, dict) and isinstance(entry.get("n"), int) and all(name in entry for name in _OURS)
+        return entry if whole and _line(entry) == line.rstrip(b"\n") else None
+    except (ValueError, RecursionError):
         return None
-    whole = isinstance(entry, dict) and isinstance(entry.get("n"), int) and all(name in entry for name in _OURS)
-    return entry if whole else None
+
+
+def _line(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry, sort_keys=True).encode()
 
 
 def _write(record: Any, data: bytes) -> None:

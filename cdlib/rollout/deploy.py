@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,8 +17,8 @@ from cdlib.rollout.helm import HelmRevision, applied, reason
 from cdlib.rollout.hooks import DEPLOY, hooks_of
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease, require_namespace
-from cdlib.rollout.permit import foreign_images, spend
-from cdlib.rollout.planning import Guard, Plan, Wish, as_applied, check_allowed, check_order, plan_deploy
+from cdlib.rollout.permit import as_permitted, spend
+from cdlib.rollout.planning import Guard, Plan, Wish, as_applied, check_allowed, check_order, plan_deploy, with_permit
 from cdlib.rollout.record import VERIFIED, Record, Revision
 from cdlib.rollout.release import (
     KEPT_FOR_ROLLBACK,
@@ -75,21 +74,24 @@ def _under_lease(release: Release, plan: Plan, lease: Lease, guard: Guard | None
         drift = standing.drift
     check_allowed(known[0], plan.wish)
     if guard is not None:
-        plan = _permitted(release, plan, known[0], guard, budget)
+        plan = _permitted(release, plan, known, guard, budget)
     record, history = heal(release, lease, known, budget)
     check_order(record, plan.wish)
     return _roll_out(release, plan, record, history, lease, drift, budget)
 
 
-def _permitted(release: Release, plan: Plan, record: Record, guard: Guard, budget: Deadline) -> Plan:
+def _permitted(release: Release, plan: Plan, known: Known, guard: Guard, budget: Deadline) -> Plan:
     """The plan with its permit, which is spent by then. Raises Refused with nothing written."""
+    record, history = known
     live = record.live_revision
     if live is not None and live.verified:  # there is nothing to clear up, which could change what is live
         check_order(record, plan.wish)
     use = guard(plan, record)
-    if use is not None:
-        spend(release, use, record, budget)
-    return replace(plan, permit=use)
+    if use is None:
+        return plan
+    plan = with_permit(release, plan, use, upgrade=bool(history), budget=budget)
+    spend(release, use, record, budget)
+    return plan
 
 
 def _wished(known: Known, wish: Wish, chart: Chart) -> Revision | None:
@@ -156,9 +158,7 @@ def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision
             patiently(lambda: release.records.update(lambda record: record.drop(announced), budget), first)
         entry.workloads = [list(each) for each in plan.rendered.workloads]
         state = failed or judge(release, lease, entry, plan.verify, plan.rendered, plan.requests, first)
-        if plan.permit and not state.faults:
-            image = plan.wish.image
-            state = replace(state, faults=foreign_images(plan.permit, image.repository, image.digest, state.pods))
+        state = as_permitted(plan.permit, str(plan.wish.image), state)
         if not state.faults:
             lease.require()
             entry.templates = templates_of(state.pods)
@@ -168,7 +168,7 @@ def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision
         raise
     except Exception as problem:  # whatever it was: Helm has been called, so only 0, 7 or 8 is true now
         state = State(False, "", (Fault("", "", INCONCLUSIVE, f"it could not be judged: {problem}"),))
-    raise undo(release, lease, entry, state, budget)
+    raise undo(release, lease, entry, state, budget, plan.permit)
 
 
 def _apply(release: Release, plan: Plan, entry: Revision, deadline: Deadline,

@@ -14,6 +14,7 @@ from cdlib.rollout.helm import reason
 from cdlib.rollout.hooks import ROLLBACK, hooks_of
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease
+from cdlib.rollout.permit import Use, as_permitted
 from cdlib.rollout.record import DEPLOYING, FAILED, VERIFIED, Revision
 from cdlib.rollout.release import Outcome, Release, interrupted, ready_pods
 from cdlib.rollout.templates import restore, tell_restored, templates_of
@@ -29,10 +30,11 @@ LAST_WORD = 3.0  # seconds for the record, once the time is up
 
 
 def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: Deadline,
-            previous: str = "", permit: str = "") -> Outcome:  # fmt: skip
+            previous: str = "", permit: Use | None = None) -> Outcome:  # fmt: skip
     """Roll back to `to`, by number, and verify it again by the checks that it was verified by.
 
-    `permit` is the short name of the one that covers it. Raises NeedsPerson where that fails; the record says so then.
+    `permit` is the one that covers it, where one was asked for: what runs then is compared as after a deploy. Raises
+    NeedsPerson where that fails; the record says so then.
     """
     environment = release.environment
     verify = Verify(http=tuple(HttpCheck(**check) for check in to.checks)).on_top_of(
@@ -43,7 +45,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
     number = release.history(deadline)[-1].revision + 1
     entry = replace(to, revision=number, status=DEPLOYING, at=timestamp(), by=release.holder, reason=why,
                     run=release.run.events.run_id, rollback_of=to.revision, previous=previous, helm_uid="",
-                    permit=permit)  # fmt: skip
+                    permit=permit.label if permit else "")  # fmt: skip
     release.mark(entry, deadline)
 
     def go() -> Outcome:
@@ -52,6 +54,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
             restore(release.run, release.api, environment.namespace, to.templates, deadline)
             share = deadline.part(deadline.left * (1 - KEPT_FOR_EVIDENCE), "the rollback")
             state = judge(release, lease, entry, verify, rendered, requests, share, rollback=True)
+            state = as_permitted(permit, to.image, state)
             if not state.faults:
                 entry.templates = templates_of(state.pods)
                 tell_restored(release.run, to.templates, entry.templates)

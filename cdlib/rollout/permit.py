@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed, Refused, UsageProblem
+from cdlib.reference import Reference, parse
 from cdlib.rollout.api import Api, Object
 from cdlib.rollout.record import DEPLOYING, INTERRUPTED, Record
 from cdlib.rollout.release import Release
-from cdlib.rollout.verdict import Fault
+from cdlib.rollout.verdict import Fault, State
 
 BREAK_GLASS = "break-glass"
 
@@ -21,7 +22,7 @@ class Use:
     """A permit that holds for what is about to be done.
 
     `kind` is permit or break-glass, `by` its issuer. With `again` a run that was killed has spent it, and is gone on
-    with. `aliases` looks up by which other digests a node may know the image.
+    with. `aliases` looks up by which other digests a node may know an image.
     """
 
     sequence: int
@@ -30,7 +31,7 @@ class Use:
     by: str
     reason: str = ""
     again: bool = False
-    aliases: Callable[[], frozenset[str]] = field(default=frozenset, compare=False, repr=False)
+    aliases: Callable[[Reference], frozenset[str]] = field(default=lambda _: frozenset(), compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -106,15 +107,22 @@ def spend(release: Release, use: Use, seen: Record, deadline: Deadline) -> None:
         release.run.warn(f"{use.note}: nobody has checked review, build or tests of this")
 
 
-def foreign_images(use: Use, image: str, digest: str, pods: Sequence[Object]) -> tuple[Fault, ...]:
-    """A fault for each container that shall run `image` at `digest`, and by its imageID runs something else.
+def as_permitted(use: Use | None, image: str, state: State) -> State:
+    """The state of a rollout, which has failed where it runs something else than was permitted."""
+    if use is None or state.faults:
+        return state
+    return replace(state, faults=foreign_images(use, parse(image), state.pods))
+
+
+def foreign_images(use: Use, image: Reference, pods: Sequence[Object]) -> tuple[Fault, ...]:
+    """A fault for each container that shall run `image`, and by its imageID runs something else.
 
     A node knows an image of several platforms by the digest of its own one, and some runtimes by its configuration's.
     """
-    wanted = f"{image}@{digest}"
+    wanted, digest = str(image), image.digest
     found = [(pod, name, running) for pod in pods for name, running in _running(pod, wanted)]
     odd = [(pod, name, running) for pod, name, running in found if _digest(running) != digest]
-    known = use.aliases() if odd else frozenset()
+    known = use.aliases(image) if odd else frozenset()
     return tuple(
         Fault(str(pod["metadata"]["name"]), name, "ImageID",
               f"it runs {running or 'nothing that has a name'}, which is not {digest[:19]}")

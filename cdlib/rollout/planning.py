@@ -56,10 +56,11 @@ class Plan:
 Guard = Callable[[Plan, Record], Use | None]  # the permit that allows it; None where none is asked for
 
 
-def plan_deploy(release: Release, wish: Wish, chart: Chart, scratch: Path, *, upgrade: bool, budget: Deadline) -> Plan:
+def plan_deploy(release: Release, wish: Wish, chart: Chart, scratch: Path, *, upgrade: bool, budget: Deadline,
+                permit: Use | None = None) -> Plan:  # fmt: skip
     """All of it, decided before the first write. Raises UsageProblem where it cannot be done."""
     environment, trigger = release.environment, release.trigger
-    about = {"revision": wish.source.commit, "change": trigger.change, "permit": ""}
+    about = {"revision": wish.source.commit, "change": trigger.change, "permit": permit.label if permit else ""}
     own = write_own_values(chart, wish.service.deploy, wish.image, about, scratch)
     values = (*chart.values, own)
     version = release.api.version(budget)
@@ -72,7 +73,14 @@ def plan_deploy(release: Release, wish: Wish, chart: Chart, scratch: Path, *, up
             f"a soak of {verify.soak:g} s leaves no time to roll out in a budget of {environment.budget:g} s",
             hint="shorten soak in cd.yaml, or raise the environment's budget in targets.yaml",
         )
-    return Plan(wish, verify, chart, values, rendered, tuple(requests))
+    return Plan(wish, verify, chart, values, rendered, tuple(requests), permit)
+
+
+def with_permit(release: Release, plan: Plan, permit: Use, *, upgrade: bool, budget: Deadline) -> Plan:
+    """The plan by its permit, of which the chart is told as well: so what it makes then is checked, too."""
+    own = plan.values[-1]
+    with release.run.stage("render", permit.label):
+        return plan_deploy(release, plan.wish, plan.chart, own.parent, upgrade=upgrade, budget=budget, permit=permit)
 
 
 def as_applied(release: Release, plan: Plan, objects: list[Object]) -> tuple[Fault | None, Plan]:

@@ -108,8 +108,7 @@ def _under_lease(release: Release, lease: Lease, wish: _Wish, guard: Guard | Non
         return replace(standing.outcome, hold=record.hold), target
     held = release.records.update(lambda r: _hold(r, release.holder, wish.reason, str(target.revision)), budget)
     why = "; ".join(filter(None, (use.note if use else "", wish.reason)))
-    permit = use.label if use else ""
-    outcome = go_back(release, lease, target, why, budget, live.commit if live else "", permit)
+    outcome = go_back(release, lease, target, why, budget, live.commit if live else "", use)
     return replace(outcome, drift=standing.drift, hold=held.hold), target
 
 

@@ -6,13 +6,12 @@ Where the credentials may not list a whole cluster, the same lists are asked of 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable
@@ -26,6 +25,7 @@ from cdlib.rollout.record import DEPLOYING, SELECTOR, Records, name_of
 from cdlib.rollout.release import Release
 from cdlib.rollout.workloads import look
 from cdlib.run import Run
+from cdlib.sidebyside import side_by_side
 from cdlib.target import Environment
 from cdlib.trigger import read_trigger
 from cdlib.units import timestamp
@@ -37,8 +37,6 @@ _NO_NODES = "metadata.namespace!=kube-node-lease"  # each node has a Lease there
 _PATHS = {"configmaps": "", "secrets": "", "leases": GROUP}
 
 Objects = Mapping[tuple[str, str], Object]  # by namespace and name
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 class Survey:
@@ -60,7 +58,7 @@ class Survey:
 
     def look(self, deadline: Deadline) -> Board:
         """How everything stands now. Raises nothing for a cluster that does not answer: the board says so."""
-        found = _at_once(lambda cluster: cluster.look(deadline), self._clusters, len(self._clusters))
+        found = side_by_side(lambda cluster: cluster.look(deadline), self._clusters, len(self._clusters))
         rows = sorted((row for rows, _ in found for row in rows), key=lambda row: self._order[id(row.spot)])
         return Board(timestamp(), tuple(rows), tuple(cluster for _, cluster in found))
 
@@ -84,7 +82,7 @@ class _Looker:
         try:
             api = self._open()
             rows = self._judged(api, deadline.part(PATIENCE, "a cluster's answer"))
-            _at_once(lambda row: self._look_closer(api, row, deadline), rows, _AT_ONCE)
+            side_by_side(lambda row: self._look_closer(api, row, deadline), rows, _AT_ONCE)
         except CdError as problem:
             said = self._slow() if isinstance(problem, OutOfTime) and not deadline.over else problem
             return [unknown(spot, said) for spot in self._wanted], self._cluster(said)
@@ -151,7 +149,7 @@ class _Looker:
                 root = f"/apis/{group}" if group else "/api/v1"
                 return _items(api.get(f"{root}/{kind}", deadline, **params))
             self._whole = False
-        listed = _at_once(
+        listed = side_by_side(
             lambda namespace: _items(api.get(path(kind, namespace, group=group), deadline, **params)),
             self._namespaces, _AT_ONCE,
         )  # fmt: skip
@@ -190,11 +188,3 @@ def _items(listed: Object | None) -> list[Object]:
 
 def _key(o: Object) -> tuple[str, str]:
     return str(o["metadata"]["namespace"]), str(o["metadata"]["name"])
-
-
-def _at_once(call: Callable[[In], Out], inputs: Sequence[In], workers: int) -> list[Out]:
-    """What `call` returns for each, in order, so many at a time."""
-    if len(inputs) < 2:
-        return [call(each) for each in inputs]
-    with ThreadPoolExecutor(min(workers, len(inputs))) as pool:
-        return list(pool.map(call, inputs))

@@ -12,6 +12,7 @@ from cdlib.rollout.evidence import gather
 from cdlib.rollout.going_back import EVIDENCE, go_back, look_at
 from cdlib.rollout.hooks import end_hooks
 from cdlib.rollout.lease import Lease
+from cdlib.rollout.permit import Use
 from cdlib.rollout.record import FAILED, Record, Revision
 from cdlib.rollout.release import Release
 from cdlib.rollout.verdict import INCONCLUSIVE, OUTAGE, State
@@ -20,14 +21,16 @@ from cdlib.units import timestamp
 _BLAMELESS = (INCONCLUSIVE, OUTAGE)  # nothing is known against the image
 
 
-def undo(release: Release, lease: Lease, entry: Revision, state: State, budget: Deadline) -> CdError:
+def undo(release: Release, lease: Lease, entry: Revision, state: State, budget: Deadline,
+         permit: Use | None = None) -> CdError:  # fmt: skip
     """Undo it, and where even that does not get to its end, say that a person is needed.
 
-    Raises Held where another run has the release by now, which clears up.
+    `permit` is the one that it was deployed by, which covers the way back. Raises Held where another run has the
+    release by now, which clears up.
     """
     place = release.environment
     try:
-        found = _go_back(release, lease, entry, state, budget)
+        found = _go_back(release, lease, entry, state, budget, permit)
     except Held:
         raise
     except Exception as problem:
@@ -41,7 +44,8 @@ def undo(release: Release, lease: Lease, entry: Revision, state: State, budget: 
     return found
 
 
-def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budget: Deadline) -> CdError:
+def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budget: Deadline,
+             permit: Use | None) -> CdError:  # fmt: skip
     """Evidence, then the record, then the rollback; the error that says how it ended."""
     run, environment, why = release.run, release.environment, str(state.faults[0])
     lease.require()
@@ -67,7 +71,7 @@ def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budg
     try:
         # Covered by the permit of what failed, whatever the time: what was begun must end.
         reason = f"revision {entry.revision} failed: {why}"
-        back = go_back(release, lease, target, reason, budget, permit=entry.permit)
+        back = go_back(release, lease, target, reason, budget, permit=permit)
     except Held:
         raise
     except CdError as problem:

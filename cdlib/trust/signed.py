@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from cdlib.sidebyside import side_by_side
 from cdlib.trust.approval import Approval, Signature, Signers, comments_in, find, signer, why_not
 from cdlib.trust.encoding import Unsound
 from cdlib.trust.history import History
@@ -33,7 +35,20 @@ def read_approvals(repository: Repository, records: Records, signing: Signing) -
     texts: dict[int, list[str]] = {}
     for name, raw in repository.read(names, "blob"):
         texts.setdefault(names[name], []).extend(comments_in([raw]))
-    return {change: _judged(find(said), wanted[change], signing.signers, repository) for change, said in texts.items()}
+    found = [(change, signature) for change, said in texts.items() for signature in find(said)]
+
+    def who(each: tuple[int, Signature]) -> str | Unsound:
+        try:
+            return signer(each[1], signing.signers, repository.deadline)
+        except Unsound as problem:
+            return problem
+
+    # Each is a program that runs for some milliseconds, nearly all of which it computes.
+    signed = zip(found, side_by_side(who, found, workers=(os.cpu_count() or 1) + 1), strict=True)
+    judged: dict[int, dict[str, str]] = {change: {} for change in texts}
+    for (change, signature), whose in signed:
+        _judge(judged[change], signature.approval, whose, wanted[change])
+    return {**judged}
 
 
 def _wanted(records: Records, signing: Signing) -> Iterator[Approval]:
@@ -55,16 +70,11 @@ def _notes(approval: Approval) -> Iterator[str]:
     yield f"{tip}:{commit[:2]}/{commit[2:]}"
 
 
-def _judged(found: list[Signature], wanted: list[Approval], signers: Signers, repository: Repository) -> Approvals:
-    """Each signer's best word: one that counts before any that does not."""
-    judged: dict[str, str] = {}
-    for signature in found:
-        try:
-            name = signer(signature, signers, repository.deadline)
-        except Unsound as problem:
-            judged.setdefault("somebody", str(problem))
-            continue
-        reasons = [why_not(signature.approval, each) for each in wanted]
-        why = reasons[0] if all(reasons) else ""
-        judged[name] = why if judged.get(name, why) else ""
-    return judged
+def _judge(judged: dict[str, str], approval: Approval, name: str | Unsound, wanted: Sequence[Approval]) -> None:
+    """Add a signer's word to `judged`, where the best one stays: one that counts before any that does not."""
+    if isinstance(name, Unsound):
+        judged.setdefault("somebody", str(name))
+        return
+    reasons = [why_not(approval, each) for each in wanted]
+    why = reasons[0] if all(reasons) else ""
+    judged[name] = why if judged.get(name, why) else ""

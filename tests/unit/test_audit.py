@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from cdlib.documents import schema_mistakes
 from cdlib.errors import Unavailable, UsageProblem
 from cdlib.redact import Redactor
 from cdlib.report.audit import FIRST, LONGEST, Audit, check
@@ -60,6 +62,8 @@ def rehashed(lines: Lines) -> Lines:
         (lambda lines: [lines[0], lines[0], *lines[1:]], 1, "does not follow"),
         (lambda lines: [lines[0], b'{"n": 2}', *lines[1:]], 1, "no entry"),
         (lambda lines: lines[1:], 0, "does not follow"),
+        (lambda lines: [lines[0], b'{"n": 9, ' + lines[1][1:], *lines[2:]], 1, "no entry"),
+        (lambda lines: [lines[0], b"[" * 100_000, *lines[1:]], 1, "no entry"),
     ],
 )
 def test_what_was_done_to_it_shows(tmp_path: Path, spoil: Callable[[Lines], Lines], where: int, words: str) -> None:
@@ -113,3 +117,72 @@ def test_writers_at_once_make_one_chain(tmp_path: Path) -> None:
     for writer in writers:
         writer.join(30)
     assert problems(file) == [""] * 40
+
+
+@dataclass
+class Shown:
+    """Runs `cd-status --audit`."""
+
+    folder: Path
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, *argv: str) -> tuple[int, str, str]:
+        from jobs.cd_status import main
+
+        with pytest.raises(SystemExit) as caught:
+            main.main(["-C", str(self.folder), *argv])
+        out, err = self.capsys.readouterr()
+        return int(caught.value.code or 0), out, err
+
+
+@pytest.fixture
+def show(tmp_path: Path, capsys: pytest.CaptureFixture[str], _signals: None) -> Shown:
+    return Shown(tmp_path, capsys)
+
+
+def test_cd_status_prints_a_sound_record(tmp_path: Path, show: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "audit.jsonl"
+    Audit(file, Redactor()).append(
+        "hold", release="web", namespace="n", environment="test", who="eve\x1b[31m", reason="why"
+    )
+    written(file, 2)
+    newest = [entry for entry, _ in check(file)][-1]["hash"]
+    monkeypatch.setenv("CD_AUDIT", str(file))
+    for argv in (["--audit"], ["--audit", str(file)], ["--audit", "-q"], ["--known", newest]):
+        code, out, _ = show(*argv)
+        assert code == 0 and "n/web (test)" in out and "3 entries" in out and newest in out and "\x1b" not in out
+    document = json.loads(show("--audit", "--json")[1])
+    assert schema_mistakes(document, "result") == []
+    assert [entry["event"] for entry in document["audit"]["entries"]] == ["hold", "permit", "permit"]
+    assert document["audit"]["problems"] == [] and document["audit"]["hash"] == newest
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (edited(b"sha256:1", b"sha256:7"), 2),
+        (lambda lines: [lines[0], lines[2], lines[1], lines[3]], 2),
+        (lambda lines: [lines[0], *lines[2:]], 2),
+        (lambda lines: [*lines[:3], lines[3][:40]], 4),
+        (lambda lines: lines[:3], 4),  # which only shows to who knows what was there
+        (lambda _: [], 1),
+    ],
+    ids=["edit", "reorder", "one left out", "cut within an entry", "cut after an entry", "emptied"],
+)
+def test_cd_status_refuses_a_broken_one_and_shows_it(
+    tmp_path: Path, show: Shown, spoil: Callable[[Lines], Lines], line: int
+) -> None:
+    file = tmp_path / "audit.jsonl"
+    written(file)
+    newest = [entry for entry, _ in check(file)][-1]["hash"]
+    file.write_bytes(b"".join(each + b"\n" for each in spoil(file.read_bytes().splitlines())))
+    code, out, err = show("--audit", str(file), "--known", newest)
+    assert code == 6 and f"line {line}: " in err and f"! line {line}: " in out and "chain is broken" in out
+    document = json.loads(show("--audit", str(file), "--known", newest, "--json")[1])
+    assert document["exit_code"] == 6 and document["audit"]["problems"][0]["line"] == line
+
+
+def test_cd_status_wants_a_record_that_is_there(tmp_path: Path, show: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CD_AUDIT", raising=False)
+    assert show("--audit")[0] == 2
+    assert show("--audit", str(tmp_path / "none"))[0] == 2

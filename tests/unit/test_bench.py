@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from bench import trust
 from bench.watching import whole_since
+from cdlib.errors import CdError
 from lab.observer import Seen
 
 
@@ -37,3 +42,21 @@ def test_since_when_the_old_version_is_whole(
     seen: list[Seen], answers: list[tuple[float, str]], since: float | None
 ) -> None:
     assert whole_since(seen, answers, "old", 2, began=10) == since
+
+
+@pytest.mark.parametrize(
+    ("places", "good"),
+    [({"r:5000": 1}, True), ({"r:5000": 1, "elsewhere:443": 1}, False), ({}, False), ({"elsewhere:443": 1}, False)],
+)
+def test_a_check_that_connects_elsewhere_than_to_the_registry_is_no_result(
+    places: dict[str, int], good: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(_kind: str, _file: Path) -> dict[str, Any]:
+        return {"seconds": 0.2, "connections": places}
+
+    monkeypatch.setattr(trust, "measure", measured)
+    if good:
+        assert trust.row("permit", Path(), {"r:5000"})[1:] == ("0.200", "0.200-0.200", "1", "at most 0.3 s", "met")
+    else:
+        with pytest.raises(CdError, match="has connected to"):
+            trust.row("permit", Path(), {"r:5000"})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -39,13 +40,13 @@ from cdlib.run import Run
 from cdlib.trigger import Trigger
 from cdlib.trust import attached
 from cdlib.trust.approval import NAMESPACE, Approval, compose, sign
-from cdlib.trust.attached import Attestation, attach
+from cdlib.trust.attached import Attestation, attach, tag_of
 from cdlib.trust.evidence import Provenance, TestResult
 from cdlib.trust.evidence import Work as Done
 from cdlib.trust.permit import issue
 from cdlib.trust.statement import PROVENANCE, SUMMARY, TEST_RESULT, make_statement
 from jobs import authorize_deploy as authorize_command
-from jobs.authorizing import authorize_deploy, authorize_rollback
+from jobs.authorizing import authorize_deploy, authorize_rollback, find_image
 from jobs.issuing import Seal, open_seal
 from jobs.permits import Permits
 
@@ -428,10 +429,18 @@ def older(place: Place) -> None:
     place.git("checkout", "-q", first)
 
 
+def policy_edited_in_the_same_change(place: Place) -> None:
+    """The change brings a targets.yaml of its own, by which its author approves and nothing is asked for."""
+    text = (place.base / "targets.yaml").read_text().replace('"bob"', '"alice"').replace('"reviewed"', '"none"')
+    place.change("one", approver="alice", **{"targets.yaml": text, ".cd/targets.yaml": text})
+    place.attest()
+
+
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
         (alone, "alice"),
+        (policy_edited_in_the_same_change, "alice"),
         (nobody, "Code-Review"),
         (pushed, "pushed past review"),
         (lambda place: place.change("one"), "no provenance proves"),
@@ -485,6 +494,25 @@ def other_digest(place: Place) -> None:
     ready(place)
     place.digest = place.registry.add_image("t/web", "two", text="other")
     place.attest()
+
+
+def tag_moved_after_the_check(place: Place) -> None:
+    """What was permitted was found by its tag, which is somewhere else by the time of the deploy."""
+    ready(place)
+    assert find_image(place.work(), tag="one").digest == place.digest
+    place.registry.add_image("t/web", "one", text="evil")
+    place.digest, good = find_image(place.work(), tag="one").digest, place.digest
+    assert place.digest != good
+    place.attest()
+
+
+def digest_swapped(place: Place) -> None:
+    """Another image, with all that lies beside the good one copied to it."""
+    ready(place)
+    good, place.digest = place.digest, place.registry.add_image("t/web", "two", text="evil")
+    tags = place.registry.manifests["t/web"]
+    for name in [name for name in tags if name.startswith(tag_of(good))]:
+        tags[name.replace(tag_of(good), tag_of(place.digest))] = tags[name]
 
 
 def chart_changed(place: Place) -> None:
@@ -541,6 +569,8 @@ def failing_since(place: Place) -> None:
     [
         (lambda place: (place.change("one"), place.attest()), "there is no permit"),
         (other_digest, "there is no permit"),
+        (tag_moved_after_the_check, "there is no permit"),
+        (digest_swapped, "it is for another image"),
         (chart_changed, "commit, chart"),
         (operators_values_changed, "values"),
         (another_cluster, "cluster"),
@@ -554,6 +584,20 @@ def failing_since(place: Place) -> None:
 def test_what_a_deploy_does_not_take(place: Place, prepare: Callable[[Place], object], words: str) -> None:
     prepare(place)
     refused(place.guard, words)
+
+
+def test_checking_a_permit_connects_to_nothing_but_the_registry(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready(place)
+    ports: set[int] = set()
+    connect = socket.socket.connect
+
+    def counted(self: socket.socket, address: Any) -> None:
+        ports.add(address[1])
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", counted)
+    assert place.guard()
+    assert ports == {int(place.registry.host.rpartition(":")[2])}
 
 
 def test_a_permit_for_another_environment(place: Place) -> None:

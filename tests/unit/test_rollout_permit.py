@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,18 +13,24 @@ import pytest
 from test_rollout_record import OneObject, entry, record
 
 from cdlib.deadline import Deadline
-from cdlib.errors import NotAllowed, Refused, UsageProblem
+from cdlib.errors import NeedsPerson, NotAllowed, Refused, UsageProblem
+from cdlib.reference import parse
 from cdlib.rollout import deploy as deploying
+from cdlib.rollout import going_back
 from cdlib.rollout import rollback as rolling
+from cdlib.rollout.chart import Chart
 from cdlib.rollout.drift import Standing
 from cdlib.rollout.permit import Use, foreign_images, label, name_of_cluster, spend, unfinished
-from cdlib.rollout.planning import Plan
-from cdlib.rollout.record import Record, Records
+from cdlib.rollout.planning import Plan, plan_deploy, with_permit
+from cdlib.rollout.record import Record, Records, Revision
 from cdlib.rollout.release import Outcome
+from cdlib.rollout.verdict import State
+from cdlib.service import Deploy, Verify
 
 NONCE = "ab" * 16
 LABEL = label(7, NONCE)
 DIGEST, OTHER = ("sha256:" + letter * 64 for letter in "de")
+IMAGE = parse(f"r.test/hello@{DIGEST}")
 USE = Use(7, NONCE, "permit", "https://jenkins.test/")
 
 
@@ -87,7 +97,7 @@ def test_break_glass_is_loud() -> None:
     assert USE.note == ""
 
 
-def pod(*running: str, init: str | None = None, image: str = f"r/hello@{DIGEST}") -> dict[str, Any]:
+def pod(*running: str, init: str | None = None, image: str = f"r.test/hello@{DIGEST}") -> dict[str, Any]:
     names = [f"c{number}" for number, _ in enumerate(running)]
     found: dict[str, Any] = {
         "metadata": {"name": "hello-1"},
@@ -104,25 +114,25 @@ def pod(*running: str, init: str | None = None, image: str = f"r/hello@{DIGEST}"
 
 @pytest.mark.parametrize("running", [f"r/hello@{DIGEST}", f"docker-pullable://r/hello@{DIGEST}", DIGEST])
 def test_what_runs_is_what_was_permitted(running: str) -> None:
-    assert foreign_images(USE, "r/hello", DIGEST, [pod(running, init=running)]) == ()
+    assert foreign_images(USE, IMAGE, [pod(running, init=running)]) == ()
 
 
 def test_a_node_may_know_it_by_another_name() -> None:
-    use = Use(7, NONCE, "permit", "x", aliases=lambda: frozenset({OTHER}))
+    use = Use(7, NONCE, "permit", "x", aliases=lambda _: frozenset({OTHER}))
     for running in (f"r/hello@{OTHER}", OTHER, f"docker://{OTHER}"):
-        assert foreign_images(use, "r/hello", DIGEST, [pod(running)]) == ()
+        assert foreign_images(use, IMAGE, [pod(running)]) == ()
 
 
 @pytest.mark.parametrize("running", [f"r/hello@{OTHER}", OTHER, "", "r/hello:latest"])
 def test_something_else_that_runs_is_a_fault(running: str) -> None:
     good = f"r/hello@{DIGEST}"
     for wrong in (pod(good, running), pod(good, init=running)):
-        (fault,) = foreign_images(USE, "r/hello", DIGEST, [pod(good), wrong])
+        (fault,) = foreign_images(USE, IMAGE, [pod(good), wrong])
         assert fault.reason == "ImageID" and fault.pod == "hello-1"
 
 
 def test_containers_of_other_images_are_no_concern() -> None:
-    assert foreign_images(USE, "r/hello", DIGEST, [pod(OTHER, image="r/proxy:1")]) == ()
+    assert foreign_images(USE, IMAGE, [pod(OTHER, image="r/proxy:1")]) == ()
 
 
 def api(answer: Any) -> Any:
@@ -160,6 +170,7 @@ class Stage:
             monkeypatch.setattr(module, "heal", self._heal)
         monkeypatch.setattr(deploying, "_roll_out", self._roll_out)
         monkeypatch.setattr(rolling, "go_back", self._go_back)
+        monkeypatch.setattr(deploying, "with_permit", self._with_permit)
         monkeypatch.setattr(rolling, "_choose", lambda _release, to, *_: self.record.find(to or 1))
         monkeypatch.setattr(rolling, "stands", lambda _release, entry, _: Standing(Outcome("unchanged", entry)))
 
@@ -187,13 +198,16 @@ class Stage:
         self.done.append(f"heal with {self.record.permit_sequence} spent")
         return self.release.read(Deadline(5))
 
+    def _with_permit(self, _release: Any, plan: Plan, use: Use, **_: Any) -> Plan:
+        return replace(plan, permit=use)
+
     def _roll_out(self, _release: Any, plan: Any, *_: Any) -> Any:
         self.done.append(f"deploy by {plan.permit.label if plan.permit else 'nothing'}")
 
     def _go_back(
-        self, _release: Any, _lease: Any, to: Any, why: str, _deadline: Any, _previous: str, permit: str
+        self, _release: Any, _lease: Any, to: Any, why: str, _deadline: Any, _previous: str, permit: Any
     ) -> Any:
-        self.done.append(f"back to {to.revision} by {permit or 'nothing'}: {why}")
+        self.done.append(f"back to {to.revision} by {permit.label if permit else 'nothing'}: {why}")
         return Outcome("done", to)
 
     def deploy(self, guard: Any, *, older: bool = False) -> None:
@@ -257,3 +271,69 @@ def test_a_rollback_that_is_refused_neither_holds_nor_heals(monkeypatch: pytest.
 def test_a_rollback_to_what_is_live_needs_no_permit(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch)
     assert stage.back(stage.guard(Refused("no")), to=2).outcome == "unchanged" and stage.done == []
+
+
+class Helm:
+    """Renders one object that runs the image, unless the chart is one that looks at its permit."""
+
+    def __init__(self, honest: bool = True) -> None:
+        self.honest, self.told = honest, list[Any]()
+
+    def render(self, _folder: Path, values: tuple[Path, ...], **_: Any) -> list[Any]:
+        said = json.loads(values[-1].read_text())
+        self.told.append(said["cd"]["permit"])
+        digest = OTHER if said["cd"]["permit"] and not self.honest else said["image"]["digest"]
+        image = f"{said['image']['repository']}@{digest}"
+        return [{"kind": "Deployment", "metadata": {"name": "x"}, "spec": {"template": {"spec": {"containers": [
+            {"name": "x", "image": image}]}}}}]  # fmt: skip
+
+
+def planned(folder: Path, helm: Helm) -> tuple[Any, Plan]:
+    verify = Verify()
+    place = SimpleNamespace(namespace="n", budget=60.0, verify=verify)
+    run = SimpleNamespace(stage=lambda *_: nullcontext({}))
+    made = SimpleNamespace(environment=place, trigger=SimpleNamespace(change="7"), helm=helm, run=run,
+                           api=SimpleNamespace(version=lambda _: ""))  # fmt: skip
+    wish: Any = SimpleNamespace(source=SimpleNamespace(commit="c" * 40), image=IMAGE,
+                                service=SimpleNamespace(deploy=Deploy()))  # fmt: skip
+    chart = Chart(folder, (), "1", "2")
+    return made, plan_deploy(made, wish, chart, folder, upgrade=True, budget=Deadline(5))
+
+
+def test_the_chart_is_told_of_the_permit_and_what_it_makes_of_it_is_checked(tmp_path: Path) -> None:
+    made, plan = planned(tmp_path, helm := Helm())
+    permitted = with_permit(made, plan, USE, upgrade=True, budget=Deadline(5))
+    assert helm.told == ["", LABEL] and permitted.permit is USE and permitted.facts["permit"] == LABEL
+    made, plan = planned(tmp_path, Helm(honest=False))
+    with pytest.raises(UsageProblem, match="nothing in the chart runs"):
+        with_permit(made, plan, USE, upgrade=True, budget=Deadline(5))
+
+
+def back(monkeypatch: pytest.MonkeyPatch, use: Use | None, running: str) -> Revision:
+    """What becomes of a rollback, after which `running` runs."""
+    state = State(True, "", pods=(pod(running),))
+    made: Any = release(OneObject())
+    made.environment = SimpleNamespace(namespace="n", release="hello", verify=Verify())
+    made.api = None
+    made.helm = SimpleNamespace(manifest=lambda *_: [])
+    made.holder, made.history = "me", lambda _: [SimpleNamespace(revision=3)]
+    made.run.events.run_id, made.run.out = "r", None
+    marked: list[str] = []
+    made.mark = lambda entry, _deadline, **more: marked.append(more.get("status", entry.permit))
+    made.settle = lambda entry, _deadline, **_: entry
+    for name, what in {"_apply_rollback": None, "restore": None, "judge": state, "templates_of": {},
+                       "tell_restored": None, "gather": []}.items():  # fmt: skip
+        monkeypatch.setattr(going_back, name, lambda *_, what=what, **__: what)
+    to = replace(entry(1, "verified"), image=str(IMAGE), digest=DIGEST)
+    try:
+        return going_back.go_back(made, SimpleNamespace(), to, "why", Deadline(5), permit=use).entry  # type: ignore[arg-type]
+    finally:
+        assert marked[0] == (use.label if use else "")
+        assert marked[1:] in ([], ["failed"])
+
+
+def test_what_runs_after_a_rollback_is_compared_as_after_a_deploy(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert back(monkeypatch, USE, DIGEST).permit == LABEL
+    assert back(monkeypatch, None, OTHER).permit == ""
+    with pytest.raises(NeedsPerson, match="which is not sha256:ddd"):
+        back(monkeypatch, USE, OTHER)

@@ -39,6 +39,8 @@ def test_what_was_reviewed_built_and_tested_is_what_runs(service: Reviewed) -> N
     record = web.record()
     assert record["permit_sequence"] == permitted["sequence"] == 1
     assert record["revisions"][0]["permit"] == permitted["permit"]["permit"] == deployed["permit"]["permit"]
+    (pod,) = web.get("pods")["items"]
+    assert pod["metadata"]["annotations"]["permit"] == permitted["permit"]["permit"], "the chart is told of it"
     again = done(service.deploy())
     assert again.result["outcome"] == "unchanged" and "permit" not in again.result, "that needs none"
     service.change(text="two")
