@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from notedb import ACCOUNTS, SID, Branch, Change, World
 from stand_ins import Seen, serving
 from stand_ins import Server as Server_
 
+from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, UsageProblem
+from cdlib.run import Run
 from cdlib.trust import approval
 from cdlib.trust.approval import NAMESPACE, Approval, compose, find, read_signers, sign
 from cdlib.trust.identity import Account, People
@@ -27,6 +30,7 @@ from cdlib.trust.objects import Repository
 from cdlib.trust.review import Request, Verdict, authorize
 from cdlib.trust.signed import Signing
 from jobs import cd_approve
+from jobs.approving import Patchset
 
 LATER = datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
 PEOPLE = People(
@@ -282,6 +286,86 @@ def test_cd_approve_shows_signs_comments_and_votes(
     assert "+++ b/a" in said and f'"commit":"{commit}"' in said and "hunter2" not in said
     desk.comment(body["comments"]["/PATCHSET_LEVEL"][0]["message"])
     assert desk.verdicts()[0].voters[-1] == "signed bob"
+
+
+@dataclass
+class Clone:
+    """A clone whose owner and whose commits set whatever could leave something out."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> Clone:
+        made = cls(folder)
+        subprocess.run(["git", "init", "-q", "-b", "master", str(folder)], check=True)
+        for name, value in (("user.name", "x"), ("user.email", "x@y"), ("diff.evil.textconv", "echo same"),
+                            ("diff.relative", "true"), ("diff.ignoreSubmodules", "all"), ("log.showRoot", "false"),
+                            ("core.attributesFile", str(folder / "more"))):  # fmt: skip
+            made.git("config", name, value)
+        (folder / "more").write_text("*.txt -diff\n")
+        return made
+
+    def git(self, *args: str) -> str:
+        argv = ["git", "-C", str(self.folder), *args]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self, **files: str) -> str:
+        for name, text in files.items():
+            (self.folder / name.replace("_", ".")).write_text(text, newline="")
+        self.git("add", "--all")
+        self.git("commit", "-q", "-m", "some")
+        return self.git("rev-parse", "HEAD")
+
+    def shown(self, commit: str) -> str:
+        change = SimpleNamespace(number=7, newest=(commit, "1"), project="hello", status="NEW")
+        run = Run("test", Deadline(20), out=self.folder)
+        return Patchset(run, self.folder, change).difference()  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    return Clone.make(tmp_path / "clone")
+
+
+def test_attributes_hide_nothing_of_what_is_signed(clone: Clone) -> None:
+    attributes = "*.lock -diff\n*.bin binary\n*.py diff=evil\n"
+    first = clone.commit(_gitattributes=attributes, a_lock="one\n", b_bin="one\n", c_py="one\n", d_txt="one\n")
+    assert clone.shown(first).count("\n+one") == 4, "also of a commit without parents"
+    second = clone.commit(a_lock="two\n", b_bin="two\n", c_py="two\n", d_txt="two\n")
+    said = clone.shown(second)
+    assert said.count("\n+two") == 4 and said.count("\n-one") == 4 and "Binary" not in said
+
+
+def test_a_merge_that_drops_what_the_branch_had_shows_it(clone: Clone) -> None:
+    clone.commit(a="1\n", b="1\n")
+    clone.git("checkout", "-q", "-b", "side")
+    clone.commit(b="2\n")
+    clone.git("checkout", "-q", "master")
+    clone.commit(a="mended\n")
+    clone.git("merge", "-q", "--no-commit", "side")
+    clone.git("checkout", "side", "--", "a")
+    clone.git("commit", "-q", "-m", "merge")
+    assert "-mended" in clone.shown(clone.git("rev-parse", "HEAD"))
+
+
+def test_a_submodule_that_moves_is_shown(clone: Clone) -> None:
+    clone.commit(a="1\n")
+    for commit in ("1" * 40, "2" * 40):
+        clone.git("update-index", "--add", "--cacheinfo", f"160000,{commit},sub")
+        clone.git("-c", "diff.ignoreSubmodules=none", "commit", "-q", "-m", "some")
+    assert f"+Subproject commit {'2' * 40}" in clone.shown(clone.git("rev-parse", "HEAD"))
+
+
+def test_what_does_not_show_is_written_out(clone: Clone) -> None:
+    said = clone.shown(clone.commit(a="x = 1  # one\rprint('evil')\n", b="\u202eevil\x1b[2K\n"))
+    assert "+x = 1  # one<U+000D>print('evil')" in said and "+<U+202E>evil<U+001B>[2K" in said
+
+
+def test_what_is_too_large_to_be_shown_is_not_signed(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = clone.commit(a="x\n" * 5000)
+    monkeypatch.setattr(process, "KEPT_STDOUT", 5000)
+    with pytest.raises(UsageProblem, match="cannot be shown whole, and so is not signed"):
+        clone.shown(commit)
 
 
 def test_hardware_backed_keys_are_listed_like_others() -> None:
