@@ -11,7 +11,7 @@ import json
 import re
 import struct
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -26,7 +26,8 @@ from cdlib.units import timestamp
 
 NAMESPACE = "approval@cdlib.org"  # of the signatures: one for another purpose is none here
 KEY_TYPES = ("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "ecdsa-sha2-nistp256", "sk-ecdsa-sha2-nistp256@openssh.com")
-MOST = 50  # signed approvals of one change that are looked at, the newest
+MOST = 200  # signed approvals of one change that could count and are verified, the newest
+_OTHERS = 20  # that cannot count, and are looked at to say why
 _KIND = "cd-approval/1"
 _FIELDS = ("type", "project", "change", "patchset", "commit", "tree", "environment", "expires")
 _SIGNED = re.compile(r"^(?P<said>\{\"change\":[^\n]{1,4000}\})\n+(?P<signature>-----BEGIN SSH SIGNATURE-----\n"
@@ -119,13 +120,35 @@ def sign(approval: Approval, key: Path, deadline: Deadline) -> str:
 
 
 def find(comments: Iterable[str]) -> list[Signature]:
-    """The signed approvals in comments, the newest last; what is none is passed over."""
-    found = []
+    """The signed approvals in comments, each once, the newest last; what is none is passed over."""
+    found: dict[Signature, None] = {}
     for text in comments:
         for match in _SIGNED.finditer(text.replace("\r\n", "\n")):
             with suppress(Unsound):
-                found.append(Signature(_read(match["said"]), match["signature"].encode() + b"\n"))
-    return found[-MOST:]
+                signature = Signature(_read(match["said"]), match["signature"].encode() + b"\n")
+                found.pop(signature, None)
+                found[signature] = None
+    return list(found)
+
+
+def worth_verifying(found: Iterable[Signature], wanted: Sequence[Approval], signers: Signers) -> list[Signature]:
+    """Those of the signatures that are verified, which takes a program each, so that there is an end to it.
+
+    Everybody may comment. So what could count, by the key that it names and by what it says, is never left out for
+    what cannot.
+    """
+    could: list[Signature] = []
+    others: list[Signature] = []
+    for signature in found:
+        fits = any(not why_not(signature.approval, each) for each in wanted)
+        (could if fits and _is_listed(signature, signers) else others).append(signature)
+    return [*others[-_OTHERS:], *could[-MOST:]]
+
+
+def _is_listed(signature: Signature, signers: Signers) -> bool:
+    with suppress(Unsound):
+        return _key_of(signature.armored) in signers.names
+    return False
 
 
 def signer(signature: Signature, signers: Signers, deadline: Deadline) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cdlib.trust.approval import Approval, Signature, Signers, comments_in, find, signer, why_not
+from cdlib.trust.approval import Approval, Signature, Signers, comments_in, find, signer, why_not, worth_verifying
 from cdlib.trust.encoding import Unsound
 from cdlib.trust.history import History
 from cdlib.trust.objects import Repository
@@ -33,7 +33,8 @@ def read_approvals(repository: Repository, records: Records, signing: Signing) -
     texts: dict[int, list[str]] = {}
     for name, raw in repository.read(names, "blob"):
         texts.setdefault(names[name], []).extend(comments_in([raw]))
-    return {change: _judged(find(said), wanted[change], signing.signers, repository) for change, said in texts.items()}
+    found = {change: worth_verifying(find(said), wanted[change], signing.signers) for change, said in texts.items()}
+    return {change: _judged(said, wanted[change], signing.signers, repository) for change, said in found.items()}
 
 
 def _wanted(records: Records, signing: Signing) -> Iterator[Approval]:

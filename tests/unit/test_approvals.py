@@ -21,7 +21,7 @@ from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, UsageProblem
 from cdlib.run import Run
-from cdlib.trust import approval
+from cdlib.trust import approval, signed
 from cdlib.trust.approval import NAMESPACE, Approval, compose, find, read_signers, sign
 from cdlib.trust.identity import Account, People
 from cdlib.trust.judge import Law
@@ -211,6 +211,24 @@ def test_what_others_write_hides_no_signature(desk: Desk) -> None:
         desk.sign(key, **other)
     desk.comment("-----BEGIN SSH SIGNATURE-----\n" * 3 + "\ud800")
     assert desk.verdicts()[0].voters[-1] == "signed bob"
+
+
+def test_a_flood_of_what_cannot_count_hides_no_signature(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By keys that are on no list, for another environment, or the same again; each comment may hold many."""
+    monkeypatch.setattr(approval, "MOST", 3)
+    desk.sign("bob")
+    stranger, staging = desk.approval(), desk.approval(environment="staging")
+    for said, key in ((stranger, "stranger"), (staging, "bob"), (staging, "carol")):
+        text = compose(said, sign(said, desk.keys / key, Deadline(10)))
+        desk.comment(text * 30)
+    for day in range(1, 5):
+        desk.sign("stranger", expires=LATER + timedelta(days=day))
+        desk.sign("bob", environment="staging", expires=LATER + timedelta(days=day))
+    counted: list[Any] = []
+    whole = signed.signer
+    monkeypatch.setattr(signed, "signer", lambda *args: counted.append(args) or whole(*args))
+    assert desk.verdicts()[0].voters[-1] == "signed bob"
+    assert len(counted) == 12, "each only once"
 
 
 def test_gerrit_may_change_the_ends_of_lines(desk: Desk) -> None:
