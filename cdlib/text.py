@@ -16,8 +16,11 @@ def visible(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` without terminal escapes and control characters: a log must not rewrite what a person sees."""
+    """`text` without terminal escapes and control characters: a log must not rewrite what a person sees.
+
+    Halves of surrogate pairs, which JSON may carry and nothing can print, become question marks.
+    """
     if text.isprintable():  # nearly every line, at a hundredth of the price
         return text
-    plain = _ESCAPES.sub("", text).expandtabs(4)
+    plain = _ESCAPES.sub("", text).expandtabs(4).encode("utf-8", "replace").decode()
     return "".join(c if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf") else "" for c in plain)

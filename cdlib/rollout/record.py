@@ -216,7 +216,10 @@ class Records:
 def parse(found: Object) -> Record:
     """The record that a ConfigMap holds. Raises UsageProblem where it holds none."""
     try:
-        document = json.loads(found["data"]["record.json"])
+        text = found["data"]["record.json"]
+        document = json.loads(text)
+        if "\\u" in text or not text.isascii():
+            json.dumps(document, ensure_ascii=False).encode()  # nothing could print or write half a surrogate pair
         if document.pop("schema") != SCHEMA:
             raise ValueError("another schema")
         entries = [_typed(_entry(e)) for e in document["revisions"]]
