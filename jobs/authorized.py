@@ -26,8 +26,9 @@ def authorized_before(permits: Permits, work: Work, record: Record) -> str:
     found: dict[str, frozenset[str]] = {}
     newest = ""
     for digest, commit in dict.fromkeys((entry.digest, entry.commit) for entry in reversed(record.revisions)):
-        later = not newest or (commit != newest and work.source.is_ancestor(newest, commit))
-        if digest not in digests or not later or not work.source.contains(commit):
+        if digest not in digests or commit == newest or not work.source.contains(commit):
+            continue
+        if newest and not work.source.is_ancestor(newest, commit):
             continue
         if digest not in found:
             found[digest] = permits.authorized(digest, permits.target.image)
