@@ -39,6 +39,10 @@ _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
+class TooMuch(CdError):
+    """A program has printed more than anybody asks for. What there is of it is not handed on: it would be cut."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """A program that has ended: its exit status, all of stdout, the last lines of stderr, and its seconds.
@@ -112,7 +116,7 @@ def run(
     `on_line` is given each line of stdout and stderr as it comes; stdout is kept whole (32 MiB at most), of
     stderr the last 2000 lines. `env` is added to ours. `stop`, once true, ends the program as a signal would.
     `tied` makes it die with us, which costs 4 ms; a program that only reads, and is over in a moment, can do without.
-    Raises UsageProblem where the program is missing, OutOfTime where the deadline passes first; an exit
+    Raises UsageProblem where the program is missing, OutOfTime where the deadline passes first, TooMuch; an exit
     status other than 0 raises nothing. Whatever is raised here or in `on_line`, the child is gone by then.
     """
     job = _Job(argv, deadline, on_line, stop)
@@ -228,7 +232,7 @@ class _Job:
             threading.Thread(target=_feed, args=(self.child, stdin), daemon=True).start()
         _pump(self.child, {self.child.stdout: self.out, self.child.stderr: self.err}, self.deadline, self.stop)
         if self.out.size > KEPT_STDOUT:
-            raise CdError(f"{self.words[0]} printed more than {KEPT_STDOUT} bytes")
+            raise TooMuch(f"{self.words[0]} printed more than {KEPT_STDOUT} bytes")
         raw = b"".join(self.out.whole)
         seconds = time.monotonic() - self._started
         lines = tuple(self.err.lines)

@@ -68,13 +68,14 @@ class Source:
 
     def contains(self, ancestor: str) -> bool | None:
         """Whether `ancestor` is this commit or one before it; None where git does not know it."""
-        return self._is_ancestor(ancestor, self.commit)
+        return self.is_ancestor(ancestor, self.commit)
 
     def is_before(self, other: str) -> bool | None:
         """Whether this commit is an ancestor of `other`; None where git does not know `other`."""
-        return self._is_ancestor(self.commit, other)
+        return self.is_ancestor(self.commit, other)
 
-    def _is_ancestor(self, older: str, newer: str) -> bool | None:
+    def is_ancestor(self, older: str, newer: str) -> bool | None:
+        """Whether commit `older` is `newer` or one before it; None where git does not know either."""
         return {0: True, 1: False}.get(_ask(self.folder, "merge-base", "--is-ancestor", older, newer).returncode)
 
     @contextmanager

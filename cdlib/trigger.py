@@ -22,6 +22,7 @@ PUBLISHING_PIPELINES = ("gate", "post")  # also everything that begins with one,
 VARIABLE = "CD_ZUUL"
 NONE = "0" * 40  # what git and Zuul write where a branch was made or deleted
 _LARGEST = 4 * 2**20  # bytes
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _CHANGE_REF = re.compile(r"refs/changes/\d\d/(\d+)/(\d+)\Z")
 
 
@@ -114,6 +115,8 @@ def _of_environment(env: Mapping[str, str], source: str) -> Trigger:
 
 def _require_whole(env: Mapping[str, str]) -> None:
     """Raise UsageProblem for the first of ZUUL_* that is missing, or contradicts another."""
+    for name in ("ZUUL_CHANGE", "ZUUL_PATCHSET"):
+        _require_number(name, env.get(name, ""))
     needed = {
         "ZUUL_PIPELINE": "ZUUL_UUID",
         "ZUUL_PROJECT": "ZUUL_UUID",
@@ -139,6 +142,14 @@ def _require_whole(env: Mapping[str, str]) -> None:
             raise _contradiction(name, value, other, expected)
 
 
+def _require_number(name: str, value: str) -> None:
+    """Raise UsageProblem for what is no number: anybody may type it, and it goes into charts, comments and links."""
+    if value and not _NUMBER.fullmatch(value):
+        raise UsageProblem(
+            f"{name} is no number: {value!r:.80}", hint="give it as Gerrit shows it, by its digits alone"
+        )
+
+
 def _of_variable(file: Path, env: Mapping[str, str]) -> Trigger:
     """The `zuul` variable of Zuul 3 and later; ZUUL_* may stand beside it where they say the same."""
     zuul = _read_variable(file)
@@ -148,6 +159,8 @@ def _of_variable(file: Path, env: Mapping[str, str]) -> Trigger:
     for name, value in {**needed, "zuul.project.name": project.get("name")}.items():
         if not value:
             raise UsageProblem(f"{name} is missing in {file}", hint=f"write the whole `zuul` variable to {VARIABLE}")
+    for name in ("change", "patchset"):
+        _require_number(f"zuul.{name}", _text(zuul, name))
     there = (zuul.get("projects") or {}).get(project.get("canonical_name")) or {}
     items = [item for item in zuul.get("items") or () if isinstance(item, dict) and item.get("change")]
     found = Trigger(

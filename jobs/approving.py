@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from cdlib.trust.approval import Approval
 
 LABEL, VOTE = "Code-Review", 2
-_PLAIN = ("-c", "core.quotePath=true", "-c", "diff.external=", "--no-replace-objects", "--no-pager")
+_PLAIN = ("-c", "core.quotePath=true", "-c", "diff.external=", "-c", "core.attributesFile=/dev/null",
+          "-c", "log.showRoot=true", "-c", "log.showSignature=false", "--no-replace-objects", "--no-pager")  # fmt: skip
+# All of it, whatever the commit's own .gitattributes say, or somebody's configuration. Of a merge, all that it brings:
+# what git shows by itself leaves out where it took one side, and dropped the other.
+_SHOW = ("show", "--diff-merges=first-parent", "--text", "--no-ext-diff", "--no-textconv", "--ignore-submodules=none",
+         "--submodule=short", "--no-relative", "--no-notes", "--no-mailmap", "--no-color", "--stat", "--patch",
+         "--format=fuller")  # fmt: skip
+_ENV = {"LC_ALL": "C", "GIT_ATTR_NOSYSTEM": "1"}
 
 
 @dataclass(frozen=True)
@@ -53,17 +60,28 @@ class Patchset:
         return Approval(self.change.project, self.change.number, int(number), commit, tree, environment, expires)
 
     def difference(self) -> str:
-        """The commit, for a terminal: nothing in it can hide or colour another line."""
-        from cdlib.console import printable
+        """The commit, for a terminal: nothing in it can hide or colour another line, and nothing is left out.
 
-        show = ("show", "--no-ext-diff", "--no-textconv", "--no-color", "--stat", "--patch", "--format=fuller")
-        return "\n".join(printable(line) for line in self._git(*show, self.change.newest[0], "--").split("\n"))
+        Raises UsageProblem where it is too large to be shown.
+        """
+        from cdlib.errors import UsageProblem
+        from cdlib.process import TooMuch
+        from cdlib.text import visible
+
+        try:
+            shown = self._git(*_SHOW, self.change.newest[0], "--")
+        except TooMuch as problem:
+            raise UsageProblem(
+                f"change {self.change.number} cannot be shown whole, and so is not signed: {problem.message}",
+                hint="let it be split, or its large files be kept elsewhere",
+            ) from problem
+        return "\n".join(visible(line) for line in shown.split("\n"))
 
     def _git(self, *args: str) -> str:
         from cdlib import process
         from cdlib.errors import UsageProblem
 
-        done = process.run(["git", *_PLAIN, "-C", str(self.folder), *args], self.run.deadline, env={"LC_ALL": "C"})
+        done = process.run(["git", *_PLAIN, "-C", str(self.folder), *args], self.run.deadline, env=_ENV)
         if not done.ok:
             raise UsageProblem(f"git {args[0]} failed in {self.folder}", details=done.stderr[-5:],
                                hint="run this in a clone of the change's project, or name one by -C")  # fmt: skip

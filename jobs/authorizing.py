@@ -16,12 +16,10 @@ from jobs.rollout import at
 if TYPE_CHECKING:
     from cdlib.image.work import Work
     from cdlib.reference import Reference
-    from cdlib.rollout.record import Record, Revision
+    from cdlib.rollout.record import Record
     from cdlib.run import Run
     from cdlib.trust.permit import Asked
     from cdlib.trust.review import Verdict
-
-_MOST_LOOKED_AT = 10  # revisions of the record, for the newest that was authorized
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def authorize(run: Run, folder: Path, targets: Path | None, environment: str, se
         commit = {"commit": work.source.commit} if work else {}
         return {**about, **commit, "text": f"{what} needs no permit for {place.name}: its policy is none"}
     with at(place):
-        if not options.rollback:
+        if not (options.rollback or options.break_glass):  # whoever breaks the glass is told of by name and reason
             trigger.require_publishing(place.policy, "authorizing a deploy")
         with closing(Release.open(run, target.service, place, trigger, image_lookup(run, target))) as release:
             permits = Permits(release, target, options.audit)
@@ -94,15 +92,21 @@ def authorize_deploy(permits: Permits, work: Work, seal: Seal, image: Reference,
 
 def authorize_rollback(permits: Permits, seal: Seal, to: int | None) -> Result:
     """Issue a permit for going back to revision `to`, or to the last other one that was verified healthy."""
-    from cdlib.reference import parse
+    from cdlib.rollout.destination import destination
     from cdlib.trust.permit import require_returnable
+    from jobs.authorized import require_authorized
 
-    record = permits.release.records.read(permits.run.deadline)
-    entry = _back_to(record, to)
+    deadline = permits.run.deadline
+    record = permits.release.records.read(deadline)
+    record.presume_live()
+    known = {entry.revision for entry in record.revisions}  # which of them Helm still has, helm-rollback sees
+    entry = destination(record, to, known, permits.release.images, deadline)
     asked = permits.asked_back(entry, record)
     if not seal.loud:
         require_returnable(asked)
-    issued = issue(permits, asked, record, seal, parse(entry.image))
+        require_authorized(permits, entry)
+    # Beside the image where a deploy looks for it now, even if that is not where this one was published.
+    issued = issue(permits, asked, record, seal, permits.target.image.at(entry.digest))
     return {"commit": entry.commit, **issued, "rolled_back_to": entry.revision}
 
 
@@ -126,6 +130,7 @@ def _review(permits: Permits, work: Work, record: Record) -> list[Verdict]:
     """The verdicts on every commit since the newest that was authorized for this release before."""
     from cdlib.trust.review import Request
     from cdlib.trust.reviewed import authorize_reviewed
+    from jobs.authorized import authorized_before
 
     run = permits.run
     before = authorized_before(permits, work, record)
@@ -135,29 +140,6 @@ def _review(permits: Permits, work: Work, record: Record) -> list[Verdict]:
         )
         found["commits"] = len(verdicts)
     return verdicts
-
-
-def authorized_before(permits: Permits, work: Work, record: Record) -> str:
-    """The newest commit of the record, at or before this one, that a permit of the authorizer stands for; or empty.
-
-    The record only says where to look, since others may write it: what counts is the signature beside the image. Who
-    takes entries or permits away brings about that more is judged, never less.
-    """
-    from cdlib.rollout.permit import name_of_cluster
-    from cdlib.trust.permit import authorized
-    from cdlib.trust.summary import Place
-
-    place, run = permits.place, permits.run
-    here = Place(place.name, name_of_cluster(permits.release.api, place.namespace, run.deadline), place.namespace,
-                 place.release)  # fmt: skip
-    digests = list(dict.fromkeys(entry.digest for entry in reversed(record.revisions)))
-    for digest in digests[:_MOST_LOOKED_AT]:
-        commits = authorized(permits.envelopes(digest), here, permits.target.image.repository, permits.ring)
-        recorded = [entry.commit for entry in reversed(record.revisions) if entry.digest == digest]
-        mine = [commit for commit in recorded if commit in commits and work.source.contains(commit)]
-        if mine:
-            return mine[0]
-    return ""
 
 
 def _prove(permits: Permits, work: Work, image: Reference, change: str) -> None:
@@ -184,21 +166,3 @@ def _asked_deploy(permits: Permits, work: Work, record: Record, digest: str, cha
     with prepare_chart(permits.run, release.helm, work.source, deploy, target, permits.place) as chart:
         return permits.asked(DEPLOY, record, commit=work.source.commit, digest=digest, chart=chart.digest,
                              values=chart.values_digest, change=change)  # fmt: skip
-
-
-def _back_to(record: Record, to: int | None) -> Revision:
-    """The revision that helm-rollback would choose, as far as the record can tell."""
-    from cdlib.errors import UsageProblem
-    from cdlib.rollout.release import require_known
-
-    known = {entry.revision for entry in record.revisions}
-    if to is None and record.hold and record.hold.get("to"):
-        to = int(record.hold["to"])
-    if to is not None:
-        return require_known(record, to, known)
-    found = next(record.rollback_targets(known), None)
-    if found is None:
-        raise UsageProblem(
-            "there is no other revision that was verified healthy", hint="see helm-rollback --list, choose by --to N"
-        )
-    return found

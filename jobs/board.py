@@ -31,7 +31,7 @@ def write_page(run: Run, board: dict[str, Any], page: Path, every: int = 0) -> N
     if run.would(f"write {page}"):
         return
     partial = page.with_name(f".{page.name}.{run.events.run_id}")
-    partial.write_text(html(board, every=every), encoding="utf-8")
+    partial.write_text(html(board, every=every), encoding="utf-8", errors="replace")
     partial.replace(page)
 
 

@@ -95,7 +95,8 @@ def _execute(name: str, common: Common, function: Callable[..., Result], options
     result = {**head, **({"run": run.events.run_id} if run else {}), **result}
     _keep(common, console, run, result)
     if common.as_json:
-        print(json.dumps(_clean(run, result), ensure_ascii=False))
+        # Half of a surrogate pair is text for JSON, and for nobody else.
+        print(json.dumps(_clean(run, result), ensure_ascii=False).encode("utf-8", "replace").decode())
     elif text:
         print(printable(run.redactor.text(text) if run else text))
     return int(result["exit_code"])
@@ -135,7 +136,8 @@ def _keep(common: Common, console: Any, run: Any, result: Result) -> None:
     run.events.emit("run_end", outcome=result["outcome"], exit_code=result["exit_code"], cpu_s=_computed())
     try:
         partial = common.out / f".cd-result.{run.events.run_id}"
-        partial.write_text(json.dumps(_clean(run, result), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(_clean(run, result), ensure_ascii=False, indent=1) + "\n"
+        partial.write_text(text, encoding="utf-8", errors="replace")
         partial.replace(common.out / "cd-result.json")
     except OSError as problem:
         console.line("warning", "warning: ", f"cd-result.json could not be written: {problem.strerror}")

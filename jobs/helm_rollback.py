@@ -52,8 +52,8 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
         with permits.audited():
             outcome = roll_back(release, to, reason, unverified=unverified, wait=wait, guard=permits.guard_rollback)
         if outcome.outcome == "done":
-            permits.note("rollback", to=outcome.entry.rollback_of, digest=outcome.entry.digest, reason=reason)
-        if outcome.outcome == "done":
+            entry = outcome.entry
+            permits.note_afterwards("rollback", to=entry.rollback_of, digest=entry.digest, reason=reason)
             run.note("the release is on hold: automatic deploys are refused until it is lifted by: cd-hold --lift")
         back = {"rolled_back_to": outcome.entry.rollback_of} if outcome.entry.rollback_of else {}
         return {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cdlib.target import Environment, Target
     from cdlib.trust.keys import Keyring
     from cdlib.trust.permit import Asked, Granted, Spent
+    from cdlib.trust.summary import Place
 
 audit_option = click.option(
     "--audit", metavar="FILE", type=click.Path(path_type=Path), envvar="CD_AUDIT",
@@ -71,35 +72,46 @@ class Permits:
 
         return read_keyring(self.target.keys)
 
-    def envelopes(self, digest: str) -> list[bytes]:
-        """What lies beside the image, and the permit that was given."""
+    def envelopes(self, digest: str, image: Reference | None = None) -> list[bytes]:
+        """What lies beside the digest, in the repository of `image` or the service's own."""
         from cdlib.registry.repository import Registries
         from cdlib.trust.attached import fetch
 
         registries = Registries(self.run, self.target.plain_http)
-        given = [_read(self.file)] if self.file else []
-        return [*given, *fetch(registries.repository(self.target.image), digest)]
+        return fetch(registries.repository(image or self.target.image), digest)
 
-    def asked(self, action: str, record: Record, *, commit: str, digest: str, chart: str, values: str,
-              change: str = "") -> Asked:  # fmt: skip
-        """What a permit for `action` has to say, here and now."""
+    def authorized(self, digest: str, image: Reference) -> frozenset[str]:
+        """The commits whose deploy here as `digest` the authorizer has permitted, by what lies beside it."""
+        from cdlib.trust.permit import authorized
+
+        return authorized(self.envelopes(digest, image), self.here, image.repository, self.ring)
+
+    @cached_property
+    def here(self) -> Place:
+        """Where the release is, as permits name it."""
         from cdlib.rollout.permit import name_of_cluster
-        from cdlib.trust.permit import Asked
-        from cdlib.trust.policy import policy_digest
         from cdlib.trust.summary import Place
 
         place = self.place
         cluster = name_of_cluster(self.release.api, place.namespace, self.run.deadline)
+        return Place(place.name, cluster, place.namespace, place.release)
+
+    def asked(self, action: str, record: Record, *, commit: str, digest: str, chart: str, values: str,
+              change: str = "") -> Asked:  # fmt: skip
+        """What a permit for `action` has to say, here and now."""
+        from cdlib.trust.permit import Asked
+        from cdlib.trust.policy import policy_digest
+
         return Asked(
             action,
-            Place(place.name, cluster, place.namespace, place.release),
+            self.here,
             commit,
             change,
             self.target.image.repository,
             digest,
             chart,
             values,
-            policy_digest(self.target, place.name, self.ring),
+            policy_digest(self.target, self.place.name, self.ring),
             verified=frozenset(entry.digest for entry in record.revisions if entry.verified),
             quarantined=frozenset(record.quarantine),
         )
@@ -109,15 +121,13 @@ class Permits:
         if not self.asked_for:
             return None
         from cdlib.trust.evidence import Wanted, prove
-        from cdlib.trust.permit import find
         from cdlib.trust.summary import DEPLOY
 
         wish, chart = plan.wish, plan.chart
         asked = self.asked(DEPLOY, record, commit=wish.source.commit, digest=wish.image.digest, chart=chart.digest,
                            values=chart.values_digest, change=self.release.trigger.change)  # fmt: skip
         with self.run.stage("permit", asked.about):
-            envelopes = self.envelopes(asked.digest)
-            granted = find(envelopes, asked, spent(record), self.ring)
+            granted, envelopes = self._granted(asked, record, proofs=True)
             if not granted.loud:
                 variant = wish.service.deploy.variant
                 wanted = Wanted(asked.digest, wish.service.name, variant, wish.source.tree, asked.commit, asked.change)
@@ -128,19 +138,40 @@ class Permits:
         """The permit for going back to a revision. Raises Refused where none holds."""
         if not self.asked_for:
             return None
-        from cdlib.trust.permit import find
-
         asked = self.asked_back(to, record)
         with self.run.stage("permit", asked.about):
-            granted = find(self.envelopes(asked.digest), asked, spent(record), self.ring)
+            granted, _ = self._granted(asked, record)
         return self._use(granted)
+
+    def _granted(self, asked: Asked, record: Record, *, proofs: bool = False) -> tuple[Granted, list[bytes]]:
+        """The permit that holds for what is asked, and what it was found among. Raises Refused.
+
+        A permit that was handed over is there for when the registry is not, or what lies beside the image is spoilt.
+        With `proofs` an ordinary one is nothing without it: an image that cannot be proved is never a pass.
+        """
+        from cdlib.errors import CdError
+        from cdlib.trust.permit import find
+
+        given = [_read(self.file)] if self.file else []
+        try:
+            envelopes = [*given, *self.envelopes(asked.digest)]
+        except CdError as problem:
+            if not given:
+                raise
+            granted = find(given, asked, spent(record), self.ring)
+            if proofs and not granted.loud:
+                raise
+            self.run.warn(f"only the permit that was given is looked at: {problem.message}")
+            return granted, given
+        return find(envelopes, asked, spent(record), self.ring), envelopes
 
     def asked_back(self, to: Revision, record: Record) -> Asked:
         """What a permit for going back to a revision has to say."""
         from cdlib.trust.summary import ROLLBACK
 
-        return self.asked(ROLLBACK, record, commit=to.commit, digest=to.digest, chart=to.chart, values=to.values,
-                          change=to.change)  # fmt: skip
+        asked = self.asked(ROLLBACK, record, commit=to.commit, digest=to.digest, chart=to.chart, values=to.values,
+                           change=to.change)  # fmt: skip
+        return replace(asked, revision=to.revision)
 
     def _use(self, granted: Granted) -> Use:
         """The permit as the rollout knows it; in the audit record before it is spent."""
@@ -178,15 +209,15 @@ class Permits:
             if self.used and self.used.kind == BREAK_GLASS:
                 problem.made = {"permit": self.used.told(), **problem.made}
             if isinstance(problem, Refused | RolledBack | NeedsPerson):
-                self._note_failure(problem)
+                self.note_afterwards(problem.outcome, message=problem.message, details=list(problem.details[:20]))
             raise
 
-    def _note_failure(self, problem: Any) -> None:
-        """What went wrong goes on whatever becomes of the record."""
+    def note_afterwards(self, event: str, **facts: Any) -> None:
+        """As `note`, of what has happened: that stays what it is, whatever becomes of the record."""
         from cdlib.errors import CdError
 
         try:
-            self.note(problem.outcome, message=problem.message, details=list(problem.details[:20]))
+            self.note(event, **facts)
         except CdError as trouble:
             self.run.warn(f"this is not in the audit record: {trouble.message}")
 

@@ -35,7 +35,7 @@ def quoted(lines: Sequence[str], *, first: bool = False) -> list[str]:
 
 def _plain(text: str) -> str:
     """`text` without terminal escapes, control characters, and halves of characters that no server can store."""
-    return printable(text.encode("utf-8", "replace").decode("utf-8"))
+    return printable(text)
 
 
 def _cut(text: str, limit: int) -> str:

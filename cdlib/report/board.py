@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
+from html import escape as markup
 from typing import Any
 
 from cdlib.report.boardtext import before, notes, since, summary, who
+from cdlib.text import printable
 
 Row = Mapping[str, Any]
 _HEADS = ("State", "Environment", "Release", "Revision", "Commit", "Digest", "Since (UTC)", "By", "Before", "Notes")
@@ -70,6 +71,11 @@ def _row(row: Row) -> str:
              "<br>".join(escape(note) for note in notes(row)))  # fmt: skip
     state = f'<th scope="row">{mark}{escape(row["state"])}</th>'
     return f'<tr class="{kind}">{state}{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+
+
+def escape(text: str) -> str:
+    """Text as markup: nothing in it is an element, or turns the line round."""
+    return markup(printable(text))
 
 
 def _code(text: str) -> str:

@@ -33,7 +33,7 @@ class Events:
         self._file = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a", encoding="utf-8")
+            self._file = path.open("a", encoding="utf-8", errors="replace")
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` with each event from now on."""

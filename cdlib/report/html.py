@@ -67,5 +67,4 @@ def _clean(value: object) -> str:
     text = str(value)
     if len(text) > LONGEST:
         text = text[:LONGEST] + "…"
-    # A lone surrogate, which JSON may carry, cannot be written as UTF-8.
-    return printable(text).encode("utf-8", "replace").decode()
+    return printable(text)

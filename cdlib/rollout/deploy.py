@@ -11,13 +11,14 @@ from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Held, NotAllowed, OutOfTime, Unavailable, UsageProblem
 from cdlib.retry import patiently
 from cdlib.rollout.chart import Chart, prepare_chart
+from cdlib.rollout.comparing import as_permitted
 from cdlib.rollout.drift import Standing, stands
 from cdlib.rollout.healing import Known, heal
 from cdlib.rollout.helm import HelmRevision, applied, reason
 from cdlib.rollout.hooks import DEPLOY, hooks_of
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease, require_namespace
-from cdlib.rollout.permit import as_permitted, spend
+from cdlib.rollout.permit import spend
 from cdlib.rollout.planning import Guard, Plan, Wish, as_applied, check_allowed, check_order, plan_deploy, with_permit
 from cdlib.rollout.record import VERIFIED, Record, Revision
 from cdlib.rollout.release import (
@@ -158,7 +159,7 @@ def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision
             patiently(lambda: release.records.update(lambda record: record.drop(announced), budget), first)
         entry.workloads = [list(each) for each in plan.rendered.workloads]
         state = failed or judge(release, lease, entry, plan.verify, plan.rendered, plan.requests, first)
-        state = as_permitted(plan.permit, str(plan.wish.image), state)
+        state = as_permitted(release, plan.permit, plan.wish.image, state, first)
         if not state.faults:
             lease.require()
             entry.templates = templates_of(state.pods)

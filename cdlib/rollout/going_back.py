@@ -7,14 +7,16 @@ from dataclasses import replace
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Held, NeedsPerson, OutOfTime, UsageProblem
+from cdlib.reference import parse
 from cdlib.retry import patiently
 from cdlib.rollout.chart import Rendered, of_interest
+from cdlib.rollout.comparing import as_permitted
 from cdlib.rollout.evidence import gather
 from cdlib.rollout.helm import reason
 from cdlib.rollout.hooks import ROLLBACK, hooks_of
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease
-from cdlib.rollout.permit import Use, as_permitted
+from cdlib.rollout.permit import Use
 from cdlib.rollout.record import DEPLOYING, FAILED, VERIFIED, Revision
 from cdlib.rollout.release import Outcome, Release, interrupted, ready_pods
 from cdlib.rollout.templates import restore, tell_restored, templates_of
@@ -54,7 +56,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
             restore(release.run, release.api, environment.namespace, to.templates, deadline)
             share = deadline.part(deadline.left * (1 - KEPT_FOR_EVIDENCE), "the rollback")
             state = judge(release, lease, entry, verify, rendered, requests, share, rollback=True)
-            state = as_permitted(permit, to.image, state)
+            state = as_permitted(release, permit, parse(to.image), state, share)
             if not state.faults:
                 entry.templates = templates_of(state.pods)
                 tell_restored(release.run, to.templates, entry.templates)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed, Refused, UsageProblem
-from cdlib.reference import Reference, parse
+from cdlib.reference import Reference
 from cdlib.rollout.api import Api, Object
 from cdlib.rollout.record import DEPLOYING, INTERRUPTED, Record
 from cdlib.rollout.release import Release
-from cdlib.rollout.verdict import Fault, State
+from cdlib.rollout.verdict import INCONCLUSIVE, Fault
 
 BREAK_GLASS = "break-glass"
 
@@ -107,39 +107,50 @@ def spend(release: Release, use: Use, seen: Record, deadline: Deadline) -> None:
         release.run.warn(f"{use.note}: nobody has checked review, build or tests of this")
 
 
-def as_permitted(use: Use | None, image: str, state: State) -> State:
-    """The state of a rollout, which has failed where it runs something else than was permitted."""
-    if use is None or state.faults:
-        return state
-    return replace(state, faults=foreign_images(use, parse(image), state.pods))
-
-
 def foreign_images(use: Use, image: Reference, pods: Sequence[Object]) -> tuple[Fault, ...]:
     """A fault for each container that shall run `image`, and by its imageID runs something else.
 
     A node knows an image of several platforms by the digest of its own one, and some runtimes by its configuration's.
+    What no node has named is inconclusive, and comes last.
     """
     wanted, digest = str(image), image.digest
     found = [(pod, name, running) for pod in pods for name, running in _running(pod, wanted)]
-    odd = [(pod, name, running) for pod, name, running in found if _digest(running) != digest]
+    odd = sorted((each for each in found if _digest(each[2]) != digest), key=lambda each: not each[2])
     known = use.aliases(image) if odd else frozenset()
     return tuple(
-        Fault(str(pod["metadata"]["name"]), name, "ImageID",
-              f"it runs {running or 'nothing that has a name'}, which is not {digest[:19]}")
+        Fault(str(pod["metadata"]["name"]), name, "ImageID", f"it runs {running}, which is not {digest[:19]}")
+        if running
+        else Fault(str(pod["metadata"]["name"]), name, INCONCLUSIVE, "what image it runs is not known")
         for pod, name, running in odd
         if _digest(running) not in known
     )  # fmt: skip
 
 
+def unnamed(pods: Sequence[Object], image: str) -> bool:
+    """Whether a container that shall run `image` runs, and no node has said yet what."""
+    return any(not running for pod in pods for _, running in _running(pod, image))
+
+
 def _running(pod: Object, wanted: str) -> Iterator[tuple[str, str]]:
-    """Name and imageID of each container whose specification asks for `wanted`."""
+    """Name and imageID of each container whose specification asks for `wanted`, and which has run at all.
+
+    A pod that has ended runs nothing any more; one that its node has rejected never did.
+    """
     spec, status = pod.get("spec", {}), pod.get("status", {})
+    if status.get("phase") in ("Failed", "Succeeded"):
+        return
     for kind in ("initContainer", "container"):
         statuses: dict[str, Any] = {each["name"]: each for each in status.get(f"{kind}Statuses") or ()}
         for container in spec.get(f"{kind}s") or ():
-            if container.get("image") == wanted:
-                name = str(container["name"])
-                yield name, str(statuses.get(name, {}).get("imageID") or "")
+            name = str(container["name"])
+            running = str(statuses.get(name, {}).get("imageID") or "")
+            if container.get("image") == wanted and (running or _has_begun(statuses.get(name), status)):
+                yield name, running
+
+
+def _has_begun(container: dict[str, Any] | None, pod: dict[str, Any]) -> bool:
+    """Whether a container may run, by its own status, or by its pod's where it has none."""
+    return "waiting" not in (container.get("state") or {}) if container else pod.get("phase") != "Pending"
 
 
 def _digest(running: str) -> str:

@@ -107,6 +107,11 @@ class Record:
 
         self.revisions = [entry for entry in self.revisions if not former(entry)]
 
+    def presume_live(self) -> None:
+        """Take what was begun last for live, as `Release.read` finds it by Helm's word: for who may not ask Helm."""
+        begun = (e.revision for e in self.revisions if e.status in (DEPLOYING, INTERRUPTED, FAILED))
+        self.live = max(self.live, *begun, 0)
+
     def put(self, entry: Revision) -> None:
         """Add an entry, or replace the one of the same Helm revision."""
         self.revisions = [*(e for e in self.revisions if e.revision != entry.revision), entry]
@@ -211,7 +216,10 @@ class Records:
 def parse(found: Object) -> Record:
     """The record that a ConfigMap holds. Raises UsageProblem where it holds none."""
     try:
-        document = json.loads(found["data"]["record.json"])
+        text = found["data"]["record.json"]
+        document = json.loads(text)
+        if "\\u" in text or not text.isascii():
+            json.dumps(document, ensure_ascii=False).encode()  # nothing could print or write half a surrogate pair
         if document.pop("schema") != SCHEMA:
             raise ValueError("another schema")
         entries = [_typed(_entry(e)) for e in document["revisions"]]

@@ -8,13 +8,14 @@ from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, RegistryRefused, UsageProblem
+from cdlib.rollout.destination import destination
 from cdlib.rollout.drift import Standing, stands
 from cdlib.rollout.going_back import go_back
 from cdlib.rollout.healing import heal
 from cdlib.rollout.lease import Lease, require_namespace
 from cdlib.rollout.permit import Use, spend
 from cdlib.rollout.record import VERIFIED, Record, Revision
-from cdlib.rollout.release import Outcome, Release, require_known
+from cdlib.rollout.release import Outcome, Release
 from cdlib.units import timestamp
 
 
@@ -158,28 +159,19 @@ def release_digest(release: Release, digest: str, deadline: Deadline) -> Record:
 def _choose(release: Release, to: int | None, unverified: bool, deadline: Deadline) -> Revision:
     record, history = release.read(deadline)
     present = {each.revision for each in history if not each.pending}
-    if to is None and record.hold and record.hold.get("to"):
-        to = int(record.hold["to"])  # a rollback that is under way, or done: a rerun goes to the same place
-    if to is None:
-        found = release.images.newest(record.rollback_targets(present), deadline)
-        if found is None:
-            raise UsageProblem(
-                "there is no other revision that was verified healthy, and whose image is there",
-                hint="see helm-rollback --list, and choose by --to N",
-            )
-        return found
-    entry = require_known(record, to, present)
+    entry = destination(record, to, present, release.images, deadline)
     doubts = [] if entry.status == VERIFIED else [f"was never verified healthy (it is recorded as {entry.status})"]
     if entry.digest in record.quarantine:
         doubts.append(f"runs a quarantined image: {record.quarantine[entry.digest].get('reason')}")
     if doubts and not unverified:
         raise Refused(
-            f"revision {to} {' and '.join(doubts)}", hint="choose another from --list, or insist by --unverified"
+            f"revision {entry.revision} {' and '.join(doubts)}",
+            hint="choose another from --list, or insist by --unverified",
         )
     live = record.live_revision
     if not (live and _is_there(entry, live)) and not release.images.there(entry, deadline):
         raise RegistryRefused(
-            f"revision {to} cannot be gone back to: the registry has no {entry.image} any more",
+            f"revision {entry.revision} cannot be gone back to: the registry has no {entry.image} any more",
             hint=f"choose another from helm-rollback --list, or publish commit {entry.commit[:12]} again and deploy it",
         )
     return entry

@@ -6,12 +6,11 @@ proves nothing. `ssh-keygen` signs and verifies; hardware-backed (`sk-`) keys ar
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-import struct
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -21,12 +20,14 @@ from typing import Any
 from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import UsageProblem
+from cdlib.trust import sshsig
 from cdlib.trust.encoding import Unsound, read_json, read_time, require_fields, text_of, write_json
+from cdlib.trust.sshsig import KEY_TYPES
 from cdlib.units import timestamp
 
 NAMESPACE = "approval@cdlib.org"  # of the signatures: one for another purpose is none here
-KEY_TYPES = ("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "ecdsa-sha2-nistp256", "sk-ecdsa-sha2-nistp256@openssh.com")
-MOST = 50  # signed approvals of one change that are looked at, the newest
+MOST = 5  # signed approvals by one key that could count and are verified, the newest
+_OTHERS = 20  # that cannot count, and are looked at to say why
 _KIND = "cd-approval/1"
 _FIELDS = ("type", "project", "change", "patchset", "commit", "tree", "environment", "expires")
 _SIGNED = re.compile(r"^(?P<said>\{\"change\":[^\n]{1,4000}\})\n+(?P<signature>-----BEGIN SSH SIGNATURE-----\n"
@@ -87,7 +88,7 @@ def read_signers(file: Path) -> Signers:
         if not _PRINCIPAL.match(words[0]):
             raise _mistake(file, number, "names nobody by a plain username of Gerrit's")
         key = f"{words[2]} {words[3]}"
-        if _key_type(words[3]) != words[2]:
+        if sshsig.type_of(words[3]) != words[2]:
             raise _mistake(file, number, "has no such key")
         if names.setdefault(key, words[0]) != words[0]:
             raise _mistake(file, number, f"gives {words[0]} a key that is {names[key]}'s already")
@@ -119,18 +120,44 @@ def sign(approval: Approval, key: Path, deadline: Deadline) -> str:
 
 
 def find(comments: Iterable[str]) -> list[Signature]:
-    """The signed approvals in comments, the newest last; what is none is passed over."""
-    found = []
+    """The signed approvals in comments, each once, the newest last; what is none is passed over."""
+    found: dict[Signature, None] = {}
     for text in comments:
         for match in _SIGNED.finditer(text.replace("\r\n", "\n")):
             with suppress(Unsound):
-                found.append(Signature(_read(match["said"]), match["signature"].encode() + b"\n"))
-    return found[-MOST:]
+                signature = Signature(_read(match["said"]), match["signature"].encode() + b"\n")
+                found.pop(signature, None)
+                found[signature] = None
+    return list(found)
+
+
+def worth_verifying(found: Iterable[Signature], wanted: Sequence[Approval], signers: Signers) -> list[Signature]:
+    """Those of the signatures that are given to ssh-keygen, which takes a while each, so that there is an end to it.
+
+    Everybody may comment, and copy what others have signed. So what counts, by what it says and by whose key has
+    signed it, is never left out for what does not.
+    """
+    could = defaultdict[str, list[Signature]](list)
+    others: list[Signature] = []
+    for signature in found:
+        fits = any(not why_not(signature.approval, each) for each in wanted)
+        key = _listed_key(signature, signers) if fits else ""
+        (could[key] if key else others).append(signature)
+    return [*others[-_OTHERS:], *(each for mine in could.values() for each in mine[-MOST:])]
+
+
+def _listed_key(signature: Signature, signers: Signers) -> str:
+    """The key that has signed, where it is an allowed one, as far as can be told here; else empty."""
+    with suppress(Unsound):
+        made = sshsig.read(signature.armored)
+        if made.public in signers.names and made.can_hold(signature.approval.text(), NAMESPACE):
+            return made.public
+    return ""
 
 
 def signer(signature: Signature, signers: Signers, deadline: Deadline) -> str:
     """Who signed: their username. Raises Unsound where nobody did whose key is allowed."""
-    key = _key_of(signature.armored)
+    key = sshsig.read(signature.armored).public
     name = signers.names.get(key)
     if name is None:
         raise Unsound("the key that signed it is not among the allowed signers")
@@ -189,33 +216,6 @@ def _read(said: str) -> Approval:
     if approval.text() != said.encode() + b"\n":
         raise Unsound("it is not written as approvals are")
     return approval
-
-
-def _key_of(armored: bytes) -> str:
-    """The public key that is in a signature, as `type base64` (PROTOCOL.sshsig of OpenSSH)."""
-    try:
-        raw = base64.b64decode(b"".join(armored.strip().split(b"\n")[1:-1]), validate=True)
-        if raw[:6] != b"SSHSIG" or struct.unpack(">I", raw[6:10]) != (1,):
-            raise ValueError
-        blob = _string(raw, 10)
-        return f"{_string(blob, 0).decode('ascii')} {base64.b64encode(blob).decode()}"
-    except (ValueError, struct.error) as problem:
-        raise Unsound("it is no SSH signature") from problem
-
-
-def _key_type(text: str) -> str:
-    try:
-        return _string(base64.b64decode(text, validate=True), 0).decode("ascii")
-    except (ValueError, struct.error):
-        return ""
-
-
-def _string(raw: bytes, start: int) -> bytes:
-    (length,) = struct.unpack(">I", raw[start : start + 4])
-    found = raw[start + 4 : start + 4 + length]
-    if len(found) != length:
-        raise ValueError("cut short")
-    return found
 
 
 def _mistake(file: Path, number: int, what: str) -> UsageProblem:

@@ -22,6 +22,7 @@ from cdlib.trust.summary import DEPLOY, LONGEST, ROLLBACK, Permit, Place, read_p
 
 BREAK_GLASS = "break-glass"
 AGAIN = "run the authorize job again: it issues a new permit"
+_ALIKE = "; targets.yaml and the values files beside it must be the same on the agents that authorize and deploy"
 _BOUND = {"commit": "commit", "image": "repository", "digest": "image", "chart": "chart", "values": "values",
           "policy": "policy of targets.yaml"}  # fmt: skip
 
@@ -42,7 +43,8 @@ class Spent:
 class Asked:
     """What is about to be done: `action` is deploy or rollback. All other fields are what a permit must say as well.
 
-    `verified` and `quarantined` are digests in the release record, by which rollbacks are judged.
+    `verified` and `quarantined` are digests in the release record, by which rollbacks are judged; `revision` is which
+    one a rollback goes to, for messages.
     """
 
     action: str
@@ -56,6 +58,7 @@ class Asked:
     policy: str
     verified: frozenset[str] = field(default=frozenset(), repr=False)
     quarantined: frozenset[str] = field(default=frozenset(), repr=False)
+    revision: int = 0
 
     @property
     def about(self) -> str:
@@ -63,6 +66,16 @@ class Asked:
         change = f", change {self.change}" if self.change else ""
         to = f"{self.place.environment} ({self.place.namespace}/{self.place.release})"
         return f"{self.action} of {self.digest[:19]} (commit {self.commit[:12]}{change}) to {to}"
+
+    @property
+    def remedy(self) -> str:
+        """How to come by the permit that this needs."""
+        if self.action != ROLLBACK:
+            return AGAIN
+        by_hand, job = "authorize-deploy --rollback", "CD_ROLLBACK"
+        if self.revision:
+            by_hand, job = f"{by_hand} --to {self.revision}", f"{job} and CD_TO={self.revision}"
+        return f"have a permit issued by: {by_hand} (the service's authorize job with {job})"
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,7 @@ def check(raw: bytes, asked: Asked, spent: Spent, ring: Keyring, now: datetime |
     except Unsound as problem:
         raise Refused(
             f"no permit for the {asked.about}: what was given is none, {problem}",
-            hint="let the authorize job issue one: only keys that targets.yaml lists under keys.permit count",
+            hint=f"{asked.remedy}; only keys that targets.yaml lists under keys.permit count",
         ) from problem
     loud = "permit" not in statement.purposes
     _require_same(permit, asked)
@@ -129,7 +142,7 @@ def find(envelopes: Iterable[bytes], asked: Asked, spent: Spent, ring: Keyring, 
         raise refusals[0]
     raise Refused(
         f"there is no permit for the {asked.about}",
-        hint="let the authorize job issue one: only keys that targets.yaml lists under keys.permit count",
+        hint=f"{asked.remedy}; only keys that targets.yaml lists under keys.permit count",
     )
 
 
@@ -175,7 +188,7 @@ def require_returnable(asked: Asked) -> None:
 def _require_same(permit: Permit, asked: Asked) -> None:
     """Everything that the permit binds is what is at hand; all differences are told at once."""
     if permit.action != asked.action:
-        raise Refused(f"the permit is for a {permit.action}, and this is the {asked.about}", hint=AGAIN)
+        raise Refused(f"the permit is for a {permit.action}, and this is the {asked.about}", hint=asked.remedy)
     differing = [
         f"{name}: the permit says {said}, and this is {here}"
         for name, said, here in (
@@ -186,10 +199,11 @@ def _require_same(permit: Permit, asked: Asked) -> None:
     ]
     if differing:
         names = ", ".join(line.partition(":")[0] for line in differing)
+        operators = (permit.policy, permit.values) != (asked.policy, asked.values)
         raise Refused(
             f"the permit does not cover the {asked.about}: it is for another {names}",
             details=differing,
-            hint=f"{AGAIN}, for what is there now",
+            hint=f"{asked.remedy}, for what is there now{_ALIKE if operators else ''}",
         )
 
 
@@ -199,11 +213,11 @@ def _require_now(permit: Permit, asked: Asked, now: datetime) -> None:
         ahead = (permit.issued - now).total_seconds()
         raise Refused(
             f"the permit for the {asked.about} was made in the future: its issuer's clock is {ahead:.0f} s ahead",
-            hint="set both clocks by NTP, then run the authorize job again",
+            hint=f"set both clocks by NTP; then {asked.remedy}",
         )
     if now > permit.expires + CLOCKS:
         late = (now - permit.expires).total_seconds()
-        raise Refused(f"the permit for the {asked.about} expired {late:.0f} s ago", hint=AGAIN)
+        raise Refused(f"the permit for the {asked.about} expired {late:.0f} s ago", hint=asked.remedy)
 
 
 def _require_unspent(permit: Permit, asked: Asked, spent: Spent) -> bool:
@@ -220,7 +234,7 @@ def _require_unspent(permit: Permit, asked: Asked, spent: Spent) -> bool:
         why = f"permit {permit.sequence} was used or overtaken: the release has spent number {spent.sequence}"
     else:
         why = f"permit {permit.sequence} is not the next one: the release has spent number {spent.sequence} only"
-    raise Refused(f"no {asked.about}: {why}", hint=AGAIN)
+    raise Refused(f"no {asked.about}: {why}", hint=asked.remedy)
 
 
 def _require_reason(permit: Permit, asked: Asked) -> None:

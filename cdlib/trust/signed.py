@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cdlib.sidebyside import side_by_side
-from cdlib.trust.approval import Approval, Signature, Signers, comments_in, find, signer, why_not
+from cdlib.trust.approval import Approval, Signature, Signers, comments_in, find, signer, why_not, worth_verifying
 from cdlib.trust.encoding import Unsound
 from cdlib.trust.history import History
 from cdlib.trust.objects import Repository
@@ -35,7 +35,11 @@ def read_approvals(repository: Repository, records: Records, signing: Signing) -
     texts: dict[int, list[str]] = {}
     for name, raw in repository.read(names, "blob"):
         texts.setdefault(names[name], []).extend(comments_in([raw]))
-    found = [(change, signature) for change, said in texts.items() for signature in find(said)]
+    found = [
+        (change, signature)
+        for change, said in texts.items()
+        for signature in worth_verifying(find(said), wanted[change], signing.signers)
+    ]
 
     def who(each: tuple[int, Signature]) -> str | Unsound:
         try:

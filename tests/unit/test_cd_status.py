@@ -113,6 +113,7 @@ def test_all_that_comes_from_a_change_is_text_on_the_page(cluster: Cluster, tmp_
     assert {tag for tag, _ in found.tags}.isdisjoint({"script", "img", "a", "link", "iframe"})
     assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
     assert found.text.count("<script>alert(1)</script>") >= 3
+    assert "\x1b" not in found.text and "\u202e" not in found.text
     assert "\x1b" not in as_text(board, 80) and "\u202e" not in as_text(board, 80)
 
 
@@ -160,6 +161,20 @@ def test_a_cluster_that_does_not_answer_is_69_and_the_others_are_shown(
     assert "1 of 2 clusters cannot be seen" in done.stderr and urls["west"] in done.stderr
     kept = json.loads((tmp_path / ".cd" / "cd-result.json").read_text())
     assert len(kept["releases"]) == 2 and schema_mistakes(kept, "result") == []
+
+
+@pytest.mark.usefixtures("in_folder")
+@pytest.mark.parametrize("as_json", [True, False])
+def test_half_a_surrogate_pair_ends_no_more_than_its_own_row(
+    cluster: Cluster, file: Path, tmp_path: Path, as_json: bool
+) -> None:
+    kept = cluster.lists["configmaps"][0]["data"]
+    kept["record.json"] = kept["record.json"].replace('"me"', '"\\ud800"')
+    cluster.lease("gamma", "\ud800", 1)
+    done = run("--targets", str(file), "--html", str(tmp_path / "board.html"), *(["--json"] if as_json else []))
+    assert done.exit_code == 0 and "held by" in (tmp_path / "board.html").read_text(encoding="utf-8")
+    result = json.loads((tmp_path / ".cd" / "cd-result.json").read_text(encoding="utf-8"))
+    assert [row["state"] for row in result["releases"]] == ["unknown", "verified", "not deployed", "in progress"]
 
 
 @pytest.mark.usefixtures("in_folder")

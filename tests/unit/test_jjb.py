@@ -65,7 +65,7 @@ OF_THE_SITE = {
 DECIDED = {
     "check": {"CD_VARIANT", "CD_DIRTY", "CD_DRY_RUN"},
     "gate": {"CD_VARIANT", "CD_DIRTY", "CD_DRY_RUN", "CD_CANDIDATE", "CD_TAG", "CD_MOVING"},
-    "authorize": {"CD_DRY_RUN", "CD_SERVICE"},
+    "authorize": {"CD_DRY_RUN"},
     "deploy": {"CD_VARIANT", "CD_CANDIDATE", "CD_TAG", "CD_DIGEST", "CD_MOVING"},
     "rollback": {"ZUUL_COMMIT"},
     "build-image": {"CD_DIRTY"},
@@ -194,8 +194,8 @@ def test_secrets_are_bound_where_they_are_needed_only(made: Path) -> None:
         assert not [p for p in job.parameters if p.kind == "Password"]
 
 
-def test_a_rollback_and_a_hold_are_for_one_service(made: Path) -> None:
-    for kind in ("rollback", "hold"):
+def test_what_does_without_a_source_is_for_one_service(made: Path) -> None:
+    for kind in ("authorize", "rollback", "hold"):
         for (_, job), service in zip(jobs(made, kind), SERVICES, strict=True):
             (parameter,) = (p for p in job.parameters if p.name == "CD_SERVICE")
             assert parameter.choices == (service,)
@@ -223,6 +223,17 @@ def test_what_cannot_be_told_does_not_change_how_it_ended(made: Path, tmp_path: 
         and ran[-1] == "gerrit-comment"
         and (ran == STEPS[stage] or (stage, fails) == ("deploy", "cd-checkout"))
     )
+
+
+@pytest.mark.parametrize("rollback", ["true", "false", ""])
+def test_permitting_a_rollback_needs_no_git_server(made: Path, tmp_path: Path, rollback: str) -> None:
+    (_, job), *_ = jobs(made, "authorize")
+    for name, code in (("cd-checkout", 7), ("authorize-deploy", 0), ("cd-report", 0)):
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CD_HOME": str(tmp_path), "CD_ROLLBACK": rollback}
+    done = subprocess.run(["/bin/sh", "-e", "-c", job.steps[0]], cwd=tmp_path, env=env, capture_output=True)
+    assert done.returncode == (0 if rollback == "true" else 7)
 
 
 def test_an_operator_is_told_when_to_start_it(made: Path) -> None:

@@ -118,7 +118,9 @@ class TestZuulJobs:
         for name in ("cd-authorize", "cd-deploy", "cd-node-deploy"):
             job = _jobs()[name]
             assert job["final"] and job["post-review"] and job["allowed-projects"] and job["branches"]
-        assert _jobs()["cd-deploy"]["semaphores"] and _jobs()["cd-deploy"]["dependencies"] == ["cd-authorize"]
+        assert _semaphores()["cd-deploy"] >= 10, "permits expire while deploys of other services are waited for"
+        assert _jobs()["cd-deploy"]["semaphores"] == ["cd-deploy"]
+        assert _jobs()["cd-deploy"]["dependencies"] == ["cd-authorize"]
 
     def test_every_job_that_calls_jenkins_aborts_what_it_started(self) -> None:
         for name, job in _jobs().items():
@@ -164,6 +166,10 @@ def _zuul(file: str) -> list[dict]:  # type: ignore[type-arg]
 def _jobs() -> dict[str, dict]:  # type: ignore[type-arg]
     found = [entry["job"] for file in ("jobs", "deploy") for entry in _zuul(file) if "job" in entry]
     return {job["name"]: job for job in found}
+
+
+def _semaphores() -> dict[str, int]:
+    return {found["name"]: found["max"] for entry in _zuul("deploy") if (found := entry.get("semaphore"))}
 
 
 def _playbooks(job: dict) -> Iterator[str]:  # type: ignore[type-arg]

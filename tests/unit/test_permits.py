@@ -6,10 +6,12 @@ Gerrit's records, git and the envelopes are real; the registry and the cluster a
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -32,10 +34,15 @@ from cdlib.image.work import Work, open_work
 from cdlib.reference import Reference
 from cdlib.registry.repository import Registries, Repository
 from cdlib.report.audit import check
+from cdlib.rollout import deploy as deploying
+from cdlib.rollout import rollback
 from cdlib.rollout.chart import prepare_chart
+from cdlib.rollout.destination import destination
 from cdlib.rollout.helm import Helm
+from cdlib.rollout.images import Images
 from cdlib.rollout.permit import Use
-from cdlib.rollout.record import Record, Records
+from cdlib.rollout.record import Record, Records, Revision
+from cdlib.rollout.release import Outcome
 from cdlib.run import Run
 from cdlib.trigger import Trigger
 from cdlib.trust import attached
@@ -46,6 +53,8 @@ from cdlib.trust.evidence import Work as Done
 from cdlib.trust.permit import issue
 from cdlib.trust.statement import PROVENANCE, SUMMARY, TEST_RESULT, make_statement
 from jobs import authorize_deploy as authorize_command
+from jobs import helm_deploy, helm_rollback
+from jobs.authorized import authorized_before
 from jobs.authorizing import authorize_deploy, authorize_rollback, find_image
 from jobs.issuing import Seal, open_seal
 from jobs.permits import Permits
@@ -164,7 +173,8 @@ class Place:
         api = SimpleNamespace(get=lambda *_: {"metadata": {"uid": self.uid}}, server="https://k.test")
         trigger = Trigger("zuul", pipeline=GATE, url="https://jenkins.test/7/")
         release = SimpleNamespace(run=self.run, environment=place, trigger=trigger, api=api, records=records,
-                                  helm=Helm(self.run, place), holder="me")  # fmt: skip
+                                  helm=Helm(self.run, place), holder="me",
+                                  images=Images(lambda *_: True, self.run.warn))  # fmt: skip
         return Permits(release, work.target, self.base / "audit", **more)  # type: ignore[arg-type]
 
     def seal(self, purpose: str = "permit", reason: str = "") -> Seal:
@@ -301,6 +311,28 @@ def test_commits_once_authorized_stay_so(place: Place) -> None:
     (place.base / "targets.yaml").write_text(text)
     place.change("two")
     place.attest()
+    assert len(place.authorize()["verdicts"]) == 1
+
+
+def test_they_stay_so_after_an_automatic_rollback(place: Place) -> None:
+    """The newest entry is an older commit's then; what was authorized last is not, and is not judged again."""
+    place.ship()
+    live, first = place.commit, place.digest
+    place.digest = place.registry.add_image("t/web", "two")
+    place.change("two", approver="carol")
+    place.attest()
+    place.authorize()
+    use = place.guard()
+    place.settle(use, status="failed")
+    failed = place.commit
+    place.digest = first
+    place.settle(use, commit=live, rollback_of=1)
+    text = (place.base / "targets.yaml").read_text().replace('"bob", "carol"', '"bob"')
+    (place.base / "targets.yaml").write_text(text)
+    place.digest = place.registry.add_image("t/web", "three")
+    place.change("three")
+    place.attest()
+    assert authorized_before(place.permits(), place.work(), place.record()) == failed
     assert len(place.authorize()["verdicts"]) == 1
 
 
@@ -662,6 +694,7 @@ class TestRollback:
         refused(lambda: authorize_rollback(place.permits(), place.seal(), 1), "quarantined")
 
     def test_quarantined_after_the_permit(self, place: Place) -> None:
+        place.template.ready.restore(place)
         place.settle(chart=place.digest, values=place.digest)
         authorize_rollback(place.permits(), place.seal(), 1)
         place.permits().release.records.update(lambda r: r.quarantine.update({place.digest: {}}), Deadline(5))
@@ -672,6 +705,92 @@ class TestRollback:
     def test_to_nothing(self, place: Place) -> None:
         with pytest.raises(UsageProblem):
             authorize_rollback(place.permits(), place.seal(), None)
+
+    @pytest.mark.parametrize("glass", [True, False])
+    def test_not_to_what_nobody_has_reviewed(self, place: Place, glass: bool) -> None:
+        """Deployed by break-glass, or while the policy was none; then something else, properly."""
+        pushed(place)
+        use = None
+        if glass:
+            place.authorize(purpose="break-glass", reason="the site is down")
+            use = place.guard()
+        place.settle(use, chart=place.digest, values=place.digest)
+        evil = place.commit
+        place.digest = place.registry.add_image("t/web", "two")
+        place.settle(chart=place.digest, values=place.digest)
+        problem = refused(
+            lambda: authorize_rollback(place.permits(), place.seal(), 1), evil[:12], "nobody has reviewed"
+        )
+        assert "only by break-glass" in problem.hint
+        authorize_rollback(place.permits(), place.seal("break-glass", "it must be"), 1)
+        use = place.permits().guard_rollback(going_to(place, 1), place.record())
+        assert use and use.loud
+
+    def test_not_to_a_revision_that_failed_although_its_image_was_seen_healthy(self, place: Place) -> None:
+        place.ship()
+        place.settle(status="failed", chart=place.digest, values=place.digest)
+        refused(lambda: authorize_rollback(place.permits(), place.seal(), 2), "never seen healthy itself, but failed")
+
+    def test_without_its_permit_it_says_how_to_come_by_one(self, place: Place) -> None:
+        ready(place)
+        place.settle(chart=place.digest, values=place.digest)
+        for number, digest in ((1, place.digest), (2, place.registry.add_image("t/web", "two"))):
+            to = replace(going_to(place, 1), revision=number, digest=digest)
+            problem = refused(lambda to=to: place.permits().guard_rollback(to, place.record()))  # type: ignore[misc]
+            assert f"authorize-deploy --rollback --to {number}" in problem.hint and f"CD_TO={number}" in problem.hint
+
+    @pytest.mark.parametrize("status", ["deploying", "interrupted", "failed"])
+    def test_what_is_permitted_is_where_helm_rollback_goes(self, place: Place, status: str) -> None:
+        """A run died over the last revision: Helm has it, and the record does not yet say that it is live."""
+        place.ship()
+        for _ in range(2):
+            place.settle(chart=place.digest, values=place.digest)
+
+        def change(record: Record) -> None:
+            record.put(entry(4, status, commit=place.commit, image=str(place.image)))
+
+        place.permits().release.records.update(change, Deadline(5))
+        made = authorize_rollback(place.permits(), place.seal(), None)
+        seen = place.record()
+        seen.live = 4  # as Release.read has it from Helm
+        images = place.permits().release.images
+        assert made["rolled_back_to"] == destination(seen, None, {1, 2, 3, 4}, images, Deadline(5)).revision == 3
+
+    def test_to_one_whose_image_is_gone_it_is_not_permitted(self, place: Place) -> None:
+        place.ship()
+        place.settle(chart=place.digest, values=place.digest)
+        place.settle(commit="f" * 40, chart=place.digest, values=place.digest, image=str(place.image) + "?")
+        place.settle(commit="e" * 40)
+        permits = place.permits()
+        permits.release.images = Images(lambda image, _: not image.endswith("?"), place.run.warn)
+        assert authorize_rollback(permits, place.seal(), None)["rolled_back_to"] == 2
+
+    def test_after_the_image_moved_to_another_repository(self, place: Place) -> None:
+        """What was authorized there stays so, and the permit lies where the rollback looks for it."""
+        place.ship()
+        place.settle(chart=place.digest, values=place.digest)
+        text = (place.base / "targets.yaml").read_text().replace("/t/web", "/t/new")
+        (place.base / "targets.yaml").write_text(text)
+        made = authorize_rollback(place.permits(), place.seal(), 2)
+        assert "/t/new@" in made["image"] and place.permits().guard_rollback(going_to(place, 2), place.record())
+
+    @pytest.mark.usefixtures("_signals")
+    def test_one_that_succeeded_stays_one_without_its_audit_entry(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        back = Outcome("done", entry(3, rollback_of=1))
+        monkeypatch.setattr(rollback, "roll_back", lambda *_, **__: back)
+        monkeypatch.setattr(helm_rollback, "opened", lambda *_: nullcontext(place.permits().release))
+        (place.base / "audit").mkdir()
+        argv = ["-C", str(place.base / "web"), "--targets", str(place.base / "targets.yaml"), "--to", "1",
+                "--audit", str(place.base / "audit")]  # fmt: skip
+        assert call(argv, 0, helm_rollback.main)["rolled_back_to"] == 1
+
+
+def going_to(place: Place, number: int) -> Revision:
+    found = place.record().find(number)
+    assert found
+    return found
 
 
 class TestBreakGlass:
@@ -700,6 +819,49 @@ class TestBreakGlass:
         assert place.guard(file=permit)
         with pytest.raises(UsageProblem, match="the permit"):
             place.guard(file=place.base / "none")
+
+    def test_a_permit_that_was_handed_over_needs_nothing_beside_the_image(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Somebody has put so much there that it is not read any more."""
+        ready(place)
+        ordinary = (place.base / "permit.json").read_bytes()
+        monkeypatch.setattr(attached, "MOST", 1)
+        refused(place.guard, "attestations")
+        refused(lambda: place.guard(file=place.base / "permit.json"), "attestations")
+        place.authorize(purpose="break-glass", reason="the registry is full")
+        use = place.guard(file=place.base / "permit.json")
+        assert use and use.loud
+        (place.base / "permit.json").write_bytes(ordinary.replace(b"payload", b"Payload"))
+        refused(lambda: place.guard(file=place.base / "permit.json"), "no permit")
+
+    @pytest.mark.usefixtures("_signals")
+    def test_by_hand_without_any_pipeline(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in [name for name in os.environ if name.startswith("ZUUL_") or name in ("BUILD_TAG", "CD_ZUUL")]:
+            monkeypatch.delenv(name)
+        pushed(place)
+        with serving(Server(cluster)) as server:
+            place.targets(kubeconfig=str(kubeconfig(place.base, server.url)))
+            argv = ["-C", str(place.base / "web"), "--targets", str(place.base / "targets.yaml"), "-e", "production",
+                    "--digest", place.digest]  # fmt: skip
+            assert "no pipeline" in call(argv, Refused.exit_code)["error"]["message"]
+            broken = ["--break-glass", "--reason", "down", "--signing-key", str(place.signers.file("break-glass"))]
+            assert call([*argv, *broken], 0)["permit"]["kind"] == "break-glass"
+            assert "no pipeline" in call(argv, Refused.exit_code, helm_deploy.main)["error"]["message"]
+            permit = place.base / "web" / ".cd" / "permit.json"
+            monkeypatch.setattr(deploying, "deploy", lambda _release, wish, guard, wait: self.guarded(place, guard))
+            made = call([*argv, "--permit", str(permit)], 0, helm_deploy.main)
+        assert made["permit"]["kind"] == "break-glass" and made["permit"]["reason"] == "down"
+
+    @staticmethod
+    def guarded(place: Place, guard: Any) -> Outcome:
+        work = place.work()
+        assert work.target
+        with prepare_chart(place.run, Helm(place.run, work.target.environment("production")), work.source,
+                           work.service.deploy, work.target, work.target.environment("production")) as chart:  # fmt: skip
+            wish = SimpleNamespace(source=work.source, service=work.service, image=place.image)
+            assert guard(SimpleNamespace(wish=wish, chart=chart), Record("web", "web"))
+        return Outcome("done", entry(1))
 
     def test_an_ordinary_permit_is_taken_first(self, place: Place) -> None:
         ready(place)
@@ -764,11 +926,6 @@ def test_the_command_from_its_options_to_its_result(place: Place, monkeypatch: p
     place.change("one")
     place.attest()
 
-    def cluster(seen: Seen) -> tuple[int, dict[str, str], bytes]:
-        found = seen.path == "/api/v1/namespaces/web"
-        body = {"metadata": {"name": "web", "uid": "u-1"}} if found else {"kind": "Status", "message": "not found"}
-        return 200 if found else 404, {"Content-Type": "application/json"}, json.dumps(body).encode()
-
     for name, value in (("ZUUL_UUID", "u"), ("ZUUL_PIPELINE", GATE), ("ZUUL_PROJECT", "web"),
                         ("CD_SIGNING_KEY", str(place.signers.file("permit")))):  # fmt: skip
         monkeypatch.setenv(name, value)
@@ -791,10 +948,17 @@ def test_the_command_from_its_options_to_its_result(place: Place, monkeypatch: p
     assert [entry["event"] for entry, _ in check(place.base / "audit")] == ["permit", "permit", "spent"]
 
 
-def call(argv: list[str], code: int) -> dict[str, Any]:
-    """The result of authorize-deploy, which ends with `code`."""
+def cluster(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    """A cluster with nothing but the namespace."""
+    found = seen.path == "/api/v1/namespaces/web"
+    body = {"metadata": {"name": "web", "uid": "u-1"}} if found else {"kind": "Status", "message": "not found"}
+    return 200 if found else 404, {"Content-Type": "application/json"}, json.dumps(body).encode()
+
+
+def call(argv: list[str], code: int, command: Any = authorize_command.main) -> dict[str, Any]:
+    """The result of a command, which ends with `code`."""
     with pytest.raises(SystemExit) as caught:
-        authorize_command.main.main(argv)
+        command.main(argv)
     assert caught.value.code == code
     result: dict[str, Any] = json.loads((Path(argv[1]) / ".cd" / "cd-result.json").read_text())
     return result

@@ -12,19 +12,20 @@ from typing import Any
 import pytest
 from test_rollout_record import OneObject, entry, record
 
+from cdlib import retry
 from cdlib.deadline import Deadline
-from cdlib.errors import NeedsPerson, NotAllowed, Refused, UsageProblem
-from cdlib.reference import parse
+from cdlib.errors import NeedsPerson, NotAllowed, Refused, Unavailable, UsageProblem
+from cdlib.reference import Reference, parse
+from cdlib.rollout import comparing, going_back
 from cdlib.rollout import deploy as deploying
-from cdlib.rollout import going_back
 from cdlib.rollout import rollback as rolling
 from cdlib.rollout.chart import Chart
 from cdlib.rollout.drift import Standing
-from cdlib.rollout.permit import Use, foreign_images, label, name_of_cluster, spend, unfinished
+from cdlib.rollout.permit import Use, foreign_images, label, name_of_cluster, spend, unfinished, unnamed
 from cdlib.rollout.planning import Plan, plan_deploy, with_permit
 from cdlib.rollout.record import Record, Records, Revision
 from cdlib.rollout.release import Outcome
-from cdlib.rollout.verdict import State
+from cdlib.rollout.verdict import INCONCLUSIVE, State
 from cdlib.service import Deploy, Verify
 
 NONCE = "ab" * 16
@@ -97,10 +98,12 @@ def test_break_glass_is_loud() -> None:
     assert USE.note == ""
 
 
-def pod(*running: str, init: str | None = None, image: str = f"r.test/hello@{DIGEST}") -> dict[str, Any]:
+def pod(
+    *running: str, init: str | None = None, image: str = f"r.test/hello@{DIGEST}", uid: str = "u"
+) -> dict[str, Any]:
     names = [f"c{number}" for number, _ in enumerate(running)]
     found: dict[str, Any] = {
-        "metadata": {"name": "hello-1"},
+        "metadata": {"name": "hello-1", "uid": uid},
         "spec": {"containers": [{"name": name, "image": image} for name in names]},
         "status": {
             "containerStatuses": [{"name": n, "imageID": i} for n, i in zip(names, running, strict=True)],
@@ -123,12 +126,98 @@ def test_a_node_may_know_it_by_another_name() -> None:
         assert foreign_images(use, IMAGE, [pod(running)]) == ()
 
 
-@pytest.mark.parametrize("running", [f"r/hello@{OTHER}", OTHER, "", "r/hello:latest"])
+@pytest.mark.parametrize("running", [f"r/hello@{OTHER}", OTHER, "r/hello:latest"])
 def test_something_else_that_runs_is_a_fault(running: str) -> None:
     good = f"r/hello@{DIGEST}"
     for wrong in (pod(good, running), pod(good, init=running)):
         (fault,) = foreign_images(USE, IMAGE, [pod(good), wrong])
         assert fault.reason == "ImageID" and fault.pod == "hello-1"
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_a_pod_that_has_ended_runs_nothing(phase: str) -> None:
+    """As one that its node has rejected for want of room; it stays until somebody removes it."""
+    ended = pod("", init=f"r/hello@{OTHER}")
+    ended["status"] |= {"phase": phase}
+    assert foreign_images(USE, IMAGE, [ended]) == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "begun"),
+    [
+        ({"phase": "Pending"}, False),
+        ({"phase": "Pending", "containerStatuses": [{"name": "c0", "state": {"waiting": {}}, "imageID": ""}]}, False),
+        ({"phase": "Running", "containerStatuses": [{"name": "c0", "state": {"running": {}}, "imageID": ""}]}, True),
+        ({"phase": "Running"}, True),
+    ],
+)
+def test_what_no_node_has_named_is_inconclusive_and_blames_nobody(status: dict[str, Any], begun: bool) -> None:
+    new = {**pod("x"), "status": status}
+    assert unnamed([new], str(IMAGE)) is begun
+    assert [fault.reason for fault in foreign_images(USE, IMAGE, [new])] == [INCONCLUSIVE] * begun
+
+
+def test_what_runs_something_else_is_told_before_what_is_not_known() -> None:
+    faults = foreign_images(USE, IMAGE, [pod(""), pod(OTHER)])
+    assert [fault.reason for fault in faults] == ["ImageID", INCONCLUSIVE]
+
+
+class Pods:
+    """A watch of pods, one look after another; the last one stays."""
+
+    def __init__(self, *looks: list[dict[str, Any]]) -> None:
+        self.looks, self.waited, self.listed = list(looks), 0, True
+
+    def __call__(self, *_: object) -> Any:
+        return nullcontext(self)
+
+    def wait(self, _seconds: float) -> None:
+        self.waited += 1
+
+    def objects(self) -> dict[str, list[dict[str, Any]]]:
+        return {"Pod": self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]}
+
+
+def compared(monkeypatch: pytest.MonkeyPatch, pods: Pods, use: Use = USE) -> State:
+    monkeypatch.setattr(comparing, "Watch", pods)
+    place = SimpleNamespace(api=None, environment=SimpleNamespace(namespace="n"))
+    state = State(True, "", pods=(pod(f"r/hello@{DIGEST}"), pod("", uid="late")))
+    return comparing.as_permitted(place, use, IMAGE, state, Deadline(20))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("later", "expected"),
+    [
+        ([pod(f"r/hello@{DIGEST}"), pod(f"r/hello@{DIGEST}", uid="late")], []),
+        ([pod(f"r/hello@{DIGEST}"), pod(OTHER, uid="late")], ["ImageID"]),
+        ([pod(f"r/hello@{DIGEST}")], []),  # gone
+    ],
+)
+def test_what_is_not_known_yet_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch, later: list[dict[str, Any]], expected: list[str]
+) -> None:
+    pods = Pods([pod(f"r/hello@{DIGEST}"), pod("", uid="late")], later)
+    assert [fault.reason for fault in compared(monkeypatch, pods).faults] == expected and pods.waited == 2
+
+
+def test_what_never_gets_known_is_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparing, "NAMED_WITHIN", 0.01)
+    (fault,) = compared(monkeypatch, Pods([pod("", uid="late")])).faults
+    assert fault.reason == INCONCLUSIVE
+
+
+def test_a_registry_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
+    answers = [Unavailable("away"), Unavailable("away"), frozenset({OTHER})]
+
+    def aliases(_: Reference) -> frozenset[str]:
+        answer = answers.pop(0)
+        if isinstance(answer, Unavailable):
+            raise answer
+        return answer
+
+    use = Use(7, NONCE, "permit", "x", aliases=aliases)
+    assert compared(monkeypatch, Pods([pod(OTHER, uid="late")]), use).faults == () and not answers
 
 
 def test_containers_of_other_images_are_no_concern() -> None:

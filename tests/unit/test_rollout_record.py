@@ -179,3 +179,19 @@ def test_a_record_that_cannot_be_read_is_never_taken_for_an_empty_one(
     api.stored["cd-hello"]["data"]["record.json"] = text
     with pytest.raises(UsageProblem, match="cannot be read"):
         records.read(SOON)
+
+
+@pytest.mark.parametrize(
+    ("reason", "readable"), [("\\ud800", False), ("\\udfff\\ud800", False), ("\\ud83d\\ude00 ü", True)]
+)
+def test_half_a_surrogate_pair_is_refused(records: Records, api: OneObject, reason: str, readable: bool) -> None:
+    """Nobody can print it, or write it anywhere: it would end whatever shows all releases."""
+    records.update(lambda found: found.put(entry(1, reason="because")), SOON)
+    kept = api.stored["cd-hello"]["data"]
+    kept["record.json"] = kept["record.json"].replace("because", reason)
+    if readable:
+        assert records.read(SOON).revisions[0].reason == "😀 ü"
+        return
+    with pytest.raises(UsageProblem, match="cannot be read") as caught:
+        records.read(SOON)
+    assert caught.value.message.isprintable()

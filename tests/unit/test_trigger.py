@@ -101,6 +101,9 @@ def test_a_work_tree(tmp_path: Path, git: Callable[..., str]) -> None:
     ({"ZUUL_UUID": "u", "ZUUL_PIPELINE": "p"}, "ZUUL_PROJECT is missing"),
     ({**ZUUL, "ZUUL_PATCHSET": ""}, "ZUUL_PATCHSET is missing"),
     ({**ZUUL, "ZUUL_CHANGE": ""}, "ZUUL_CHANGE is missing"),
+    ({**ZUUL, "ZUUL_CHANGE": "12\nx"}, "ZUUL_CHANGE is no number"),
+    ({**ZUUL, "ZUUL_CHANGE": "١٢"}, "ZUUL_CHANGE is no number"),
+    ({**ZUUL, "ZUUL_PATCHSET": "3,4"}, "ZUUL_PATCHSET is no number"),
     ({**ZUUL, "ZUUL_NEWREV": "abc"}, "ZUUL_CHANGE contradicts ZUUL_NEWREV"),
     ({**ZUUL, "ZUUL_CHANGE_IDS": "11,1 13,1"}, "ZUUL_CHANGE_IDS contradicts"),
     ({**ZUUL, "ZUUL_REF": "refs/changes/12/12/4"}, "ZUUL_REF contradicts"),
@@ -117,6 +120,8 @@ def test_what_is_missing_or_contradictory_is_named(env: dict[str, str], name: st
     (None, "CD_ZUUL names .*cannot be read"), ("{", "cannot be read"), ("[]", "holds no `zuul` variable"), ("zuul: 1", "holds no `zuul`"),
     (json.dumps({**MODERN, "build": ""}), "zuul.build is missing"), (json.dumps({**MODERN, "pipeline": None}), "zuul.pipeline is missing"),
     (json.dumps({**MODERN, "project": "x"}), "zuul.project.name is missing"),
+    (json.dumps({**MODERN, "change": "12{{ .Values }}"}), "zuul.change is no number"),
+    (json.dumps({**MODERN, "patchset": [3]}), "zuul.patchset is no number"),
     (json.dumps({**MODERN, "change": 13}), "ZUUL_CHANGE contradicts CD_ZUUL"),
 ])  # fmt: skip
 def test_a_variable_that_cannot_be_used(tmp_path: Path, text: str | None, words: str) -> None:

@@ -19,6 +19,7 @@ from cdlib.trust.permit import (
     Asked,
     Spent,
     check,
+    find,
     issue,
     permit_for,
     told,
@@ -234,6 +235,26 @@ def test_a_refusal_names_every_difference(signers: Signers) -> None:
     problem = refused(signers, signed(signers), replace(at(namespace="other"), chart="sha256:" + "9" * 64))
     assert "another namespace, chart" in problem.message and len(problem.details) == 2
     assert problem.details[0] == "namespace: the permit says hello, and this is other"
+
+
+@pytest.mark.parametrize(("name", "told"), [("policy", True), ("values", True), ("chart", False)])
+def test_where_two_agents_files_differ_it_says_so(signers: Signers, name: str, told: bool) -> None:
+    """A new permit from the same agent would be refused as well."""
+    problem = refused(signers, signed(signers), replace(DEPLOY, **{name: "sha256:" + "9" * 64}))
+    assert ("targets.yaml and the values files beside it must be the same" in problem.hint) is told
+
+
+@pytest.mark.parametrize("now", [NOW - timedelta(hours=1), NOW, NOW + timedelta(hours=1)])
+def test_what_a_rollback_needs_is_said_for_that_rollback(signers: Signers, now: datetime) -> None:
+    """The authorize job run again would issue a deploy's permit."""
+    asked, by_hand = replace(BACK, revision=7), "authorize-deploy --rollback --to 7"
+    for made in (permit(), permit(BACK, sequence=3), permit(replace(BACK, chart="sha256:" + "9" * 64)), None):
+        raw = signed(signers, made) if made else b"{}"
+        assert by_hand in refused(signers, raw, asked, now=now).hint
+        assert "--rollback" not in refused(signers, raw, replace(DEPLOY, commit="e" * 40), now=now).hint
+    with pytest.raises(Refused) as caught:
+        find([], asked, SPENT, signers.ring)
+    assert by_hand in caught.value.hint and "CD_ROLLBACK and CD_TO=7" in caught.value.hint
 
 
 TARGETS = """

@@ -114,3 +114,4 @@ def test_broken_glass_is_in_the_record_the_result_and_the_audit(service: Reviewe
     service.change(text="later")
     service.attest()
     refused(service.authorize(), evil[:12], "pushed past review")  # it vouches for nothing
+    refused(service.authorize("--rollback", "--to", "1"), evil[:12], "nobody has reviewed it")
