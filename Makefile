@@ -22,7 +22,7 @@ venv: .venv/stamp ## Make .venv, with every command in .venv/bin.
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends python3-venv; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,jenkins]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,jenkins,otel]'
 	touch $@
 
 lab-up: venv ## Bring the lab up: Docker, a registry, Kubernetes; with LOOP=1 Gerrit, Zuul and Jenkins too. The first time compiles for some 12 minutes.

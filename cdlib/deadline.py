@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 
 from cdlib.errors import OutOfTime
 
@@ -38,3 +40,25 @@ class Deadline:
     def part(self, seconds: float, what: str) -> Deadline:
         """A limit inside this one: `seconds` from now, or what is left where that is less."""
         return Deadline(min(seconds, self.left), what)
+
+
+def within(seconds: float, call: Callable[[], None], doing: str) -> None:
+    """Call `call`, and wait for it for so long. Raises what it raises, or OutOfTime.
+
+    A call that does not come back is left to itself, in a thread that does not keep the process: for what may be lost.
+    """
+    raised = list[BaseException]()
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as problem:
+            raised.append(problem)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise OutOfTime(f"{doing} took longer than {seconds:g} s")
+    if raised:
+        raise raised[0]

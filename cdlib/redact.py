@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 
 HIDDEN = "[hidden]"
 _SECRET_NAME = re.compile(
-    r"(TOKEN|PASS(?:$|_|W|PHRASE)|SECRET|CREDENTIAL|PRIVATE_KEY|API_KEY|AUTH|_PAT$)", re.IGNORECASE
+    r"(TOKEN|PASS(?:$|_|W|PHRASE)|SECRET|CREDENTIAL|PRIVATE_KEY|API_KEY|AUTH|_PAT$|OTLP_(?:TRACES_)?HEADERS$)",
+    re.IGNORECASE,
 )
 _NOT_SECRET = re.compile(r"(SOCK|FILE|PATH|DIR|URL|HOST)\Z", re.IGNORECASE)
 _SHAPES = (

@@ -17,7 +17,10 @@ from cdlib.report.events import Events
 
 @dataclass
 class Run:
-    """One run of one command. `out` is the folder for what it leaves behind: events, result, reports."""
+    """One run of one command. `out` is the folder for what it leaves behind: events, result, reports.
+
+    `about` has the service and the environment once they are known, also where the run then fails.
+    """
 
     command: str
     deadline: Deadline
@@ -25,6 +28,7 @@ class Run:
     events: Events = field(default=None)  # type: ignore[assignment]
     dry_run: bool = False
     out: Path = Path(".cd")
+    about: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.events is None:

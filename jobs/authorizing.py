@@ -55,7 +55,7 @@ def authorize(run: Run, folder: Path, targets: Path | None, environment: str, se
         what = work.source.short if work else target.service
         commit = {"commit": work.source.commit} if work else {}
         return {**about, **commit, "text": f"{what} needs no permit for {place.name}: its policy is none"}
-    with at(place):
+    with at(run, place, target.service):
         if not (options.rollback or options.break_glass):  # whoever breaks the glass is told of by name and reason
             trigger.require_publishing(place.policy, "authorizing a deploy")
         with closing(Release.open(run, target.service, place, trigger, image_lookup(run, target))) as release:

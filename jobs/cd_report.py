@@ -1,4 +1,4 @@
-"""cd-report: one HTML page of a run, made from what its commands left behind."""
+"""cd-report: one HTML page of a run, made from what its commands left behind; or the DORA figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.command import Result, command
+from jobs.command import Result, command, targets_option
 
 if TYPE_CHECKING:
     from cdlib.run import Run
@@ -20,12 +20,22 @@ if TYPE_CHECKING:
               help="Where the page goes.  [default: report.html below --out]")  # fmt: skip
 @click.option("--ended", is_flag=True, help="Nothing runs any more: what has no end was killed.")
 @click.option("--url", metavar="URL", default="", envvar="CD_GERRIT_URL", help="The Gerrit server, for links.")
-def main(run: Run, folder: Path, paths: tuple[Path, ...], page: Path, ended: bool, url: str) -> Result:
+@click.option("--dora", is_flag=True, help="Show the four DORA figures of each release in --targets; makes no page.")
+@click.option("--days", type=click.IntRange(1, 3650), default=30, help="With --dora: how far to look back.")
+@click.option("--service", default="", metavar="NAME", help="With --dora: only this service.  [default: all]")
+@click.option("-e", "--environment", default="", metavar="NAME", help="With --dora: only there.  [default: all]")
+@targets_option
+def main(run: Run, folder: Path, paths: tuple[Path, ...], page: Path, ended: bool, url: str, dora: bool, days: int,
+         service: str, environment: str, targets: Path | None) -> Result:  # fmt: skip
     """Make one page of the last run in PATHS: how it ended, why, where the time went, what its pods did.
 
     PATHS are files of events, or folders with such files in them, by default --out; several are one run in several
     jobs. It may be made while the run goes on. Its own events go to the folder report below --out.
     """
+    if dora:
+        from jobs.dora import report_dora
+
+        return report_dora(run, targets, environment, service, days)
     from dataclasses import asdict
 
     from cdlib.image.junit import read_tests

@@ -17,6 +17,8 @@ from typing import Any
 
 import click
 
+from jobs.listeners import Listeners
+
 SCHEMA = "cd-result/1"
 Result = dict[str, Any]  # what a command made; `text` is what stdout gets without --json
 
@@ -31,6 +33,7 @@ class Common:
     out: Path
     timeout: float
     quiet: bool
+    listeners: Listeners
 
 
 def command(name: str, *, timeout: float) -> Callable[[Callable[..., Result]], click.Command]:
@@ -51,10 +54,15 @@ def command(name: str, *, timeout: float) -> Callable[[Callable[..., Result]], c
         @click.option("--timeout", metavar="SECONDS", default=timeout, type=click.FloatRange(min=0, min_open=True),
                       envvar="CD_TIMEOUT", help="The limit of the whole run.")  # fmt: skip
         @click.option("-q", "--quiet", is_flag=True, envvar="CD_QUIET", help="Leave out progress and programs' output.")
+        @click.option("--metrics-file", metavar="FILE", type=click.Path(path_type=Path), envvar="CD_METRICS_FILE",
+                      help="Keep Prometheus metrics in FILE, for node_exporter's textfile collector.")  # fmt: skip
+        @click.option("--pushgateway", metavar="URL", default="", envvar="CD_PUSHGATEWAY",
+                      help="Give Prometheus metrics to this Pushgateway.")  # fmt: skip
         @wraps(function)
         def entry(folder: Path, as_json: bool, dry_run: bool, out: Path | None, timeout: float, quiet: bool,
-                  **options: Any) -> None:  # fmt: skip
-            common = Common(folder, as_json, dry_run, out or folder / ".cd", timeout, quiet)
+                  metrics_file: Path | None, pushgateway: str, **options: Any) -> None:  # fmt: skip
+            listeners = Listeners(metrics_file, pushgateway)
+            common = Common(folder, as_json, dry_run, out or folder / ".cd", timeout, quiet, listeners)
             status = _execute(name, common, function, options)
             gc.freeze()  # on its way out Python would look for garbage in all that was imported, for 50 ms
             sys.exit(status)
@@ -120,6 +128,7 @@ def _start(name: str, common: Common, console: Any) -> Any:
         (common.out / ".gitignore").write_text("*\n")  # what a run leaves behind is no part of the service
     events = Events(name, redactor, common.out / "events.jsonl")
     events.listen(console.on_event)
+    events.listen(common.listeners.on_event)
     events.emit("run_start", dry_run=common.dry_run, cpu_s=_computed())
     return Run(name, Deadline(common.timeout, name), redactor, events, common.dry_run, common.out)
 
@@ -133,6 +142,7 @@ def _keep(common: Common, console: Any, run: Any, result: Result) -> None:
     """Leave the result beside the events, whole or not at all."""
     if run is None:
         return
+    common.listeners.tell(run, _clean(run, result))
     run.events.emit("run_end", outcome=result["outcome"], exit_code=result["exit_code"], cpu_s=_computed())
     try:
         partial = common.out / f".cd-result.{run.events.run_id}"

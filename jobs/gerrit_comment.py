@@ -21,8 +21,11 @@ if TYPE_CHECKING:
               help="Which run to tell of: its cd-result.json.  [default: that below --out]")  # fmt: skip
 @click.option("--url", metavar="URL", envvar="CD_GERRIT_URL", required=True, help="The Gerrit server.")
 @click.option("--project", default="", envvar="ZUUL_PROJECT", help="Whose changes; any project's without it.")
+@click.option("--page", metavar="PATH", default="", help="The run's page among the artifacts of BUILD_URL, for a "
+              "link.")  # fmt: skip
 @click.option("--vote", "label", default="", envvar="CD_VOTE", help="Which label gets +1 or -1; none without it.")
-def main(run: Run, folder: Path, file: Path, url: str, project: str, label: str, environment: str) -> Result:
+def main(run: Run, folder: Path, file: Path, url: str, project: str, label: str, page: str,
+         environment: str) -> Result:  # fmt: skip
     """Comment on every change that a deploy brought, or on the change that was built and tested; each once.
 
     The account is CD_GERRIT_USER, with the HTTP password CD_GERRIT_PASSWORD, or that in CD_GERRIT_PASSWORD_FILE.
@@ -36,9 +39,10 @@ def main(run: Run, folder: Path, file: Path, url: str, project: str, label: str,
 
     report, trigger = read_report(file, environment), read_trigger()
     trigger = replace(trigger, project=project or trigger.project)
+    run.about.update(service=report.service, environment=report.environment)
     gerrit = Gerrit(run, url, read_credentials())
     try:
-        told = tell(run, gerrit, report, trigger, folder, label)
+        told = tell(run, gerrit, report, trigger, folder, label, page)
     finally:
         gerrit.close()
     return shown(told, whole=run.dry_run)

@@ -52,7 +52,7 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
         run.warn("there are uncommitted changes: what is deployed is the commit")
     target = read_target(targets, service.name)
     place, trigger = target.environment(environment), read_trigger()
-    with at(place):
+    with at(run, place, service.name):
         if permit_file is None:  # a permit that was given is for the guard to judge, whoever brings it
             trigger.require_publishing(place.policy, "deploying")
         image = find_published(run, source, target, tag=tag, digest=digest)

@@ -43,15 +43,16 @@ def opened(run: Run, folder: Path, targets: Path | None, service: str, environme
     name = service or read_service(open_source(folder, meanwhile=prepare)).name
     target = read_target(targets, name)
     place, has_image = target.environment(environment), image_lookup(run, target)
-    with at(place), closing(Release.open(run, name, place, read_trigger(), has_image)) as release:
+    with at(run, place, name), closing(Release.open(run, name, place, read_trigger(), has_image)) as release:
         yield release
 
 
 @contextmanager
-def at(place: Environment) -> Iterator[None]:
+def at(run: Run, place: Environment, service: str) -> Iterator[None]:
     """Results of what fails in the block say where it did: whoever reads them has not seen the command line."""
     from cdlib.errors import CdError
 
+    run.about.update(service=service, environment=place.name)
     try:
         yield
     except CdError as problem:

@@ -6,6 +6,7 @@ A key is added as its last line. By it a rerun of the same job finds that all ha
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cdlib.gerrit.report import JENKINS_RUN, ROLLBACK, Report, commit_of
@@ -36,8 +37,9 @@ class Key:
 
 @dataclass(frozen=True)
 class Comment:
-    """What is said of one outcome of `subject`, a commit or a patchset (`number,patchset`); `url` is its log.
+    """What is said of one outcome of `subject`, a commit or a patchset (`number,patchset`).
 
+    `url` is the build, which has the log, and `page` the run's page among its artifacts.
     `again` is a rollback by hand to what is newer than what was live: what it concerns is live again.
     """
 
@@ -45,6 +47,7 @@ class Comment:
     subject: str
     url: str = ""
     again: bool = False
+    page: str = ""
 
     @property
     def key(self) -> Key:
@@ -67,8 +70,15 @@ class Comment:
             lines = [line for line in report.details if line != report.cause]
             parts.append("\n".join(quoted(lines, first=report.outcome == "tests-failed")))
             parts.append(f"Next: {sentence(report.hint)}" if report.hint else "")
-        parts.append(f"Log: {self.url}" if _LINK.match(self.url) else "")
+        parts.append("\n".join(self._links()))
         return "\n\n".join(filter(None, parts))
+
+    def _links(self) -> Iterator[str]:
+        """Where to read on: the page first, which leads with the cause."""
+        if self.url and self.page:
+            page = f"{self.url.rstrip('/')}/artifact/{self.page}"
+            yield from [f"Report: {page}"] if _LINK.match(page) else []
+        yield from [f"Log: {self.url}"] if _LINK.match(self.url) else []
 
     @property
     def _short(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?\Z")
 
 @dataclass(frozen=True)
 class Report:
-    """How a run ended. `seconds` is its duration; what it does not say is empty, or 0."""
+    """How a run ended. `seconds` is its duration, and `ended` when its result was written, in seconds since 1970.
+
+    What it does not say is empty, or 0.
+    """
 
     command: str
     outcome: str
@@ -48,6 +51,7 @@ class Report:
     message: str = ""
     hint: str = ""
     details: tuple[str, ...] = ()
+    ended: float = 0.0
 
     @property
     def is_check(self) -> bool:
@@ -75,7 +79,8 @@ def read_report(path: Path, environment: str = "") -> Report:
     Raises UsageProblem where it is none, or of a command that concerns no change.
     """
     try:
-        if path.stat().st_size > _LARGEST:
+        status = path.stat()
+        if status.st_size > _LARGEST:
             raise UsageProblem(f"{path} is larger than {_LARGEST} bytes", hint="is it a cd-result.json?")
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
@@ -88,7 +93,9 @@ def read_report(path: Path, environment: str = "") -> Report:
     if document["command"] not in (*CHECKS, *DEPLOYS, *STEPS):
         known = ", ".join((*CHECKS, *DEPLOYS, *STEPS))
         raise UsageProblem(f"{path} is of {document['command'][:50]!r}", hint=f"changes are told of: {known}")
-    return _report({**document, "environment": document.get("environment") or environment})
+    return replace(
+        _report({**document, "environment": document.get("environment") or environment}), ended=status.st_mtime
+    )
 
 
 def commit_of(value: object) -> str:

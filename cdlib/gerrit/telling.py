@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cdlib.errors import CdError, OutOfTime, Unavailable
-from cdlib.gerrit.changes import Change, Gerrit
+from cdlib.gerrit.changes import Change, Discussion, Gerrit
 from cdlib.gerrit.commits import carried, head, is_ancestor
 from cdlib.gerrit.message import Comment
 from cdlib.gerrit.report import ROLLBACK, Report, commit_of
@@ -38,11 +38,14 @@ class Told:
     text: str
     new: bool
     vote: int | None = None
+    lead_time: float | None = None  # seconds from its +2 until it served, where this deploy is what brought it
 
 
-def tell(run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: Path, label: str = "") -> list[Told]:
+def tell(run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: Path, label: str = "",
+         page: str = "") -> list[Told]:  # fmt: skip
     """Comment on each change that `report` concerns, once, and vote `label` where one is given.
 
+    `page` is where the run's page is among the build's artifacts, for a link.
     A change that cannot be told does not keep the others from it; what went wrong is raised at the end.
     """
     if report.is_check and not label:
@@ -52,7 +55,7 @@ def tell(run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: Pat
         run.note(f"nothing is told: {report.command} ended as {report.outcome}")
         return []
     gerrit.log_in()
-    comment, letters = (_check if report.is_check else _deploy)(run, gerrit, report, trigger, folder)
+    comment, letters = (_check if report.is_check else _deploy)(run, gerrit, report, trigger, folder, page)
     told, problems = list[Told](), list[CdError]()
     for letter in letters:
         try:
@@ -76,15 +79,18 @@ def shown(told: Sequence[Told], *, whole: bool = False) -> dict[str, Any]:
     comments = [
         {"project": each.change.project, "change": each.change.number, "url": each.change.url, "new": each.new}
         | ({} if each.vote is None else {"vote": each.vote})
+        | ({} if each.lead_time is None else {"lead_time_s": each.lead_time})
         for each in told
     ]
-    return {"outcome": "done" if new else "unchanged", "comments": comments, "text": "\n".join(lines)}
+    leads = [each.lead_time for each in told if each.lead_time is not None]
+    lead = {"lead_time_s": leads[0]} if leads else {}  # that of the newest change, which began the deploy
+    return {"outcome": "done" if new else "unchanged", "comments": comments, **lead, "text": "\n".join(lines)}
 
 
 Written = tuple[Comment, list[Letter]]
 
 
-def _check(run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: Path) -> Written:
+def _check(run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: Path, page: str) -> Written:
     """What is said of a change that waits for its vote."""
     commit = report.commit or commit_of(trigger.commit)
     if trigger.change:
@@ -93,20 +99,20 @@ def _check(run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: P
     else:
         subject = revision = commit
         found = gerrit.of_commits([commit], trigger.project, trigger.branch)[commit] if commit else None
-    comment = Comment(report, subject, trigger.url)
+    comment = Comment(report, subject, trigger.url, page=page)
     if found is None:
         run.warn(f"nobody is told: {gerrit.url} has no change for {commit[:12] or 'this run'}")
         return comment, []
     return comment, [Letter(found, revision, _signed(run, comment, comment.text()))]
 
 
-def _deploy(run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: Path) -> Written:
+def _deploy(run: Run, gerrit: Gerrit, report: Report, trigger: Trigger, folder: Path, page: str) -> Written:
     """What is said of a deploy or a rollback, to each change that it brings or takes."""
     commit = report.failed_commit or report.commit or commit_of(trigger.commit)
     if not commit and report.command not in (ROLLBACK, "cd-checkout"):  # those leave the folder as it was
         commit = head(run, folder)
     newer, older, again = _span(run, report, trigger, folder, commit)
-    comment = Comment(report, commit, trigger.url, again)
+    comment = Comment(report, commit, trigger.url, again, page)
     found = _concerned(gerrit, trigger, carried(run, folder, newer, older)) if commit else {}
     if not found:
         run.warn(f"nobody is told: {gerrit.url} has no change for {commit[:12] or 'this run'}")
@@ -170,7 +176,15 @@ def _tell_once(run: Run, gerrit: Gerrit, comment: Comment, letter: Letter, label
             quiet = good and comment.report.command != ROLLBACK  # to be taken out of production is news
             notify = "NONE" if quiet else "OWNER" if comment.report.is_check else "OWNER_REVIEWERS"
             gerrit.review(change, letter.revision, "" if said else letter.text, notify=notify, votes=votes)
-        return Told(change, letter.text, new=True, vote=value)
+        return Told(change, letter.text, new=True, vote=value, lead_time=_lead_time(comment.report, discussion))
 
     with run.stage("comment", change.url):
         return gerrit.patiently(attempt)
+
+
+def _lead_time(report: Report, discussion: Discussion) -> float | None:
+    """Seconds from the +2 until it served; None where this run is not what made it serve, or clocks disagree."""
+    if report.command != "helm-deploy" or report.outcome != "done" or not discussion.approved:
+        return None
+    found = round(report.ended - discussion.approved, 3)
+    return found if found >= 0 else None

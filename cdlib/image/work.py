@@ -58,6 +58,12 @@ def open_work(
     """
     source = open_source(folder, with_changes=with_changes, meanwhile=prepare)
     if targets is None and not need_target:
-        return Work(run, source, read_service(source))
+        return Work(run, source, _told(run, read_service(source)))
     service, _ = read_all(lambda: read_service(source), lambda: read_document(targets))
-    return Work(run, source, service, read_target(targets, service.name))
+    target = read_target(targets, service.name)  # only then is the name one that operators know
+    return Work(run, source, _told(run, service), target)
+
+
+def _told(run: Run, service: Service) -> Service:
+    run.about["service"] = service.name
+    return service

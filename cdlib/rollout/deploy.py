@@ -20,7 +20,7 @@ from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease, require_namespace
 from cdlib.rollout.permit import spend
 from cdlib.rollout.planning import Guard, Plan, Wish, as_applied, check_allowed, check_order, plan_deploy, with_permit
-from cdlib.rollout.record import VERIFIED, Record, Revision
+from cdlib.rollout.record import Record, Revision
 from cdlib.rollout.release import (
     KEPT_FOR_ROLLBACK,
     Outcome,
@@ -163,7 +163,7 @@ def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision
         if not state.faults:
             lease.require()
             entry.templates = templates_of(state.pods)
-            done = patiently(lambda: release.settle(entry, budget, status=VERIFIED), first)
+            done = patiently(lambda: release.verified(entry, budget), first)
             return Outcome("done", done, ready_pods(state), drift=drift)
     except Held:
         raise

@@ -17,7 +17,7 @@ from cdlib.rollout.hooks import ROLLBACK, hooks_of
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.permit import Use
-from cdlib.rollout.record import DEPLOYING, FAILED, VERIFIED, Revision
+from cdlib.rollout.record import DEPLOYING, FAILED, Revision
 from cdlib.rollout.release import Outcome, Release, interrupted, ready_pods
 from cdlib.rollout.templates import restore, tell_restored, templates_of
 from cdlib.rollout.verdict import Fault, State
@@ -47,7 +47,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
     number = release.history(deadline)[-1].revision + 1
     entry = replace(to, revision=number, status=DEPLOYING, at=timestamp(), by=release.holder, reason=why,
                     run=release.run.events.run_id, rollback_of=to.revision, previous=previous, helm_uid="",
-                    permit=permit.label if permit else "")  # fmt: skip
+                    permit=permit.label if permit else "", verified_at="")  # fmt: skip
     release.mark(entry, deadline)
 
     def go() -> Outcome:
@@ -60,7 +60,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
             if not state.faults:
                 entry.templates = templates_of(state.pods)
                 tell_restored(release.run, to.templates, entry.templates)
-                done = patiently(lambda: release.settle(entry, deadline, status=VERIFIED), deadline)
+                done = patiently(lambda: release.verified(entry, deadline), deadline)
                 return Outcome("done", done, ready_pods(state))
         except (NeedsPerson, Held):
             raise

@@ -56,7 +56,7 @@ def _clear_pending(release: Release, lease: Lease, record: Record, history: Sequ
     if entry is not None:
         now = release.history(deadline)[-1].revision
         undone = replace(entry, revision=now, status=UNJUDGED, rollback_of=back_to, reason="a run died", at=timestamp(),
-                         previous="", helm_uid="", permit="")  # fmt: skip
+                         previous="", helm_uid="", permit="", verified_at="")  # fmt: skip
         release.mark(undone, deadline, live=True)
 
 

@@ -20,6 +20,7 @@ from cdlib.rollout.verify import Request, plan_requests
 from cdlib.service import Service, Verify
 from cdlib.source import Source
 from cdlib.target import Target
+from cdlib.units import timestamp
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,10 @@ class Plan:
     @property
     def facts(self) -> dict[str, str]:
         """What the record says of the revision."""
-        image, commit = self.wish.image, self.wish.source.commit
-        return {"commit": commit, "image": str(image), "digest": image.digest, "chart": self.chart.digest,
-                "values": self.chart.values_digest, "permit": self.permit.label if self.permit else ""}  # fmt: skip
+        image, source = self.wish.image, self.wish.source
+        return {"commit": source.commit, "committed": timestamp(source.committed_at), "image": str(image),
+                "digest": image.digest, "chart": self.chart.digest, "values": self.chart.values_digest,
+                "permit": self.permit.label if self.permit else ""}  # fmt: skip
 
 
 Guard = Callable[[Plan, Record], Use | None]  # the permit that allows it; None where none is asked for

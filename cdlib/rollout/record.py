@@ -27,7 +27,8 @@ Made = TypeVar("Made")
 
 # Labels of records, and of what is moved out of them.
 MANAGED_BY, RELEASE, ARCHIVE = "app.kubernetes.io/managed-by", "cdlib.org/release", "cdlib.org/archive"
-SELECTOR = f"{MANAGED_BY}=cdlib,{RELEASE},!{ARCHIVE}"  # every record, without archives
+EVERYTHING = f"{MANAGED_BY}=cdlib,{RELEASE}"
+SELECTOR = f"{EVERYTHING},!{ARCHIVE}"  # every record, without archives
 
 # What becomes of a revision: `verified` means that it was seen healthy while it was live.
 DEPLOYING, VERIFIED, FAILED, INTERRUPTED = "deploying", "verified", "failed", "interrupted"
@@ -58,6 +59,8 @@ class Revision:
     helm_uid: str = ""  # of Helm's own record; empty until Helm has applied it
     templates: dict[str, str] = field(default_factory=dict)  # workload: the hash of the template that its pods had
     permit: str = ""  # the short name of the permit that it was made by
+    committed: str = ""  # when the commit was made, RFC 3339
+    verified_at: str = ""  # when it was seen healthy, RFC 3339
 
     @property
     def verified(self) -> bool:
@@ -222,16 +225,33 @@ def parse(found: Object) -> Record:
             json.dumps(document, ensure_ascii=False).encode()  # nothing could print or write half a surrogate pair
         if document.pop("schema") != SCHEMA:
             raise ValueError("another schema")
-        entries = [_typed(_entry(e)) for e in document["revisions"]]
-        if not all(isinstance(w, list) and [*map(type, w)] == [str, str] for e in entries for w in e.workloads):
-            raise TypeError("workloads are pairs of kind and name")
+        entries = _entries(document["revisions"])
         return _typed(Record(**{**document, "revisions": entries}))
-    except (KeyError, TypeError, ValueError) as problem:
-        meta = found["metadata"]
-        raise UsageProblem(
-            f"the release record {meta.get('namespace')}/{meta.get('name')} cannot be read: {problem}",
-            hint="a newer version may have written it: use that one, or restore the ConfigMap",
-        ) from problem
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        raise _unreadable(found, problem) from problem
+
+
+def parse_archive(found: Object) -> list[Revision]:
+    """The entries that were moved out of a record into a ConfigMap. Raises UsageProblem where it holds none."""
+    try:
+        return _entries(json.loads(found["data"]["revisions.json"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        raise _unreadable(found, problem) from problem
+
+
+def _entries(documents: Any) -> list[Revision]:
+    entries = [_typed(_entry(e)) for e in documents]
+    if not all(isinstance(w, list) and [*map(type, w)] == [str, str] for e in entries for w in e.workloads):
+        raise TypeError("workloads are pairs of kind and name")
+    return entries
+
+
+def _unreadable(found: Object, problem: Exception) -> UsageProblem:
+    meta = found["metadata"]
+    return UsageProblem(
+        f"the release record {meta.get('namespace')}/{meta.get('name')} cannot be read: {problem}",
+        hint="a newer version may have written it: use that one, or restore the ConfigMap",
+    )
 
 
 def _redact(record: Record, redactor: Redactor) -> None:

@@ -14,7 +14,7 @@ from cdlib.rollout.api import Api
 from cdlib.rollout.helm import Helm, HelmRevision
 from cdlib.rollout.images import HasImage, Images
 from cdlib.rollout.lease import Lease
-from cdlib.rollout.record import DEPLOYING, INTERRUPTED, Record, Records, Revision
+from cdlib.rollout.record import DEPLOYING, INTERRUPTED, VERIFIED, Record, Records, Revision
 from cdlib.rollout.verdict import State, pod_ready
 from cdlib.run import Run
 from cdlib.service import Verify
@@ -108,6 +108,10 @@ class Release:
         """Write how a revision that Helm has applied ended, tied to Helm's own record of it; it is what is live."""
         uids = {each.revision: each.uid for each in self.history(deadline)}
         return self.mark(entry, deadline, live=True, helm_uid=uids.get(entry.revision, ""), **changes)
+
+    def verified(self, entry: Revision, deadline: Deadline) -> Revision:
+        """Write that a revision was seen healthy, now."""
+        return self.settle(entry, deadline, status=VERIFIED, verified_at=timestamp())
 
 
 def time_to_roll_out(environment: Environment) -> float:

@@ -4,6 +4,6 @@ helm-rollback --timeout 600 || status=$?
 if [ -n "${CD_GERRIT_URL:-}" ]; then
   # Only now: going back waits for no git server. Its history says which changes these are.
   CD_DRY_RUN=false cd-checkout --out .cd/checkout --timeout 300 || echo "without the history, only the newest change is told"
-  gerrit-comment --result .cd/cd-result.json --timeout 120 || echo "the changes could not be told"
+  gerrit-comment --result .cd/cd-result.json --page .cd/report.html --timeout 120 || echo "the changes could not be told"
 fi
 exit "$status"

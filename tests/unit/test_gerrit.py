@@ -11,6 +11,7 @@ import signal
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Review:
     messages: list[dict[str, Any]] = field(default_factory=list)
     votes: dict[str, int] = field(default_factory=dict)
     sent: list[dict[str, Any]] = field(default_factory=list)
+    reviews: list[tuple[int, str]] = field(default_factory=list)  # votes of Code-Review, and when each was given
+    submitted: str = "2026-11-23 08:00:30.000000000"
 
     @property
     def info(self) -> dict[str, Any]:
@@ -93,9 +96,13 @@ class StandInGerrit(Server):
 
     def _detail(self, change: Review) -> Answer:
         votes = [{"_account_id": 7, "value": change.votes.get("Verified", 0)}]
-        labels = {"Verified": {"all": votes}, "Code-Review": {"all": []}}
+        labels = {
+            "Verified": {"all": votes},
+            "Code-Review": {"all": [{"value": v, "date": d} for v, d in change.reviews]},
+        }
         permitted = {"Verified": ["-1", " 0", "+1"]} if self.may_vote else {}
-        return _json({**change.info, "messages": change.messages, "labels": labels, "permitted_labels": permitted})
+        more = {"messages": change.messages, "labels": labels, "permitted_labels": permitted}
+        return _json({**change.info, **more, **({"submitted": change.submitted} if change.status == "MERGED" else {})})
 
     def _review(self, change: Review, revision: str, body: dict[str, Any]) -> Answer:
         known = [*change.commits, *map(str, range(1, len(change.commits) + 1))]
@@ -134,6 +141,8 @@ class Desk:
     capsys: pytest.CaptureFixture[str]
     commits: list[str]
 
+    ended: float = 0.0  # when the result was written, in seconds since 1970; now where it is 0
+
     def call(self, *args: str, **result: Any) -> tuple[int, dict[str, Any], str]:
         """Exit status, result and stderr of gerrit-comment, told of a deploy with these fields."""
         document = {"schema": "cd-result/1", "command": "helm-deploy", "outcome": "done", "exit_code": 0,
@@ -142,6 +151,8 @@ class Desk:
         out = self.folder / ".cd"
         out.mkdir(exist_ok=True)
         (out / "cd-result.json").write_text(json.dumps(document))
+        if self.ended:
+            os.utime(out / "cd-result.json", (self.ended, self.ended))
         with pytest.raises(SystemExit) as caught:
             gerrit_comment.main.main(["-C", str(self.folder), "--json", *args])
         shown = self.capsys.readouterr()
@@ -206,6 +217,45 @@ def test_a_deploy_is_told_once_to_each_change_that_it_brings(desk: Desk) -> None
     assert changes[0].sent[0]["notify"] == "NONE" and changes[0].sent[0]["ignore_automatic_attention_set_rules"]
     status, result, _ = desk.call(outcome="unchanged", previous=desk.commits[0], duration_s=0.5)
     assert (status, result["outcome"]) == (0, "unchanged") and all(len(each.messages) == 1 for each in changes)
+
+
+def test_the_page_of_the_run_is_linked_before_its_log(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    change = desk.gerrit.add(desk.commits[-1])
+    monkeypatch.setenv("BUILD_TAG", "jenkins-hello-deploy-42")
+    monkeypatch.setenv("BUILD_URL", "https://jenkins.example.org/job/hello-deploy/42/")
+    desk.call("--page", ".cd/report.html")
+    build = "https://jenkins.example.org/job/hello-deploy/42/"
+    assert f"\n\nReport: {build}artifact/.cd/report.html\nLog: {build}\n\ncd: deploy of" in change.said()[0]
+    monkeypatch.setenv("BUILD_URL", "https://jenkins.example.org/job/hello-deploy/43/")
+    assert desk.call("--page", ".cd/report.html", outcome="unchanged")[1]["outcome"] == "unchanged"
+    assert len(change.messages) == 1, "another build of the same outcome is nothing new"
+
+
+LATER = datetime(2026, 11, 23, 8, 1, tzinfo=UTC).timestamp()  # half a minute after the merge
+AT = "2026-11-23 08:00:{:02}.000000000"
+
+
+@pytest.mark.parametrize(
+    ("reviews", "status", "result", "lead"),
+    [
+        ([(2, AT.format(2))], "MERGED", {}, 58.0),
+        ([(1, AT.format(1)), (2, AT.format(2)), (2, AT.format(12))], "MERGED", {}, 48.0),  # the one that completed it
+        ([(2, AT.format(2)), (2, AT.format(50))], "MERGED", {}, 58.0),  # one after the merge has begun nothing
+        ([(2, AT.format(2))], "MERGED", {"outcome": "unchanged"}, None),
+        ([(2, AT.format(2))], "MERGED", {"command": "helm-rollback", "rolled_back_to": 3, "hold": {"to": "3"}}, None),
+        ([(2, "2026-11-23 08:05:00.000000000")], "NEW", {}, None),  # clocks that disagree say nothing
+        ([(1, AT.format(1))], "MERGED", {}, None),
+        ([(2, "nonsense")], "MERGED", {}, None),
+        ([], "MERGED", {}, None),
+    ],
+)
+def test_the_time_from_the_approval_to_serving(
+    desk: Desk, reviews: list[tuple[int, str]], status: str, result: dict[str, Any], lead: float | None
+) -> None:
+    desk.gerrit.add(desk.commits[-1], reviews=reviews, status=status)
+    desk.ended = LATER
+    assert desk.call(**result)[1].get("lead_time_s") == lead
+    assert "lead_time_s" not in desk.call(**result)[1], "only the run that has told it counts"
 
 
 def test_what_has_changed_is_said_again(desk: Desk) -> None:

@@ -95,7 +95,8 @@ def test_a_key_is_found_again_and_only_the_newest_counts() -> None:
 
 def test_a_link_that_is_none_is_left_out() -> None:
     for url in ("", "javascript:alert(1)", "https://x/ y", "https://x/)[a](b", "https://x\ny"):
-        assert "Log:" not in Comment(report(), COMMIT, url=url).text()
+        said = Comment(report(), COMMIT, url=url, page=".cd/report.html").text()
+        assert "Log:" not in said and "Report:" not in said
     assert Comment(report(), COMMIT, url="https://x/job/a%20b/7/").text().endswith("\n\nLog: https://x/job/a%20b/7/")
 
 

@@ -60,6 +60,8 @@ OF_THE_SITE = {
     "CD_RESULT",
     "CD_GERRIT_URL",
     "CD_VOTE",
+    "CD_METRICS_FILE",
+    "CD_PUSHGATEWAY",
 }
 # What a job decides by what it is: options that have a variable, but no place in the job.
 DECIDED = {
@@ -184,7 +186,7 @@ def test_results_are_kept_whatever_happens(made: Path) -> None:
         assert (archive.patterns, archive.allow_empty) == (".cd/**", True) and archive == type(archive)(
             ".cd/**", allow_empty=True
         )
-        assert (reports.patterns, reports.allow_empty) == (".cd/reports/**/*.xml", True)
+        assert (reports.patterns, reports.allow_empty) == (".cd/reports/**/*.xml,.cd/rollout.xml", True)
 
 
 def test_secrets_are_bound_where_they_are_needed_only(made: Path) -> None:

@@ -47,3 +47,8 @@ def test_everything_inside_a_value() -> None:
     redactor.hide(["hunter2hunter2"])
     value = {"a": ["x hunter2hunter2", 1, None], "b": ("hunter2hunter2",)}
     assert redactor.value(value) == {"a": [f"x {HIDDEN}", 1, None], "b": [HIDDEN]}
+
+
+def test_the_headers_that_traces_are_sent_with_are_secrets() -> None:
+    for name in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
+        assert Redactor({name: "x-key=abcdefgh"}).text("with x-key=abcdefgh") == "with [hidden]"

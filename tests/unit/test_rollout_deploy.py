@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,8 @@ from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed, OutOfTime, Unavailable, UsageProblem
 from cdlib.rollout import deploy
 from cdlib.rollout.helm import HelmRevision
+from cdlib.rollout.planning import Plan
+from cdlib.rollout.release import Release
 from cdlib.rollout.undoing import OUTAGE
 
 
@@ -64,3 +68,14 @@ def test_what_has_begun_is_a_fault_and_an_outage_is_nobodys() -> None:
     assert failed("a hook failed", 1, 2).reason == "Helm"
     assert failed(AWAY.message, 1, 2, away=AWAY).reason == OUTAGE
     assert failed(AWAY.message, Unavailable("away"), away=AWAY).reason == OUTAGE
+
+
+def test_a_revision_says_when_it_was_committed_and_when_it_was_seen_healthy() -> None:
+    source = SimpleNamespace(commit="c", committed_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    wish = SimpleNamespace(source=source, image=SimpleNamespace(digest="sha256:1"))
+    chart = SimpleNamespace(digest="chart", values_digest="values")
+    plan = Plan(wish, None, chart, (), None, ())  # type: ignore[arg-type]
+    assert plan.facts["committed"] == "2026-01-02T03:04:05.000Z"
+    release = SimpleNamespace(settle=lambda entry, _deadline, **changes: replace(entry, **changes))
+    made = Release.verified(release, entry(2, "deploying"), Deadline(1))  # type: ignore[arg-type]
+    assert made.verified and datetime.fromisoformat(made.verified_at) <= datetime.now(UTC)
