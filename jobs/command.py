@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -31,6 +32,7 @@ class Common:
     out: Path
     timeout: float
     quiet: bool
+    color: bool | None  # None: as the environment and the terminal have it
 
 
 def command(name: str, *, timeout: float) -> Callable[[Callable[..., Result]], click.Command]:
@@ -51,10 +53,12 @@ def command(name: str, *, timeout: float) -> Callable[[Callable[..., Result]], c
         @click.option("--timeout", metavar="SECONDS", default=timeout, type=click.FloatRange(min=0, min_open=True),
                       envvar="CD_TIMEOUT", help="The limit of the whole run.")  # fmt: skip
         @click.option("-q", "--quiet", is_flag=True, envvar="CD_QUIET", help="Leave out progress and programs' output.")
+        @click.option("--color/--no-color", default=None, help="Colours on stderr.  "
+                      "[default: NO_COLOR, FORCE_COLOR, or as stderr is a terminal]")  # fmt: skip
         @wraps(function)
         def entry(folder: Path, as_json: bool, dry_run: bool, out: Path | None, timeout: float, quiet: bool,
-                  **options: Any) -> None:  # fmt: skip
-            common = Common(folder, as_json, dry_run, out or folder / ".cd", timeout, quiet)
+                  color: bool | None, **options: Any) -> None:  # fmt: skip
+            common = Common(folder, as_json, dry_run, out or folder / ".cd", timeout, quiet, color)
             status = _execute(name, common, function, options)
             gc.freeze()  # on its way out Python would look for garbage in all that was imported, for 50 ms
             sys.exit(status)
@@ -68,14 +72,17 @@ def _execute(name: str, common: Common, function: Callable[..., Result], options
     """Run the function; print and keep its result, good or bad; return the exit status."""
     from cdlib.console import Console, printable
     from cdlib.errors import CdError, from_os_error
+    from cdlib.progress import Progress
 
     started = time.monotonic()
     gc.set_threshold(50_000)  # with 700, the default, it looks through all that is imported again and again
-    console = Console(quiet=common.quiet)
+    _tolerate_any_text()
+    console = Console(color=common.color, quiet=common.quiet)
+    progress = Progress(console)
     run = None
     try:
         _catch_signals()
-        run = _start(name, common, console)
+        run = _start(name, common, console, progress)
         made = function(run, common.folder, **options)
         result = {"outcome": "done", "exit_code": 0, **made}
         if common.dry_run:
@@ -90,6 +97,7 @@ def _execute(name: str, common: Common, function: Callable[..., Result], options
         result = {"outcome": "interrupted", "exit_code": 128 + int(signum)}
     except Exception:
         result = _defect(console, run)
+    progress.close()
     text = result.pop("text", "")
     head = {"schema": SCHEMA, "command": name, "duration_s": round(time.monotonic() - started, 3)}
     result = {**head, **({"run": run.events.run_id} if run else {}), **result}
@@ -101,7 +109,7 @@ def _execute(name: str, common: Common, function: Callable[..., Result], options
     return int(result["exit_code"])
 
 
-def _start(name: str, common: Common, console: Any) -> Any:
+def _start(name: str, common: Common, console: Any, progress: Any) -> Any:
     from cdlib.deadline import Deadline
     from cdlib.errors import UsageProblem
     from cdlib.redact import Redactor
@@ -119,8 +127,17 @@ def _start(name: str, common: Common, console: Any) -> Any:
         (common.out / ".gitignore").write_text("*\n")  # what a run leaves behind is no part of the service
     events = Events(name, redactor, common.out / "events.jsonl")
     events.listen(console.on_event)
+    if not common.quiet:
+        events.listen(progress.on_event)
     events.emit("run_start", dry_run=common.dry_run, cpu_s=_computed())
     return Run(name, Deadline(common.timeout, name), redactor, events, common.dry_run, common.out)
+
+
+def _tolerate_any_text() -> None:
+    """A name that the locale cannot write, or that is no text at all, is no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _computed() -> float:
