@@ -18,6 +18,8 @@ from typing import Any
 
 import click
 
+from jobs.completing import environments
+
 SCHEMA = "cd-result/1"
 Result = dict[str, Any]  # what a command made; `text` is what stdout gets without --json
 
@@ -209,5 +211,5 @@ targets_option = click.option(
 )
 environment_option = click.option(
     "-e", "--environment", default="", metavar="NAME", envvar="CD_ENVIRONMENT",
-    help="Which environment of targets.yaml; the only one by default.",
+    help="Which environment of targets.yaml; the only one by default.", shell_complete=environments,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.command import Result
+from jobs.completing import services
 
 if TYPE_CHECKING:
     from cdlib.rollout.record import Record
@@ -26,7 +27,12 @@ wait_option = click.option(
     help="Wait, to the end of --timeout, while another run holds the release.  [default: exit 9]",
 )  # fmt: skip
 service_option = click.option(
-    "--service", default="", metavar="NAME", envvar="CD_SERVICE", help="Which service; that of DIR/cd.yaml by default."
+    "--service",
+    default="",
+    metavar="NAME",
+    envvar="CD_SERVICE",
+    help="Which service; that of DIR/cd.yaml by default.",
+    shell_complete=services,
 )
 
 
