@@ -30,7 +30,7 @@ def test_every_revision_is_told_at_every_width(limit: int) -> None:
     text = " ".join(" ".join(lines).split())
     for word in ("failed (quarantined)", "verified (live)", "12aaaaaaaaaa", "11aaaaaaaaaa", "cd-hold --lift"):
         assert word in text
-    assert ("COMMIT" in text) == (limit >= 100) and ("commit 1" in text) == (limit < 100)
+    assert ("COMMIT" in text) == (limit >= 95) and ("commit 1" in text) == (limit < 95)
 
 
 def test_without_a_terminal_it_is_as_wide_as_it_is() -> None:
