@@ -95,7 +95,7 @@ def _execute(name: str, common: Common, function: Callable[..., Result], options
         result = _failure(from_os_error(problem), console, run)
     except KeyboardInterrupt as problem:
         signum = getattr(problem, "signum", signal.SIGINT)
-        console.line("failed", "error: ", f"interrupted by signal {int(signum)}")
+        console.problem(f"interrupted by signal {int(signum)}", "run it again: it goes on, or clears up first", ())
         result = {"outcome": "interrupted", "exit_code": 128 + int(signum)}
     except Exception:
         result = _defect(console, run)
