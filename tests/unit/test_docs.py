@@ -9,6 +9,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from manuals import blocks
+
+from cdlib.target import read_target
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -60,3 +63,17 @@ def test_the_front_page_leads_to_every_page() -> None:
     found = {(DOCS / path).resolve() for path, _ in links(DOCS / "index.md")}
     there = {page for page in PAGES if page.parent != DOCS / "decisions" and page.is_relative_to(DOCS)}
     assert there - {DOCS / "index.md"} <= found, "docs/index.md should name each page of docs/"
+
+
+def test_files_are_shown_as_they_are() -> None:
+    shown = [(page, block) for page in PAGES for block in blocks(page) if "/" in block.name]
+    assert {"first-pipeline.md", "quick-start.md"} == {page.name for page, _ in shown}
+    for page, block in shown:
+        assert block.text == (ROOT / block.name).read_text(encoding="utf-8"), f"{named(page)}: {block.name}"
+
+
+def test_the_target_of_the_quick_start_is_valid(tmp_path: Path) -> None:
+    typed = "".join(block.text for block in blocks(DOCS / "quick-start.md") if block.language == "sh")
+    (tmp_path / "targets.yaml").write_text(re.split(r"<<'END'\n|^END\n", typed, flags=re.MULTILINE)[1])
+    place = read_target(tmp_path / "targets.yaml", "hello").environment("")
+    assert (place.name, place.policy, place.release) == ("staging", "none", "hello")
