@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 ALONE := tests/integration/test_run_tests.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit integration soak bench bench-rollout bench-trust jenkins-update clean
+.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit integration soak bench bench-rollout bench-trust jenkins-update docs reference clean
 
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ venv: .venv/stamp ## Make .venv, with every command in .venv/bin.
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends python3-venv; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,jenkins,otel]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,jenkins,docs,otel]'
 	touch $@
 
 lab-up: venv ## Bring the lab up: Docker, a registry, Kubernetes; with LOOP=1 Gerrit, Zuul and Jenkins too. The first time compiles for some 12 minutes.
@@ -61,9 +61,10 @@ integration: venv ## Run the tests against the lab's servers.
 	$(PYTEST) -n 4 --ignore $(ALONE) tests/integration
 	$(PYTEST) $(ALONE)
 
-test: venv ## All that CI runs: install, lint, unit, integration, loop-tests.
+test: venv ## All that CI runs: install, lint, docs, unit, integration, loop-tests.
 	$(LAB) install --extras --loop
 	$(MAKE) lint
+	$(MAKE) docs
 	$(MAKE) unit
 	$(MAKE) integration
 	$(MAKE) loop-tests
@@ -85,6 +86,13 @@ bench-rollout: venv ## Measure rollouts, good and broken, side by side, and what
 bench-trust: venv ## Measure what the proof costs: checking a permit, authorizing 100 signed commits. Needs no lab.
 	$(LAB) install
 	$(BIN)/python -m bench.trust
+
+docs: reference ## Make pages of docs/ in build/docs; a link that leads nowhere is an error.
+	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
+	@echo build/docs/index.html
+
+reference: venv ## Write docs/reference/ anew, from the code.
+	$(BIN)/python docs/make_reference.py
 
 jenkins-update: venv ## Send the job definitions to the Jenkins of JENKINS_URL, JENKINS_USER and JENKINS_TOKEN.
 	JENKINS_JOBS=$(CURDIR)/$(BIN)/jenkins-jobs jjb/update

@@ -34,7 +34,7 @@ def read_yaml(text: str, name: str, schema: str) -> dict[str, Any]:
         raise UsageProblem(
             f"{name} has {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}",
             details=mistakes,
-            hint=f"docs/reference.md explains every key of {schema}.yaml",
+            hint=f"docs/reference/{schema}-yaml.md explains every key of {schema}.yaml",
         )
     assert isinstance(document, dict)
     return document

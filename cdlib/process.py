@@ -232,7 +232,10 @@ class _Job:
             threading.Thread(target=_feed, args=(self.child, stdin), daemon=True).start()
         _pump(self.child, {self.child.stdout: self.out, self.child.stderr: self.err}, self.deadline, self.stop)
         if self.out.size > KEPT_STDOUT:
-            raise TooMuch(f"{self.words[0]} printed more than {KEPT_STDOUT} bytes")
+            raise TooMuch(
+                f"{self.words[0]} printed more than {KEPT_STDOUT} bytes",
+                hint="look at what it was asked for in events.jsonl",
+            )
         raw = b"".join(self.out.whole)
         seconds = time.monotonic() - self._started
         lines = tuple(self.err.lines)
@@ -312,7 +315,7 @@ def _pump(
         alive = time.monotonic()
         while selector.get_map():
             if stop is not None and stop():
-                raise CdError(f"{name} was stopped")
+                raise CdError(f"{name} was stopped", hint="run this again")
             _require_time(name, deadline)
             if _read_ready(selector, min(deadline.left, 0.2)) or child.poll() is None:
                 alive = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cdlib.console import printable
+from cdlib.text import printable
 
 _GAP = 2  # blanks between columns
 _MORE = "…"

@@ -145,7 +145,7 @@ def read_document(path: Path | None) -> dict[str, Any]:
     if path is None:
         raise UsageProblem(
             "no targets.yaml: it says where services go, and the operators own it",
-            hint=f"name it by --targets FILE or {VARIABLE}=FILE; docs/reference.md shows one",
+            hint=f"name it by --targets FILE or {VARIABLE}=FILE; docs/reference/targets-yaml.md shows one",
         )
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,7 @@
-"""Write docs/reference.md from the code itself: `python docs/make_reference.py`. A test keeps the two alike."""
+"""Write docs/reference.md and docs/reference/ from the code itself: `python docs/make_reference.py`.
+
+They are committed, so that they can be read where the code is; a test keeps both alike.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,13 @@ import click
 from cdlib import errors
 from cdlib.documents import load_schema
 
-FILE = Path(__file__).with_name("reference.md")
+DOCS = Path(__file__).parent
 COMMANDS = ("build_image", "run_tests", "publish_tag", "helm_deploy", "helm_rollback", "cd_hold", "cd_status",
             "jenkins_run", "cd_checkout", "authorize_deploy", "gerrit_comment", "cd_approve",
             "cd_report", "cd_rights")  # fmt: skip
-
-HEAD = """\
-# Reference
-Made from the code by `python docs/make_reference.py`.
-"""
+MADE = "Made from the code by `make reference`.\n"
+CD_EXAMPLE = "examples/hello/cd.yaml"
 TARGETS_EXAMPLE = """\
-```yaml
 version: 1
 environments:
   production:
@@ -39,35 +38,79 @@ services:
     moving_tags: [latest]
     environments:
       production: {namespace: hello, release: hello, values: [hello-production.yaml]}
-```
 """
 
 
-def reference() -> str:
-    """The whole page."""
-    parts = [HEAD, *_commands(), "## Exit codes\n", *_exit_codes()]
-    parts += ["## cd.yaml\n", "The service's own; it travels with the change.\n", *_keys(load_schema("cd"))]
-    parts += ["## targets.yaml\n", "The operators'; `--targets` or `CD_TARGETS` names it, and nothing looks for it.\n"]
-    parts += [TARGETS_EXAMPLE, *_keys(load_schema("targets"))]
-    parts += ["## What `--json` prints\n", "cd-result.json holds the same object.\n", *_keys(load_schema("result"))]
-    return "\n".join(parts)
+def pages() -> dict[str, str]:
+    """The text of every page of the reference, by its path in docs/."""
+    example = (DOCS.parent / CD_EXAMPLE).read_text(encoding="utf-8")
+    made = {
+        "reference.md": _overview(),
+        "reference/commands.md": _commands(),
+        "reference/cd-yaml.md": _file(
+            "cd", "The service's own; it travels with the change. What the example has:\n", example
+        ),
+        "reference/targets-yaml.md": _file(
+            "targets", "The operators'; `--targets` or `CD_TARGETS` names it, and nothing looks for it.\n",
+            TARGETS_EXAMPLE,
+        ),
+        "reference/json.md": "\n".join(
+            ("# What `--json` prints", MADE, "One object on stdout; cd-result.json in `--out` holds the same.\n",
+             *_keys(load_schema("result")))
+        ),
+    }  # fmt: skip
+    return {name: text.rstrip("\n") + "\n" for name, text in made.items()}
 
 
-def _commands() -> Iterator[str]:
-    yield "## Commands\n"
+def commands() -> Iterator[click.Command]:
+    """Every command, in the order of the reference."""
     for name in COMMANDS:
         command: click.Command = importlib.import_module(f"jobs.{name}").main
-        context = click.Context(command, info_name=command.name, show_default=True)
-        yield f"### {command.name}\n"
-        yield inspect.cleandoc(command.help or "") + "\n"
-        yield "| option | environment | |\n|---|---|---|"
-        for option in command.params:
-            record = option.get_help_record(context)
-            if record is not None and isinstance(option, click.Option) and option.name != "help":
-                variable = option.envvar if isinstance(option.envvar, str) else ""
-                words, text = (part.replace("|", "\\|").replace("\n", " ") for part in record)
-                yield f"| `{words}` | {f'`{variable}`' if variable else ''} | {' '.join(text.split())} |"
-        yield ""
+        yield command
+
+
+def _overview() -> str:
+    names = ", ".join(f"[{c.name}](reference/commands.md#{c.name})" for c in commands())
+    return "\n".join(
+        (
+            "# Reference", MADE,
+            "## Commands", f"All options, with the variable that sets each: {names}.\n",
+            "## Exit codes\n", *_exit_codes(),
+            "## cd.yaml", "[Every key of cd.yaml](reference/cd-yaml.md), the service's file.\n",
+            "## targets.yaml", "[Every key of targets.yaml](reference/targets-yaml.md), the operators' file.\n",
+            "## What `--json` prints", "[Every key of the result](reference/json.md).",
+        )
+    )  # fmt: skip
+
+
+def _file(schema: str, about: str, example: str) -> str:
+    return "\n".join((f"# {schema}.yaml", MADE, about, f"```yaml\n{example}```\n", *_keys(load_schema(schema))))
+
+
+def _commands() -> str:
+    text = "Options win over variables, which win over the files. A secret is never an option.\n"
+    return "\n".join(("# Commands", MADE, text, *(line for command in commands() for line in _command(command))))
+
+
+def _command(command: click.Command) -> Iterator[str]:
+    context = click.Context(command, info_name=command.name, show_default=True)
+    arguments = " ".join(p.make_metavar(context) for p in command.params if isinstance(p, click.Argument))
+    yield f"## {command.name}\n"
+    yield f"`{' '.join(filter(None, (command.name, '[OPTIONS]', arguments)))}`\n"
+    yield inspect.cleandoc(command.help or "") + "\n"
+    yield "| option | environment | |\n|---|---|---|"
+    for option in command.params:
+        record = option.get_help_record(context)
+        if record is not None and isinstance(option, click.Option) and option.name != "help":
+            variable = option.envvar if isinstance(option.envvar, str) else ""
+            words, text = (part.replace("|", "\\|").replace("\n", " ") for part in record)
+            yield f"| `{words}` | {f'`{variable}`' if variable else ''} | {_said(text)} |"
+    yield ""
+
+
+def _said(text: str) -> str:
+    """An option's help on one line; that the default is nothing needs no word."""
+    return " ".join(text.replace('[default: ""]', "").split())
 
 
 def _exit_codes() -> Iterator[str]:
@@ -84,7 +127,6 @@ def _exit_codes() -> Iterator[str]:
 def _keys(schema: dict[str, Any]) -> Iterator[str]:
     yield "| key | type | |\n|---|---|---|"
     yield from _rows(schema, "")
-    yield ""
 
 
 def _rows(schema: dict[str, Any], path: str) -> Iterator[str]:
@@ -112,4 +154,6 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(reference(), encoding="utf-8")
+    for name, text in pages().items():
+        (DOCS / name).parent.mkdir(exist_ok=True)
+        (DOCS / name).write_text(text, encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -21,7 +20,9 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 def columns() -> int | None:
     """How wide the terminal is on stdout; None where it is none, and lines may be as long as they are."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    from cdlib.console import columns as wide
+
+    return wide(sys.stdout)
 
 
 def write_page(run: Run, board: dict[str, Any], page: Path, every: int = 0) -> None:

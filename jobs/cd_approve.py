@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.command import Result, command
+from jobs.completing import environments
 
 if TYPE_CHECKING:
     from cdlib.run import Run
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 @command("cd-approve", timeout=900)
 @click.argument("change")
-@click.option("-e", "--environment", required=True, metavar="NAME", envvar="CD_ENVIRONMENT", help="For where.")
+@click.option("-e", "--environment", required=True, metavar="NAME", envvar="CD_ENVIRONMENT", help="For where.",
+              shell_complete=environments)  # fmt: skip
 @click.option("--key", "key", required=True, metavar="FILE", type=click.Path(path_type=Path), envvar="CD_APPROVAL_KEY",
               help="Your SSH key; its .pub where ssh-agent has it, as one with a passphrase.")  # fmt: skip
 @click.option("--url", metavar="URL", envvar="CD_GERRIT_URL", required=True, help="The Gerrit server.")

@@ -10,6 +10,7 @@ import click
 from jobs.auditing import audited
 from jobs.board import columns, follow, write_page
 from jobs.command import Result, command, targets_option
+from jobs.completing import environments, services
 
 if TYPE_CHECKING:
     from cdlib.run import Run
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 @command("cd-status", timeout=3600)
 @targets_option
 @click.option("-e", "--environment", default="", metavar="NAME", envvar="CD_ENVIRONMENT",
-              help="Only this environment of targets.yaml.  [default: all]")  # fmt: skip
-@click.option("--service", default="", metavar="NAME", envvar="CD_SERVICE", help="Only this service.  [default: all]")
+              help="Only this environment of targets.yaml.  [default: all]", shell_complete=environments)  # fmt: skip
+@click.option("--service", default="", metavar="NAME", envvar="CD_SERVICE", help="Only this service.  [default: all]",
+              shell_complete=services)  # fmt: skip
 @click.option("--drift", is_flag=True, help="Look for what was changed beside the releases, too; takes longer.")
 @click.option("--html", "page", metavar="PAGE", type=click.Path(path_type=Path, dir_okay=False),
               help="Write the board as a page, too.")  # fmt: skip

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -17,6 +18,7 @@ from typing import Any
 
 import click
 
+from jobs.completing import environments
 from jobs.listeners import Listeners
 
 SCHEMA = "cd-result/1"
@@ -34,6 +36,7 @@ class Common:
     timeout: float
     quiet: bool
     listeners: Listeners
+    color: bool | None  # None: as the environment and the terminal have it
 
 
 def command(name: str, *, timeout: float) -> Callable[[Callable[..., Result]], click.Command]:
@@ -58,11 +61,13 @@ def command(name: str, *, timeout: float) -> Callable[[Callable[..., Result]], c
                       help="Keep Prometheus metrics in FILE, for node_exporter's textfile collector.")  # fmt: skip
         @click.option("--pushgateway", metavar="URL", default="", envvar="CD_PUSHGATEWAY",
                       help="Give Prometheus metrics to this Pushgateway.")  # fmt: skip
+        @click.option("--color/--no-color", default=None, help="Colours on stderr.  "
+                      "[default: NO_COLOR, FORCE_COLOR, or as stderr is a terminal]")  # fmt: skip
         @wraps(function)
         def entry(folder: Path, as_json: bool, dry_run: bool, out: Path | None, timeout: float, quiet: bool,
-                  metrics_file: Path | None, pushgateway: str, **options: Any) -> None:  # fmt: skip
+                  metrics_file: Path | None, pushgateway: str, color: bool | None, **options: Any) -> None:  # fmt: skip
             listeners = Listeners(metrics_file, pushgateway)
-            common = Common(folder, as_json, dry_run, out or folder / ".cd", timeout, quiet, listeners)
+            common = Common(folder, as_json, dry_run, out or folder / ".cd", timeout, quiet, listeners, color)
             status = _execute(name, common, function, options)
             gc.freeze()  # on its way out Python would look for garbage in all that was imported, for 50 ms
             sys.exit(status)
@@ -76,14 +81,17 @@ def _execute(name: str, common: Common, function: Callable[..., Result], options
     """Run the function; print and keep its result, good or bad; return the exit status."""
     from cdlib.console import Console, printable
     from cdlib.errors import CdError, from_os_error
+    from cdlib.progress import Progress
 
     started = time.monotonic()
     gc.set_threshold(50_000)  # with 700, the default, it looks through all that is imported again and again
-    console = Console(quiet=common.quiet)
+    _tolerate_any_text()
+    console = Console(color=common.color, quiet=common.quiet)
+    progress = Progress(console)
     run = None
     try:
         _catch_signals()
-        run = _start(name, common, console)
+        run = _start(name, common, console, progress)
         made = function(run, common.folder, **options)
         result = {"outcome": "done", "exit_code": 0, **made}
         if common.dry_run:
@@ -94,10 +102,11 @@ def _execute(name: str, common: Common, function: Callable[..., Result], options
         result = _failure(from_os_error(problem), console, run)
     except KeyboardInterrupt as problem:
         signum = getattr(problem, "signum", signal.SIGINT)
-        console.line("failed", "error: ", f"interrupted by signal {int(signum)}")
+        console.problem(f"interrupted by signal {int(signum)}", "run it again: it goes on, or clears up first", ())
         result = {"outcome": "interrupted", "exit_code": 128 + int(signum)}
     except Exception:
         result = _defect(console, run)
+    progress.close()
     text = result.pop("text", "")
     head = {"schema": SCHEMA, "command": name, "duration_s": round(time.monotonic() - started, 3)}
     result = {**head, **({"run": run.events.run_id} if run else {}), **result}
@@ -110,7 +119,7 @@ def _execute(name: str, common: Common, function: Callable[..., Result], options
     return int(result["exit_code"])
 
 
-def _start(name: str, common: Common, console: Any) -> Any:
+def _start(name: str, common: Common, console: Any, progress: Any) -> Any:
     from cdlib.deadline import Deadline
     from cdlib.errors import UsageProblem
     from cdlib.redact import Redactor
@@ -129,8 +138,17 @@ def _start(name: str, common: Common, console: Any) -> Any:
     events = Events(name, redactor, common.out / "events.jsonl")
     events.listen(console.on_event)
     events.listen(common.listeners.on_event)
+    if not common.quiet:
+        events.listen(progress.on_event)
     events.emit("run_start", dry_run=common.dry_run, cpu_s=_computed())
     return Run(name, Deadline(common.timeout, name), redactor, events, common.dry_run, common.out)
+
+
+def _tolerate_any_text() -> None:
+    """A name that the locale cannot write, or that is no text at all, is no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _computed() -> float:
@@ -204,5 +222,5 @@ targets_option = click.option(
 )
 environment_option = click.option(
     "-e", "--environment", default="", metavar="NAME", envvar="CD_ENVIRONMENT",
-    help="Which environment of targets.yaml; the only one by default.",
+    help="Which environment of targets.yaml; the only one by default.", shell_complete=environments,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.command import Result
+from jobs.completing import services
 
 if TYPE_CHECKING:
     from cdlib.rollout.record import Record
@@ -25,7 +27,12 @@ wait_option = click.option(
     help="Wait, to the end of --timeout, while another run holds the release.  [default: exit 9]",
 )  # fmt: skip
 service_option = click.option(
-    "--service", default="", metavar="NAME", envvar="CD_SERVICE", help="Which service; that of DIR/cd.yaml by default."
+    "--service",
+    default="",
+    metavar="NAME",
+    envvar="CD_SERVICE",
+    help="Which service; that of DIR/cd.yaml by default.",
+    shell_complete=services,
 )
 
 
@@ -81,17 +88,27 @@ def shown(release: Release, outcome: Outcome) -> Result:
     }
 
 
-def table(rows: list[Row], record: Record) -> str:
-    """The history for a terminal, newest first."""
+def table(rows: list[Row], record: Record, limit: int | None = None) -> str:
+    """The history for a terminal of `limit` columns, newest first; None for as many as it takes."""
+    from cdlib.table import fitted, folded
     from cdlib.table import table as lines
 
-    heads = ("REVISION", "WHEN", "COMMIT", "DIGEST", "STATE", "NOTE")
-    text = "\n".join(lines(heads, [_cells(row) for row in rows]))
+    heads, cells = ("REVISION", "WHEN", "COMMIT", "DIGEST", "STATE", "NOTE"), [_cells(row) for row in rows]
+    found = lines(heads, cells) if limit is None else fitted(heads, cells, limit, {"NOTE": 14})
+    if found is None:
+        found = [line for cell in cells for line in _block(heads, cell, limit or 0)]
     if record.hold:
-        text += (
-            f"\n\non hold since {record.hold.get('since')}: {record.hold.get('reason')} (lift it by: cd-hold --lift)"
-        )
-    return text
+        held = f"on hold since {record.hold.get('since')}: {record.hold.get('reason')} (lift it by: cd-hold --lift)"
+        found += ["", *([held] if limit is None else folded(held, limit, "  "))]
+    return "\n".join(found)
+
+
+def _block(heads: tuple[str, ...], cells: tuple[str, ...], limit: int) -> list[str]:
+    """A revision as a few lines, where a table would be too wide."""
+    from cdlib.table import folded
+
+    told = [f"{head.lower()} {cell}" for head, cell in zip(heads, cells, strict=True) if cell]
+    return [*folded(told[0], limit), *(f"  {part}" for line in told[1:] for part in folded(line, limit - 2, "  "))]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -111,4 +128,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def listed(rows: list[Row], record: Record, **more: Any) -> Result:
     """The result of a listing."""
-    return {"revisions": [row.as_dict() for row in rows], "hold": record.hold, "text": table(rows, record), **more}
+    from cdlib.console import columns
+
+    text = table(rows, record, columns(sys.stdout))
+    return {"revisions": [row.as_dict() for row in rows], "hold": record.hold, "text": text, **more}

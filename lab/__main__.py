@@ -182,7 +182,7 @@ def main() -> int:
         Console().problem(found.message, found.hint, found.details)
         return found.exit_code
     except (KeyboardInterrupt, click.Abort):
-        Console().problem("interrupted", "", ())
+        Console().problem("interrupted", "run it again: it goes on where it was", ())
         return 130
     # Without standalone mode, click returns the status of Exit instead of raising it.
     return code if isinstance(code, int) else 0

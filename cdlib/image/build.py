@@ -59,7 +59,10 @@ class _Workshop:
             builder.build(run, self._order(plan, self._files(), recipe))
             made = find_built(self._work, plan)
         if made is None:
-            raise CdError(f"{builder.name} reported no error, but {plan.local_name} is not in the Engine")
+            raise CdError(
+                f"{builder.name} reported no error, but {plan.local_name} is not in the Engine",
+                hint="name another builder by --builder; does something prune that Engine's images?",
+            )
         return Built(plan.variant, made.id, plan.key, plan.local_name, plan.dirty, builder.name, unchanged=False)
 
     def _files(self) -> Path:

@@ -60,7 +60,9 @@ def unpack(archive: Iterable[bytes], folder: Path, *, not_before: float) -> tupl
                     path.write_bytes(content.read(FILE_SIZE))
                     written.append(path)
         except tarfile.TarError as problem:
-            raise TestsFailed(f"the reports cannot be read: {problem}") from problem
+            raise TestsFailed(
+                f"the reports cannot be read: {problem}", hint="see what the tests leave in test.reports"
+            ) from problem
     return written, old
 
 

@@ -88,7 +88,9 @@ def _in_container(work: Work, built: Built, test: Test) -> tuple[Ended, list[Pat
     reports = empty_folder(run.out)
     image = engine.image(built.id)
     if image is None:
-        raise CdError(f"{built.name} has vanished from the Engine")
+        raise CdError(
+            f"{built.name} has vanished from the Engine", hint="run this again; does something prune its images?"
+        )
     lines = Lines(run.output, limit=LOG, kept=_LAST)
     run.note(f"user {user_of(image)}, network {test.network}, {test.time:g} s at most")
     with container(run, engine, image, test) as box:

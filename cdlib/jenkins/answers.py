@@ -36,9 +36,14 @@ def problem_of(answer: Answer, host: str, user: str, doing: str) -> CdError:
         )
     said = said_by(answer)
     if answer.status == 503:
-        return Unavailable(f"{host} is starting, or overloaded (503) while {doing}")
+        return Unavailable(
+            f"{host} is starting, or overloaded (503) while {doing}", hint="run this again when it is up"
+        )
     if answer.status == 429 or answer.status >= 500:
-        return Unavailable(f"{host} answers {answer.status} while {doing}{said}")
+        return Unavailable(
+            f"{host} answers {answer.status} while {doing}{said}",
+            hint="look at the log of Jenkins, or run this again later",
+        )
     target = answer.headers.get("Location", "")
     to = f", and sends us to {target.split('?')[0]}" if target else ""
     return UsageProblem(f"{host} answers {answer.status} while {doing}{to}{said}", hint="check JENKINS_URL")

@@ -123,7 +123,10 @@ class Server:
                     deadline.require(doing)
                     into.write(piece)
                     if into.tell() > limit:
-                        raise CdError(f"{self.host} sends more than {limit} bytes while {doing}")
+                        raise CdError(
+                            f"{self.host} sends more than {limit} bytes while {doing}",
+                            hint="have the build archive less",
+                        )
                 return Answer(response.status_code, response.headers, b"")
 
         return self.patiently(once, deadline)
@@ -163,7 +166,10 @@ class Server:
         for piece in response.iter_content(64 * 1024):
             whole += piece
             if len(whole) > _LARGEST:
-                raise CdError(f"{self.host} sends more than {_LARGEST} bytes while {doing}")
+                raise CdError(
+                    f"{self.host} sends more than {_LARGEST} bytes while {doing}",
+                    hint="check JENKINS_URL: is that Jenkins?",
+                )
         return bytes(whole)
 
     def _new_crumb(self, deadline: Deadline) -> dict[str, str]:

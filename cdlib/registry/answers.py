@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # for none, and refuses a manifest that names it (seen with three runs that publish the same image).
 _UNSETTLED = ("MANIFEST_BLOB_UNKNOWN", "DIGEST_INVALID")
 LARGEST = 4 * 2**20  # bytes of an answer that is kept in memory; the specification's limit for a manifest
+NO_ADDRESS = "look at the registry, and at proxies before it: what they answer is not as the specification has it"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def connection_errors(host: str, doing: str) -> Iterator[None]:
             retryable=False,
         ) from problem
     except exceptions.LocationValueError as problem:
-        raise RegistryRefused(f"{host} sent an address that is none: {problem}") from problem
+        raise RegistryRefused(f"{host} sent an address that is none: {problem}", hint=NO_ADDRESS) from problem
     except (exceptions.HTTPError, OSError) as problem:
         # Of being refused urllib3 says that it is a time-out, too.
         late = isinstance(problem, exceptions.TimeoutError) and not isinstance(problem, exceptions.NewConnectionError)

@@ -25,6 +25,7 @@ from cdlib.run import Run
 
 IMAGE_TYPES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+_DAMAGED = "run this again; where it stays so, look at the registry and at proxies before it"
 _PAGE = 1000  # tags in one answer
 _LARGEST_LIST = 64 * 2**20  # bytes of it where a registry tells all at once: half a million tags
 _LINK = re.compile(r'<([^>]+)>\s*;\s*rel="?next\b')
@@ -115,7 +116,7 @@ class Repository:
 
         def whole(answer: Answer) -> None:
             if answer.status == 200 and DIGEST.match(reference) and digest_of(answer.body) != reference:
-                raise Unavailable(f"{self.name} sent other bytes than {reference} names")
+                raise Unavailable(f"{self.name} sent other bytes than {reference} names", hint=_DAMAGED)
 
         url = self._manifest_url(reference)
         answer = self._send("GET", url, doing, scopes=self._pull, ok=(200, 404), headers=_ACCEPT, check=whole)
@@ -132,11 +133,14 @@ class Repository:
         """A small blob, such as an image's configuration."""
         doing = f"reading {self.name}@{blob.digest}"
         if blob.size > LARGEST:
-            raise RegistryRefused(f"{self.name}@{blob.digest} is too large to be an image's configuration")
+            raise RegistryRefused(
+                f"{self.name}@{blob.digest} is too large to be an image's configuration",
+                hint="is that an image? check the reference",
+            )
 
         def whole(answer: Answer) -> None:
             if digest_of(answer.body) != blob.digest:
-                raise Unavailable(f"{self.name} sent other bytes than {blob.digest} names")
+                raise Unavailable(f"{self.name} sent other bytes than {blob.digest} names", hint=_DAMAGED)
 
         url = f"{self._url}/blobs/{blob.digest}"
         return self._send("GET", url, doing, scopes=self._pull, ok=(200,), check=whole).body
@@ -249,7 +253,7 @@ def _whole(pieces: Iterator[bytes], blob: Blob) -> Iterator[bytes]:
             break
         yield piece
     if size != blob.size or f"sha256:{hashed.hexdigest()}" != blob.digest:
-        raise Unavailable(f"{blob.digest} came damaged: {size} bytes of {blob.size}")
+        raise Unavailable(f"{blob.digest} came damaged: {size} bytes of {blob.size}", hint=_DAMAGED)
 
 
 def _tags(answer: Answer, name: str) -> list[str]:

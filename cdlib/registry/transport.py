@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed, RegistryRefused, Unavailable
 from cdlib.network import is_loopback
-from cdlib.registry.answers import Answer, connection_errors, problem_of, read_answer
+from cdlib.registry.answers import NO_ADDRESS, Answer, connection_errors, problem_of, read_answer
 from cdlib.registry.auth import Challenge, Credentials, find_credentials, parse_challenges
 from cdlib.registry.connection import Body, Connections, authority, discard
 from cdlib.retry import retrying
@@ -111,7 +111,8 @@ class Transport:
             discard(response)
             self._authorize(challenges, scopes)
             if data is not None and not isinstance(data, bytes):
-                raise Unavailable(f"{self.host} asked who we are in the middle of an upload")  # a retry begins anew
+                # A retry begins anew.
+                raise Unavailable(f"{self.host} asked who we are in the middle of an upload", hint="run this again")
         return response
 
     def _follow(
@@ -183,7 +184,10 @@ class Transport:
             document = json.loads(answer.body)
             token = str(document.get("token") or document["access_token"])
         except (ValueError, KeyError, AttributeError) as problem:
-            raise Unavailable(f"{realm.netloc} answered without a token") from problem
+            raise Unavailable(
+                f"{realm.netloc} answered without a token",
+                hint="look at that token server; it is the one that the registry names",
+            ) from problem
         self._hide([token])
         return token
 
@@ -209,4 +213,6 @@ def _joined(base: str, url: str) -> str:
     try:
         return urllib.parse.urljoin(base, url)
     except ValueError as problem:
-        raise RegistryRefused(f"{urllib.parse.urlsplit(base).netloc} sent an address that is none: {url}") from problem
+        raise RegistryRefused(
+            f"{urllib.parse.urlsplit(base).netloc} sent an address that is none: {url}", hint=NO_ADDRESS
+        ) from problem

@@ -159,4 +159,7 @@ class Api:
             return Unavailable(f"the Kubernetes API answers {status} to {what}: {said}",
                                hint="try again, or look at the API server",
                                retry_after=float(asked) if asked.isdigit() else 0.0)  # fmt: skip
-        return CdError(f"the Kubernetes API answers {status} to {what}: {said}")
+        return CdError(
+            f"the Kubernetes API answers {status} to {what}: {said}",
+            hint="please report it with events.jsonl; is that a Kubernetes API server?",
+        )

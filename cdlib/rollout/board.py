@@ -145,7 +145,7 @@ def judge(spot: Spot, seen: Seen, now: datetime) -> Row:
         return unknown(spot, problem)
     except (TypeError, ValueError, AttributeError, LookupError) as problem:  # whoever may write it, writes anything
         said = f"the release record cannot be read: {problem or type(problem).__name__}"
-        return unknown(spot, UsageProblem(said))
+        return unknown(spot, UsageProblem(said, hint=f"look at the ConfigMap cd-{spot.environment.release}"))
 
 
 def unknown(spot: Spot, problem: CdError) -> Row:

@@ -71,7 +71,10 @@ class Credentials:
             try:  # kubelets and vaults renew it in place
                 self.token = self.token_file.read_text(encoding="ascii").strip()
             except (OSError, ValueError) as problem:
-                raise UsageProblem(f"the token file {self.token_file} cannot be read: {problem}") from problem
+                raise UsageProblem(
+                    f"the token file {self.token_file} cannot be read: {problem}",
+                    hint="check it, and the kubeconfig that names it",
+                ) from problem
         elif self.plugin is not None:
             with self._lock:
                 self._ask_plugin(deadline)

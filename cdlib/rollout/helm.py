@@ -181,7 +181,10 @@ class Helm:
                                stop=lambda: any(each() for each in stops), hint=_HINT)  # fmt: skip
         except CdError as problem:
             if lost():
-                raise Unavailable("Helm was stopped, since the cluster could not be reached") from problem
+                raise Unavailable(
+                    "Helm was stopped, since the cluster could not be reached",
+                    hint="run this again when it can: that clears up first",
+                ) from problem
             raise
         if not done.ok and not cluster and any(DISK_FULL in line.lower() for line in done.stderr):
             raise disk_full("where Helm keeps its files")

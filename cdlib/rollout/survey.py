@@ -90,7 +90,7 @@ class _Looker:
 
     def _slow(self) -> Unavailable:
         server = self._api.server if self._api else "the cluster"
-        return Unavailable(f"{server} does not answer within {PATIENCE:g} s")
+        return Unavailable(f"{server} does not answer within {PATIENCE:g} s", hint="see that the cluster runs")
 
     def _cluster(self, problem: CdError | None) -> Cluster:
         return Cluster(self._environments, self._api.server if self._api else "", len(self._wanted), problem)

@@ -102,7 +102,9 @@ def _ask(api: Api, request: Request, deadline: Deadline) -> tuple[int, str]:
             with session.get(request.where, timeout=limit, allow_redirects=False, stream=True) as answer:
                 return answer.status_code, first_part(answer.iter_content(8192), deadline)
     except requests.RequestException as problem:
-        raise Unavailable(f"no answer: {type(problem).__name__}") from problem
+        raise Unavailable(
+            f"no answer: {type(problem).__name__}", hint="see that the address in targets.yaml leads to the service"
+        ) from problem
 
 
 def _wrong(check: HttpCheck, status: int, body: str) -> str:

@@ -103,6 +103,15 @@ class Page(HTMLParser):
         self.text += data
 
 
+@pytest.mark.parametrize("limit", [*range(40, 201, 16), 41, 79])
+def test_words_of_any_script_keep_to_the_width(cluster: Cluster, tmp_path: Path, limit: int) -> None:
+    why = "注文が失われた、e\u0301clair " * 9
+    cluster.release("web", entry(1), entry(2, "failed", by=why, reason=why), hold={"reason": why}, helm="failed")
+    file = targets(tmp_path, {"production": cluster.url}, {"production": [("apps", "web")]})
+    lines = as_text(look(file).as_dict(), limit).splitlines()
+    assert max(map(width, lines)) <= limit and any("注文" in line for line in lines)
+
+
 def test_all_that_comes_from_a_change_is_text_on_the_page(cluster: Cluster, tmp_path: Path) -> None:
     bad = entry(
         1, "failed", commit=HOSTILE, by=HOSTILE, reason=HOSTILE, change=HOSTILE, url="javascript:alert(1)", at=HOSTILE

@@ -1,13 +1,79 @@
-"""The reference is what the code says."""
+"""The manuals are whole: the reference is what the code says, and no link leads nowhere."""
 
 from __future__ import annotations
 
+import re
 import runpy
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs"
+import pytest
+from manuals import blocks
+
+from cdlib.target import read_target
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@cache
+def text(page: Path) -> str:
+    """The page, without its blocks of code: what looks like a link or a heading there is none."""
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """The names of the page's headings, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.+?)\s*$", text(page), re.MULTILINE)
+    plain = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", head).lower() for head in heads)
+    return frozenset(re.sub(r"[^\w\- ]", "", head).replace(" ", "-") for head in plain)
+
+
+def links(page: Path) -> Iterator[tuple[str, str]]:
+    for link in re.findall(r"\]\(([^)\s]+)\)", text(page)):
+        if not re.match(r"https?://", link):
+            path, _, anchor = link.partition("#")
+            yield path, anchor
 
 
 def test_the_reference_is_made_from_the_code_as_it_is() -> None:
-    made = runpy.run_path(str(DOCS / "make_reference.py"))["reference"]()
-    assert (DOCS / "reference.md").read_text(encoding="utf-8") == made, "run: python docs/make_reference.py"
+    made = runpy.run_path(str(DOCS / "make_reference.py"))["pages"]()
+    for name, page in made.items():
+        assert (DOCS / name).read_text(encoding="utf-8") == page, f"{name} is old; run: make reference"
+    assert {f"reference/{page.name}" for page in (DOCS / "reference").iterdir()} <= set(made)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for path, anchor in links(page):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{named(page)} leads to {path}, which is not there"
+        if anchor:
+            assert anchor in anchors(target), f"{named(page)} leads to {path}#{anchor}, and there is no such heading"
+
+
+def test_the_front_page_leads_to_every_page() -> None:
+    found = {(DOCS / path).resolve() for path, _ in links(DOCS / "index.md")}
+    there = {page for page in PAGES if page.parent != DOCS / "decisions" and page.is_relative_to(DOCS)}
+    assert there - {DOCS / "index.md"} <= found, "docs/index.md should name each page of docs/"
+
+
+def test_files_are_shown_as_they_are() -> None:
+    shown = [(page, block) for page in PAGES for block in blocks(page) if "/" in block.name]
+    assert {"first-pipeline.md", "quick-start.md"} == {page.name for page, _ in shown}
+    for page, block in shown:
+        assert block.text == (ROOT / block.name).read_text(encoding="utf-8"), f"{named(page)}: {block.name}"
+
+
+def test_the_target_of_the_quick_start_is_valid(tmp_path: Path) -> None:
+    typed = "".join(block.text for block in blocks(DOCS / "quick-start.md") if block.language == "sh")
+    (tmp_path / "targets.yaml").write_text(re.split(r"<<'END'\n|^END\n", typed, flags=re.MULTILINE)[1])
+    place = read_target(tmp_path / "targets.yaml", "hello").environment("")
+    assert (place.name, place.policy, place.release) == ("staging", "none", "hello")

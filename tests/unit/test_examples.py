@@ -93,22 +93,8 @@ def test_the_stand_in_passes_the_check_of_a_deploy() -> None:
     server.server_close()
 
 
-@pytest.mark.parametrize(
-    "name", ["examples/blubberoid/cd.yaml", "examples/blubberoid/.zuul.yaml", "jjb/services/blubberoid.yaml"]
-)
-def test_the_page_shows_the_files_as_they_are(name: str) -> None:
-    assert shown(name) == (ROOT / name).read_text(encoding="utf-8")
-
-
 def test_the_pages_target_is_valid_and_of_blubberoid(tmp_path: Path) -> None:
     (tmp_path / "targets.yaml").write_text(shown("targets.yaml"))
     target = read_target(tmp_path / "targets.yaml", "blubberoid")
     place = target.environment("")
     assert (target.project, place.name, place.release) == ("blubberoid", "production", "blubberoid")
-
-
-def test_the_page_leads_nowhere_that_is_not_there() -> None:
-    for file in ("first-pipeline.md", "gerrit.md"):
-        page = (ROOT / "docs" / file).read_text(encoding="utf-8")
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page):
-            assert (ROOT / "docs" / link).exists(), f"{file}: {link}"
