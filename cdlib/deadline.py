@@ -59,6 +59,6 @@ def within(seconds: float, call: Callable[[], None], doing: str) -> None:
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        raise OutOfTime(f"{doing} took longer than {seconds:g} s")
+        raise OutOfTime(f"{doing} took longer than {seconds:g} s", hint="see what keeps it from answering")
     if raised:
         raise raised[0]

@@ -100,7 +100,7 @@ def _try(run: Run, wrong: str, call: Callable[[], None]) -> None:
     try:
         within(_PATIENCE + 1, call, "it")
     except CdError as problem:
-        run.warn(f"{wrong}: {problem.message}")
+        run.warn("; ".join(filter(None, (f"{wrong}: {problem.message}", problem.hint))))
     except Exception as problem:
         said = problem.strerror if isinstance(problem, OSError) and problem.strerror else type(problem).__name__
         run.warn(f"{wrong}: {said}")

@@ -40,7 +40,7 @@ def push(url: str, now: Samples, seconds: float) -> None:
 
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        raise UsageProblem("a Pushgateway's address is http://HOST:PORT, without a password")
+        raise UsageProblem("that is no Pushgateway's address", hint="give http://HOST:PORT, without a password")
     gauges = {key: value for key, value in now.items() if FAMILIES[key[0]].kind != COUNTER}
     (labels,) = {labels[: len(ABOUT)] for _, labels in gauges}
     group = "".join(f"/{name}@base64/{_base64(value)}" for name, value in (("job", _JOB), *labels))
@@ -50,9 +50,13 @@ def push(url: str, now: Samples, seconds: float) -> None:
                                headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
                                allow_redirects=False)  # fmt: skip
     except (requests.RequestException, ValueError) as problem:
-        raise Unavailable(f"{parts.hostname} does not answer: {type(problem).__name__}") from problem
+        raise Unavailable(
+            f"{parts.hostname} does not answer: {type(problem).__name__}", hint="see that the Pushgateway runs"
+        ) from problem
     if not answer.ok:
-        raise Unavailable(f"{parts.hostname} answers {answer.status_code}: {answer.text[:200]}")
+        raise Unavailable(
+            f"{parts.hostname} answers {answer.status_code}: {answer.text[:200]}", hint="see the Pushgateway's log"
+        )
 
 
 def exposition(found: Samples) -> bytes:
@@ -76,8 +80,8 @@ def _families(found: Samples) -> Iterable[Metric]:
     from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
     for name, family in FAMILIES.items():
-        kind = CounterMetricFamily if family.kind == COUNTER else GaugeMetricFamily
-        metric = kind(name, family.help, labels=(*ABOUT, *family.labels))
+        make = CounterMetricFamily if family.kind == COUNTER else GaugeMetricFamily
+        metric = make(name, family.help, labels=(*ABOUT, *family.labels))
         for (_, labels), value in sorted(item for item in found.items() if item[0][0] == name):
             metric.add_metric([value for _, value in labels], value)
         if metric.samples:
@@ -102,7 +106,7 @@ def _read(file: Path) -> Samples:
                 names = (*ABOUT, *FAMILIES[sample.name].labels)
                 found[sample.name, tuple((name, sample.labels[name]) for name in names)] = float(sample.value)
     except (ValueError, KeyError) as problem:
-        raise UsageProblem(f"{file} holds what is not ours: name a file of its own") from problem
+        raise UsageProblem(f"{file} holds what is not ours", hint="name a file of its own") from problem
     return found
 
 

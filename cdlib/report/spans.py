@@ -42,19 +42,24 @@ def send(run: CommandRun, facts: Mapping[str, Any], environment: Mapping[str, st
     """
     protocol = next((environment[name] for name in _PROTOCOLS if environment.get(name)), "http/protobuf")
     if protocol != "http/protobuf":
-        raise UsageProblem(f"traces are sent by http/protobuf only, and {protocol} is asked for")
+        raise UsageProblem(
+            f"traces are sent by http/protobuf only, and {protocol} is asked for",
+            hint="set OTEL_EXPORTER_OTLP_PROTOCOL to http/protobuf",
+        )
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace.export import SpanExportResult
     except ImportError as problem:
-        raise UsageProblem("OpenTelemetry is not installed: pip install 'cdlib[otel]'") from problem
+        raise UsageProblem("OpenTelemetry is not installed", hint="pip install 'cdlib[otel]'") from problem
     with _heard() as said:
         spans = _spans(run, facts, environment)
         if not spans:  # the trace that it is a part of is not sampled
             return
         done = OTLPSpanExporter(timeout=seconds).export(spans)
     if done is not SpanExportResult.SUCCESS:
-        raise Unavailable(said[-1] if said else "the receiver did not take them")
+        raise Unavailable(
+            said[-1] if said else "the receiver did not take them", hint="see OTEL_EXPORTER_OTLP_ENDPOINT"
+        )
 
 
 def _spans(run: CommandRun, facts: Mapping[str, Any], environment: Mapping[str, str]) -> list[ReadableSpan]:

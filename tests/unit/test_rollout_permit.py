@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -383,7 +384,7 @@ def planned(folder: Path, helm: Helm) -> tuple[Any, Plan]:
     run = SimpleNamespace(stage=lambda *_: nullcontext({}))
     made = SimpleNamespace(environment=place, trigger=SimpleNamespace(change="7"), helm=helm, run=run,
                            api=SimpleNamespace(version=lambda _: ""))  # fmt: skip
-    wish: Any = SimpleNamespace(source=SimpleNamespace(commit="c" * 40), image=IMAGE,
+    wish: Any = SimpleNamespace(source=SimpleNamespace(commit="c" * 40, committed_at=datetime.now(UTC)), image=IMAGE,
                                 service=SimpleNamespace(deploy=Deploy()))  # fmt: skip
     chart = Chart(folder, (), "1", "2")
     return made, plan_deploy(made, wish, chart, folder, upgrade=True, budget=Deadline(5))
@@ -409,7 +410,7 @@ def back(monkeypatch: pytest.MonkeyPatch, use: Use | None, running: str) -> Revi
     made.run.events.run_id, made.run.out = "r", None
     marked: list[str] = []
     made.mark = lambda entry, _deadline, **more: marked.append(more.get("status", entry.permit))
-    made.settle = lambda entry, _deadline, **_: entry
+    made.verified = lambda entry, _deadline: entry
     for name, what in {"_apply_rollback": None, "restore": None, "judge": state, "templates_of": {},
                        "tell_restored": None, "gather": []}.items():  # fmt: skip
         monkeypatch.setattr(going_back, name, lambda *_, what=what, **__: what)

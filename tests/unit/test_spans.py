@@ -127,8 +127,9 @@ def test_without_the_library_it_says_what_to_install(receiver: Server, monkeypat
         return real(name, *args, **more)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(UsageProblem, match=r"pip install 'cdlib\[otel\]'"):
+    with pytest.raises(UsageProblem, match="not installed") as told:
         export(Story().end(0), receiver)
+    assert told.value.hint == "pip install 'cdlib[otel]'"
 
 
 @pytest.mark.parametrize(
