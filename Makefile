@@ -8,6 +8,8 @@ PYTEST := $(BIN)/python -m pytest
 
 # These look at all of the Engine's test containers, so nothing may run beside them.
 ALONE := tests/integration/test_run_tests.py
+# These stop servers that the others need.
+STOPPING := tests/loop/test_servers.py
 
 .DEFAULT_GOAL := help
 .PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit integration soak bench bench-rollout bench-trust jenkins-update docs reference clean
@@ -44,7 +46,8 @@ loop: venv ## See a change go from a push to serving, through Gerrit, Zuul and J
 
 loop-tests: venv ## Run the tests against Gerrit, Zuul and Jenkins as well.
 	$(LAB) up --loop
-	$(PYTEST) tests/loop
+	$(PYTEST) -n 3 --dist loadfile --ignore $(STOPPING) tests/loop
+	$(PYTEST) $(STOPPING)
 
 lint: venv ## Check style, types and the arrows between modules.
 	$(BIN)/ruff check .

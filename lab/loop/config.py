@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from cdlib.errors import CdError, UsageProblem
-from lab import processes, settings
+from lab import lock, processes, settings
 from lab.loop import cluster, definitions, gitserver, identity, jenkins, jobs, node, projects, review, scheduler, vault
 from lab.loop.places import (
     CHECKOUT,
@@ -67,23 +68,30 @@ def add_project(places: Places, project: str, folder: Path) -> None:
     review.ensure_project(places, project)
     gitserver.ensure_repository(places, project)
     projects.import_folder(places, project, folder)
-    more = _more(places)
-    _change_projects(places, {**more, project: (folder / "cd.yaml").exists()})
-    # The deploy jobs name their projects, and Zuul must know each of them by then.
-    if not processes.wait_until(lambda: project in scheduler.projects(), _TAKEN_UP):
-        raise CdError(f"Zuul has not taken up the project {project} after {_TAKEN_UP:g} s")
-    if _more(places)[project]:
-        apply(places)
+    with _alone(places):
+        more = _more(places)
+        _change_projects(places, {**more, project: (folder / "cd.yaml").exists()})
+        # The deploy jobs name their projects, and Zuul must know each of them by then.
+        if not processes.wait_until(lambda: project in scheduler.projects(), _TAKEN_UP):
+            raise CdError(f"Zuul has not taken up the project {project} after {_TAKEN_UP:g} s")
+        if _more(places)[project]:
+            apply(places)
 
 
 def forget_project(places: Places, project: str) -> None:
     """Let Zuul no longer work for a project that was added; Gerrit and Jenkins keep what they have of it."""
-    more = _more(places)
-    if more.pop(project, False):
-        write_config(_projects_file(places), more)
-        apply(places)
-        cluster.forget_namespace(places, read(places.layout.plan).given, project)
-    _change_projects(places, more)
+    with _alone(places):
+        more = _more(places)
+        if more.pop(project, False):
+            write_config(_projects_file(places), more)
+            apply(places)
+            cluster.forget_namespace(places, read(places.layout.plan).given, project)
+        _change_projects(places, more)
+
+
+def _alone(places: Places) -> AbstractContextManager[None]:
+    """The list of projects to ourselves: tests that run side by side add to it."""
+    return lock.held(places.layout.root / "projects.lock", lambda _: None)
 
 
 def _change_projects(places: Places, more: Mapping[str, bool]) -> None:
