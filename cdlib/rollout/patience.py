@@ -21,7 +21,7 @@ Exists = Callable[[str, str, str], bool | None]
 
 
 class SeenTime:
-    """Seconds in which the cluster could be seen, from the injected clock."""
+    """Seconds in which the cluster could be seen, and its controllers acted, from the injected clock."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -35,7 +35,7 @@ class SeenTime:
         return self._last - self._began - self.now
 
     def tick(self, seen: bool) -> float:
-        """Go on; returns the time. `seen` is whether the cluster can be seen at this moment."""
+        """Go on; returns the time. `seen` is whether the cluster can be seen at this moment, and acts."""
         last, self._last = self._last, self._clock()
         if not seen:
             self._lost = last if self._lost is None else self._lost

@@ -57,7 +57,7 @@ class State:
     slow; `ends` counts how often containers have ended. `hold` is for how many seconds it must stay complete to count
     as such: not 0 where containers have no readiness probe. `unseen` is how many pods a controller counts as available
     whose watch, which is another one, has not shown that yet; `missed` for how many seconds the cluster was away, or
-    coming to itself, and `unobserved` whether a controller has not looked at what was applied.
+    coming to itself.
     """
 
     complete: bool
@@ -70,7 +70,6 @@ class State:
     hold: float = 0.0
     unseen: int = 0
     missed: float = 0.0
-    unobserved: bool = False
 
 
 class Judge:
@@ -85,10 +84,11 @@ class Judge:
 
     def look(self, found: Mapping[str, list[Object]], *, seen: bool = True) -> State:
         """How it stands, by all objects of the namespace, by kind. `seen` is whether the cluster can be seen now."""
-        now, patient = self._clock(), self._seen_time.tick(seen)
+        mine = list(_named(found, self._workloads))
+        acting = all(observed(o) for kind, o in mine if kind not in ("Job", "Pod"))
+        now, patient = self._clock(), self._seen_time.tick(seen and acting)
         for h in self._told.take(found.get("Event")):
             self._pulled.see(h.message, now)
-        mine = list(_named(found, self._workloads))
         sets, every = found.get("ReplicaSet", []), found.get("Pod", [])
         pods = [(kind, o, own_pods(kind, o, sets, every)) for kind, o in mine]
         failures, waiting = self._patience.sort(self._causes(pods, sets, now), patient)
@@ -104,8 +104,7 @@ class Judge:
         return State(complete, summary or "nothing to wait for", _faults(failures), own,
                      _waiting(waiting), self._ends(own), _trouble(waiting),
                      max((unproven(kind, o) for kind, o in mine), default=0.0),
-                     max(0, available - sum(map(pod_ready, own))), self._seen_time.missed,
-                     not all(observed(o) for kind, o in mine if kind not in ("Job", "Pod")))  # fmt: skip
+                     max(0, available - sum(map(pod_ready, own))), self._seen_time.missed)  # fmt: skip
 
     def _causes(self, pods: Sequence[tuple[str, Object, list[Object]]], sets: list[Object],
                 now: float) -> Iterator[Cause]:  # fmt: skip

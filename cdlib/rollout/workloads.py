@@ -188,6 +188,6 @@ def _out_of_time(state: State, deadline: Deadline) -> Fault:
     text = f"not ready within {deadline.seconds:.0f} s ({state.summary}{why})"
     if state.missed > BLINK:
         text += f"; for {state.missed:.0f} s of them the cluster's API was away, or its controllers had not come back"
-    if state.missed > BLINK or state.unobserved:  # nothing is known against what was applied
+    if state.missed > BLINK:  # nothing is known against what was applied
         return Fault(name, "", OUTAGE, text)
     return Fault(name, "", "OutOfTime", text) if name else Fault("", "", "OutOfTime", f"no pod came up: {text}")

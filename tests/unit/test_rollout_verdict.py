@@ -193,16 +193,18 @@ def test_a_progress_deadline_that_other_pods_have_passed_says_nothing_of_these(n
     assert bool(list(workload_causes("Deployment", o, sets, [], Happenings()))) is told
 
 
-def test_a_progress_deadline_is_as_much_later_as_the_controllers_were_away() -> None:
+@pytest.mark.parametrize("whose", ["API server", "controllers"])
+def test_a_progress_deadline_is_as_much_later_as_nothing_could_act(whose: str) -> None:
     now, o = [0.0], deployment(want=1, availableReplicas=0)
     judge = Judge([("Deployment", "web")], clock=lambda: now[0])
 
-    def called(second: float, *, seen: bool = True) -> bool:
+    def called(second: float, *, away: bool = False) -> bool:
         now[0] = second
-        return bool(judge.look({"Deployment": [o]}, seen=seen).faults)
+        o["status"]["observedGeneration"] = 1 if away and whose == "controllers" else 2
+        return bool(judge.look({"Deployment": [o]}, seen=not away or whose == "controllers").faults)
 
     outage = 20.0
-    assert not any((called(5.0), called(5.0 + outage, seen=False), called(25.0), called(25.0 + SETTLING)))
+    assert not any((called(5.0), called(5.0 + outage, away=True), called(25.0), called(25.0 + SETTLING)))
     o["status"]["conditions"] = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
     passed = 30.0 + SETTLING
     assert not called(passed)
