@@ -124,19 +124,13 @@ def test_operators_values_win_and_hostile_text_arrives_unharmed(web: Deployment)
     (web.folder.parent / "operators.yaml").write_text("replicas: 2\n")
     web.targets["services"]["web"]["environments"]["test"]["values"] = ["operators.yaml"]
     web.commit(text=hostile, replicas=1)
-    done = web.deploy(
-        env={
-            "ZUUL_UUID": "u",
-            "ZUUL_PIPELINE": "check",
-            "ZUUL_PROJECT": "web",
-            "ZUUL_CHANGE": hostile,
-            "ZUUL_PATCHSET": "1",
-        }
-    )
+    zuul = {"ZUUL_UUID": "u", "ZUUL_PIPELINE": "check", "ZUUL_PROJECT": "web", "ZUUL_PATCHSET": "1"}
+    assert web.deploy(env={**zuul, "ZUUL_CHANGE": hostile}).code == 2, "that is no change's number"
+    done = web.deploy(env={**zuul, "ZUUL_CHANGE": "7"})
     assert done.code == 0, done.err
     found = web.get("deployment", "web")["spec"]
     assert found["replicas"] == 2
-    assert found["template"]["metadata"]["annotations"]["change"] == hostile
+    assert found["template"]["metadata"]["annotations"]["change"] == "7"
     assert web.serving()["text"] == hostile
 
 
