@@ -11,6 +11,9 @@ ALONE := tests/integration/test_run_tests.py
 # These stop servers that the others need.
 STOPPING := tests/loop/test_servers.py
 
+# Tests start a thousand Python programs: each would compile the library anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit integration soak bench bench-rollout bench-trust jenkins-update docs reference clean
 
