@@ -13,10 +13,20 @@ from stand_ins import StandInRegistry, serving
 Commit = Callable[..., str]
 
 
+@pytest.fixture(scope="session")
+def _git_settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Without a clean-up after each commit, and without sample hooks: each costs a moment, and tests make thousands."""
+    folder = tmp_path_factory.mktemp("git")
+    (folder / "template" / "hooks").mkdir(parents=True)
+    settings = f"[gc]\nauto = 0\n[maintenance]\nauto = false\n[init]\ntemplateDir = {folder}/template\n"
+    (folder / "config").write_text(settings, encoding="utf-8")
+    return folder / "config"
+
+
 @pytest.fixture(autouse=True)
-def _plain_git(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
-        monkeypatch.setenv(name, "/dev/null")
+def _plain_git(monkeypatch: pytest.MonkeyPatch, _git_settings: Path) -> None:
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(_git_settings))
     for who in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{who}_NAME", "Test")
         monkeypatch.setenv(f"GIT_{who}_EMAIL", "test@example.org")

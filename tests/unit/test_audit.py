@@ -55,7 +55,7 @@ def rehashed(lines: Lines) -> Lines:
 @pytest.mark.parametrize(
     ("spoil", "where", "words"),
     [
-        (edited(b"sha256:1", b"sha256:7"), 1, "somebody has changed it"),
+        (edited(b'"sha256:1"', b'"sha256:7"'), 1, "somebody has changed it"),
         (rehashed, 2, "does not follow"),
         (lambda lines: [lines[0], *lines[2:]], 1, "does not follow"),
         (lambda lines: [lines[0], lines[2], lines[1], lines[3]], 1, "does not follow"),
@@ -160,7 +160,7 @@ def test_cd_status_prints_a_sound_record(tmp_path: Path, show: Shown, monkeypatc
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (edited(b"sha256:1", b"sha256:7"), 2),
+        (edited(b'"sha256:1"', b'"sha256:7"'), 2),
         (lambda lines: [lines[0], lines[2], lines[1], lines[3]], 2),
         (lambda lines: [lines[0], *lines[2:]], 2),
         (lambda lines: [*lines[:3], lines[3][:40]], 4),
