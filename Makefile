@@ -67,10 +67,9 @@ integration: venv ## Run the tests against the lab's servers.
 	$(PYTEST) -n 4 --ignore $(ALONE) tests/integration
 	$(PYTEST) $(ALONE)
 
-test: venv ## All that CI runs: install, lint, docs, unit, integration, loop-tests.
+test: venv ## All that CI runs: install, lint, unit, integration, loop-tests.
 	$(LAB) install --extras --loop
 	$(MAKE) lint
-	$(MAKE) docs
 	$(MAKE) unit
 	$(MAKE) integration
 	$(MAKE) loop-tests
