@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.service import BIN, CHECKOUT, WHO
-from bench.table import show
+from bench.table import show, telling
 from cdlib import process
 from cdlib.console import Console
 from cdlib.deadline import Deadline
@@ -206,15 +206,11 @@ def main() -> int:
     heads = ("", "ours (s)", "theirs (s)", "ratio", "difference", "range", "aim")
     rows: list[tuple[str, ...]] = []
     only = sys.argv[1] if len(sys.argv) > 1 else ""
-    try:
-        with prepared() as bench:
-            for pair in pairs(bench):
-                if only in pair.name:
-                    console.line("dim", "", f"{pair.name} …")
-                    rows.append(compare(bench, pair, RUNS))
-    except CdError as problem:
-        console.problem(problem.message, problem.hint, problem.details)
-        return problem.exit_code
+    with telling(console), prepared() as bench:
+        for pair in pairs(bench):
+            if only in pair.name:
+                console.line("dim", "", f"{pair.name} …")
+                rows.append(compare(bench, pair, RUNS))
     show(console, heads, rows)
     return 0
 

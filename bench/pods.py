@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from bench.service import BIN, Ground, Service, service
-from bench.table import show
+from bench.table import show, telling
 from cdlib import process
 from cdlib.console import Console
 from cdlib.deadline import Deadline
@@ -150,7 +150,7 @@ def main(counts: tuple[int, ...], file: Path | None) -> None:
     """Roll out COUNTS pods, one count after the other, and print what each took."""
     console, found = Console(sys.stdout), list[Cost]()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also then, the node must not stay
-    try:
+    with telling(console):
         ground = Ground.of_lab()
         with TemporaryDirectory(prefix="cd-bench-") as temporary, kwok(ground, Path(temporary)) as relay:
             for pods in counts or COUNTS:
@@ -158,9 +158,6 @@ def main(counts: tuple[int, ...], file: Path | None) -> None:
                 with on_kwok(ground, Path(temporary), f"pods-{pods}") as here:
                     found.append(measure(here, pods, relay))
                     write(file, found)
-    except CdError as problem:
-        console.problem(problem.message, problem.hint, problem.details)
-        raise click.exceptions.Exit(problem.exit_code) from problem
     heads = ["pods", "seconds", "CPU (s)", "memory (MB)", "requests", "of it watches", "of it lease", "Helm: CPU (s)",
              "requests"]  # fmt: skip
     show(console, heads, [[_text(value) for value in asdict(each).values()] for each in found])

@@ -24,7 +24,7 @@ import click
 
 from bench.contenders import ALL, HELM_DEFAULT, Contender, Helm3, Helm4, Ours
 from bench.service import Ground, service
-from bench.table import show
+from bench.table import show, telling
 from bench.watching import Watching
 from cdlib.console import Console
 from cdlib.errors import CdError
@@ -162,16 +162,12 @@ def main(kinds: Sequence[str], runs: int, broken_runs: int, full: bool, file: Pa
     console, limit = Console(sys.stdout), 0 if full else LIMIT
     chosen = [kind for kind in (GOOD, UNCHANGED, *BROKEN) if kind in kinds or not kinds]
     results: Results = {}
-    try:
-        with prepared(limit) as contenders:
-            for kind in chosen:
-                console.line("dim", "", f"{kind} …")
-                measured, times = (broken_rollouts, broken_runs) if kind in BROKEN else (good_rollouts, runs)
-                results[kind] = measured(contenders, kind, times)
-                write(file, limit, results)
-    except CdError as problem:
-        console.problem(problem.message, problem.hint, problem.details)
-        raise click.exceptions.Exit(problem.exit_code) from problem
+    with telling(console), prepared(limit) as contenders:
+        for kind in chosen:
+            console.line("dim", "", f"{kind} …")
+            measured, times = (broken_rollouts, broken_runs) if kind in BROKEN else (good_rollouts, runs)
+            results[kind] = measured(contenders, kind, times)
+            write(file, limit, results)
     heads = ["", "by", "verdict", "whole again", "end", "times ours", "300 s / ours", "range of end"]
     show(console, heads, [line for kind in chosen for line in rows(kind, results[kind], limit)])
 

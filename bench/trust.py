@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.service import CHECKOUT
-from bench.table import show
+from bench.table import show, telling
 from cdlib import process
 from cdlib.console import Console
 from cdlib.deadline import Deadline
@@ -112,14 +112,14 @@ def main() -> int:
 
     console = Console(sys.stdout)
     heads = ("", "median (s)", "range", "connections", "aim", "")
-    try:
-        with tempfile.TemporaryDirectory(prefix="cd-bench-") as temporary, registry(Path(temporary)) as host:
-            permit = permit_to_check(Path(temporary) / "permit", host)
-            commits = signed_commits(Path(temporary) / "commits", COMMITS)
-            rows = [row("permit", permit, {host}), row("commits", commits, set())]
-    except CdError as problem:
-        console.problem(problem.message, problem.hint, problem.details)
-        return problem.exit_code
+    with (
+        telling(console),
+        tempfile.TemporaryDirectory(prefix="cd-bench-") as temporary,
+        registry(Path(temporary)) as host,
+    ):
+        permit = permit_to_check(Path(temporary) / "permit", host)
+        commits = signed_commits(Path(temporary) / "commits", COMMITS)
+        rows = [row("permit", permit, {host}), row("commits", commits, set())]
     show(console, heads, rows)
     return 0
 

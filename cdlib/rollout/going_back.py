@@ -54,7 +54,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
         try:
             _apply_rollback(release, lease, entry, deadline)
             restore(release.run, release.api, environment.namespace, to.templates, deadline)
-            share = deadline.part(deadline.left * (1 - KEPT_FOR_EVIDENCE), "the rollback")
+            share = _share(deadline)
             state = judge(release, lease, entry, verify, rendered, requests, share, rollback=True)
             state = as_permitted(release, permit, parse(to.image), state, share)
             if not state.faults:
@@ -72,6 +72,11 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
         raise _ended_badly(release, entry, "does not serve", state, deadline)
 
     return interrupted(release, entry, go)
+
+
+def _share(deadline: Deadline) -> Deadline:
+    """What is left for going back, without what evidence takes where that fails."""
+    return deadline.part(deadline.left * (1 - KEPT_FOR_EVIDENCE), "the rollback")
 
 
 def look_at(environment: Environment) -> str:
@@ -97,7 +102,7 @@ def _plan_again(release: Release, verify: Verify, rendered: Rendered) -> list[Re
 def _apply_rollback(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> None:
     """Let Helm roll back; again, where the cluster was away meanwhile. Raises NeedsPerson, Held."""
     with release.run.stage("helm rollback", f"{release.environment.release} to revision {entry.rollback_of}"):
-        share = deadline.part(deadline.left * (1 - KEPT_FOR_EVIDENCE), "the rollback")
+        share = _share(deadline)
         try:
             failed = patiently(lambda: _let_helm(release, lease, entry, share), share)
         except Held:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from stand_ins import Fault, StandInRegistry
 from test_rollout_record import entry
@@ -61,13 +59,6 @@ def test_each_image_is_asked_for_once_and_not_for_long() -> None:
         registry.images.newest([entry(2), entry(1)], SOON)
     assert [name for name, _ in registry.asked] == [entry(2).image, entry(1).image]
     assert all(seconds <= ASKING for _, seconds in registry.asked)
-
-
-@pytest.fixture
-def registry() -> Iterator[StandInRegistry]:
-    made = StandInRegistry()
-    yield made
-    made.close()
 
 
 def test_the_registry_is_asked_by_digest(registry: StandInRegistry) -> None:

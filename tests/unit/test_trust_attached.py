@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from signing import Signers, new_signers
-from stand_ins import Fault, StandInRegistry, serving, sha
+from stand_ins import Fault, StandInRegistry, sha
 
 from cdlib import retry
 from cdlib.deadline import Deadline
@@ -27,12 +27,6 @@ TAG = "sha256-" + "ab" * 32 + ".att"
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
     monkeypatch.setattr(attached, "_WAIT", 0.0)
-
-
-@pytest.fixture
-def registry() -> Iterator[StandInRegistry]:
-    with serving(StandInRegistry()) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
