@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.command import Result, command, environment_option, targets_option
-from jobs.permits import audit_option
-from jobs.rollout import service_option
+from jobs.command import Result, command
+from jobs.options import audit_option, environment_option, service_option, targets_option
 
 if TYPE_CHECKING:
     from cdlib.run import Run
@@ -37,7 +36,7 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
     what its build and its tests have signed. The permit is put beside the image, where helm-deploy finds it. With
     the policy `none` nothing is judged, and no permit is needed.
     """
-    from jobs.authorizing import Options, authorize
+    from cdlib.promotion.authorizing import Options, authorize
 
     return authorize(run, folder, targets, environment, service, Options(**options))
 

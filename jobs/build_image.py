@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.attesting import signing_key_option
-from jobs.command import Result, command, targets_option
+from jobs.command import Result, command
+from jobs.options import signing_key_option, targets_option
 
 if TYPE_CHECKING:
     from cdlib.run import Run
@@ -34,7 +34,7 @@ def main(run: Run, folder: Path, targets: Path | None, variants: tuple[str, ...]
     """
     from cdlib.image.build import build
     from cdlib.image.work import open_work
-    from jobs.attesting import attest_build, open_witness
+    from cdlib.promotion.attesting import attest_build, open_witness
 
     work = open_work(run, folder, targets, with_changes=dirty)
     witness = open_witness(work, signing_key, "provenance")

@@ -37,7 +37,7 @@ def main(run: Run, folder: Path, change: str, environment: str, key: Path, url: 
     from cdlib.errors import UsageProblem
     from cdlib.gerrit.changes import Gerrit
     from cdlib.gerrit.credentials import read_credentials
-    from jobs.approving import Patchset, post
+    from cdlib.promotion.approving import Patchset, post
 
     with closing(Gerrit(run, url, read_credentials())) as gerrit:
         patchset = Patchset.fetch(run, folder, gerrit.numbered(change, project), remote)

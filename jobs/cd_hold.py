@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.command import Result, command, environment_option, targets_option
-from jobs.permits import audit_option, note
-from jobs.rollout import opened, service_option
+from jobs.command import Result, command
+from jobs.options import audit_option, environment_option, service_option, targets_option
 
 if TYPE_CHECKING:
     from cdlib.run import Run
@@ -30,6 +29,8 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
          action: str, why: str, digest: str, audit: Path | None) -> Result:  # fmt: skip
     """Show, set or lift the hold of a release; while it is held, automatic deploys are refused (exit 6)."""
     from cdlib.errors import UsageProblem
+    from cdlib.promotion.permits import note
+    from cdlib.promotion.releases import opened
     from cdlib.rollout.rollback import lift_hold, release_digest, set_hold
 
     if action == "set" and not (reason or why.strip()):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.command import Result, command, targets_option
+from jobs.command import Result, command
+from jobs.options import targets_option
 
 if TYPE_CHECKING:
     from cdlib.run import Run

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.command import Result, command, targets_option
+from jobs.command import Result, command
+from jobs.options import targets_option
 
 if TYPE_CHECKING:
     from cdlib.run import Run

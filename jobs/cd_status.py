@@ -9,8 +9,9 @@ import click
 
 from jobs.auditing import audited
 from jobs.board import columns, follow, write_page
-from jobs.command import Result, command, targets_option
+from jobs.command import Result, command
 from jobs.completing import environments, services
+from jobs.options import targets_option
 
 if TYPE_CHECKING:
     from cdlib.run import Run

@@ -18,11 +18,8 @@ from typing import Any
 
 import click
 
-from jobs.completing import environments
-from jobs.listeners import Listeners
-
-SCHEMA = "cd-result/1"
-Result = dict[str, Any]  # what a command made; `text` is what stdout gets without --json
+from cdlib.listeners import Listeners
+from cdlib.result import SCHEMA, Result
 
 
 @dataclass(frozen=True)
@@ -211,16 +208,3 @@ def _catch_signals() -> None:
 
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, handler)
-
-
-targets_option = click.option(
-    "--targets",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    envvar="CD_TARGETS",
-    help="The operators' targets.yaml.",
-)
-environment_option = click.option(
-    "-e", "--environment", default="", metavar="NAME", envvar="CD_ENVIRONMENT",
-    help="Which environment of targets.yaml; the only one by default.", shell_complete=environments,
-)  # fmt: skip

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.command import Result, command, environment_option
+from jobs.command import Result, command
+from jobs.options import environment_option
 
 if TYPE_CHECKING:
     from cdlib.run import Run

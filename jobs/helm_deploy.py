@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.command import Result, command, environment_option, targets_option
-from jobs.permits import audit_option, permit_option
-from jobs.rollout import at, shown, wait_option
+from jobs.command import Result, command
+from jobs.options import audit_option, environment_option, permit_option, targets_option, wait_option
 
 if TYPE_CHECKING:
     from cdlib.run import Run
@@ -37,6 +36,8 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
     """
     from cdlib.documents import prepare, read_all
     from cdlib.image.published import find_published, image_lookup
+    from cdlib.promotion.permits import Permits
+    from cdlib.promotion.releases import at, shown
     from cdlib.rollout.deploy import deploy
     from cdlib.rollout.planning import Wish
     from cdlib.rollout.release import Release
@@ -44,7 +45,6 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
     from cdlib.source import open_source
     from cdlib.target import read_document, read_target
     from cdlib.trigger import read_trigger
-    from jobs.permits import Permits
 
     source = open_source(folder, meanwhile=prepare)
     service, _ = read_all(lambda: read_service(source), lambda: read_document(targets))

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.command import Result, command, environment_option, targets_option
-from jobs.permits import audit_option, permit_option
-from jobs.rollout import listed, opened, service_option, shown, wait_option
+from jobs.board import columns
+from jobs.command import Result, command
+from jobs.options import (
+    audit_option,
+    environment_option,
+    permit_option,
+    service_option,
+    targets_option,
+    wait_option,
+)
 
 if TYPE_CHECKING:
     from cdlib.run import Run
@@ -39,14 +46,17 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
 
     While it is on hold, automatic deploys are refused; lift the hold by: cd-hold --lift
     """
-    from cdlib.rollout.rollback import roll_back, rows
+    from cdlib.promotion.permits import Permits
+    from cdlib.promotion.releases import opened, shown
+    from cdlib.rollout.listing import as_text, rows
+    from cdlib.rollout.rollback import roll_back
     from cdlib.target import read_target
-    from jobs.permits import Permits
 
     with opened(run, folder, targets, service, environment) as release:
         if only_list:
             record, found = rows(release, run.deadline)
-            return listed(found, record)
+            revisions, text = [row.as_dict() for row in found], as_text(found, record, columns())
+            return {"revisions": revisions, "hold": record.hold, "text": text}
         target = read_target(targets, release.records.service)
         permits = Permits(release, target, audit, permit_file)
         with permits.audited():

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.command import Result, command, targets_option
+from jobs.command import Result, command
+from jobs.options import targets_option
 
 if TYPE_CHECKING:
     from cdlib.run import Run
@@ -30,7 +31,7 @@ def main(run: Run, folder: Path, targets: Path | None, candidate: bool, variant:
     """
     from cdlib.image.publish import publish, publish_candidate
     from cdlib.image.work import open_work
-    from jobs.attesting import bring_attestations
+    from cdlib.promotion.attesting import bring_attestations
 
     work = open_work(run, folder, targets, need_target=True)
     name = variant or work.service.deploy.variant

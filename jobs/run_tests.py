@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.attesting import signing_key_option
-from jobs.command import Result, command, targets_option
+from jobs.command import Result, command
+from jobs.options import signing_key_option, targets_option
 
 if TYPE_CHECKING:
     from cdlib.image.testrun import Tested
@@ -33,7 +33,7 @@ def main(run: Run, folder: Path, targets: Path | None, dirty: bool, builder: str
     """
     from cdlib.image.testrun import run_tests
     from cdlib.image.work import open_work
-    from jobs.attesting import attest_tests, open_witness
+    from cdlib.promotion.attesting import attest_tests, open_witness
 
     work = open_work(run, folder, targets, with_changes=dirty)
     witness, attested = open_witness(work, signing_key, "test-result"), list[str]()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, RegistryRefused, UsageProblem
@@ -17,44 +16,6 @@ from cdlib.rollout.permit import Use, spend
 from cdlib.rollout.record import VERIFIED, Record, Revision
 from cdlib.rollout.release import Outcome, Release
 from cdlib.units import timestamp
-
-
-@dataclass(frozen=True)
-class Row:
-    """One revision as people need it. `available` is false where Helm has dropped it from its history."""
-
-    entry: Revision
-    live: bool
-    quarantined: bool
-    available: bool
-    helm_status: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """The row for --json."""
-        e = self.entry
-        return {"revision": e.revision, "at": e.at, "commit": e.commit, "digest": e.digest, "status": e.status,
-                "verified": e.verified, "live": self.live, "quarantined": self.quarantined, "available": self.available,
-                "helm_status": self.helm_status, "by": e.by, "change": e.change, "rollback_of": e.rollback_of,
-                "reason": e.reason}  # fmt: skip
-
-
-def rows(release: Release, deadline: Deadline) -> tuple[Record, list[Row]]:
-    """The record, and its revisions with what Helm says of them, newest first."""
-    require_namespace(release.api, release.environment.namespace, deadline)
-    record, history = release.read(deadline)
-    helm = {each.revision: each.status for each in history}
-    found = [
-        Row(
-            e,
-            e.revision == record.live,
-            e.digest in record.quarantine,
-            e.revision in helm,
-            helm.get(e.revision, "gone"),
-        )
-        for e in reversed(record.revisions)
-    ]
-    return record, found
-
 
 Guard = Callable[[Revision, Record], Use | None]  # the permit that allows to go there; None where none is asked for
 

@@ -38,7 +38,7 @@ from cdlib.trust.review import Request, Verdict, authorize
 from cdlib.trust.signed import Signing
 from cdlib.trust.sshsig import KEY_TYPES
 from jobs import cd_approve
-from jobs.approving import Patchset
+from cdlib.promotion.approving import Patchset
 
 LATER = datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
 PEOPLE = People(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cdlib.rollout.record import Record, Revision
-from cdlib.rollout.rollback import Row
+from cdlib.rollout.listing import Row, as_text
 from cdlib.table import width
-from jobs.rollout import table
 
 WHY = "注文が失われた、e\u0301clair " * 9
 
@@ -25,7 +24,7 @@ RECORD = Record("hello", "hello", hold={"since": "2026-03-02T09:15:00Z", "reason
 
 @pytest.mark.parametrize("limit", [*range(40, 201, 8), 41, 79])
 def test_every_revision_is_told_at_every_width(limit: int) -> None:
-    lines = table(ROWS, RECORD, limit).splitlines()
+    lines = as_text(ROWS, RECORD, limit).splitlines()
     assert max(map(width, lines)) <= limit
     text = " ".join(" ".join(lines).split())
     for word in ("failed (quarantined)", "verified (live)", "12aaaaaaaaaa", "11aaaaaaaaaa", "cd-hold --lift"):
@@ -34,7 +33,7 @@ def test_every_revision_is_told_at_every_width(limit: int) -> None:
 
 
 def test_without_a_terminal_it_is_as_wide_as_it_is() -> None:
-    lines = table(ROWS, RECORD).splitlines()
+    lines = as_text(ROWS, RECORD).splitlines()
     assert lines[0].split() == ["REVISION", "WHEN", "COMMIT", "DIGEST", "STATE", "NOTE"] and WHY in lines[-1]
-    assert table([], Record("hello", "hello")).split() == lines[0].split()
-    assert "on hold" not in table(ROWS, Record("hello", "hello"), 40)
+    assert as_text([], Record("hello", "hello")).split() == lines[0].split()
+    assert "on hold" not in as_text(ROWS, Record("hello", "hello"), 40)

@@ -22,7 +22,7 @@ from stand_ins import Server, serving
 
 from cdlib.errors import RolledBack
 from cdlib.run import Run
-from jobs import listeners
+from cdlib import listeners
 from jobs.command import command
 
 SECRET = "s3cret-value-of-a-token"

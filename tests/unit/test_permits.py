@@ -31,6 +31,11 @@ from cdlib.deadline import Deadline
 from cdlib.documents import schema_mistakes
 from cdlib.errors import CdError, Refused, UsageProblem
 from cdlib.image.work import Work, open_work
+from cdlib.promotion import releases
+from cdlib.promotion.authorized import authorized_before
+from cdlib.promotion.authorizing import authorize_deploy, authorize_rollback, find_image
+from cdlib.promotion.issuing import Seal, open_seal
+from cdlib.promotion.permits import Permits
 from cdlib.reference import Reference
 from cdlib.registry.repository import Registries, Repository
 from cdlib.report.audit import check
@@ -54,10 +59,6 @@ from cdlib.trust.permit import issue
 from cdlib.trust.statement import PROVENANCE, SUMMARY, TEST_RESULT, make_statement
 from jobs import authorize_deploy as authorize_command
 from jobs import helm_deploy, helm_rollback
-from jobs.authorized import authorized_before
-from jobs.authorizing import authorize_deploy, authorize_rollback, find_image
-from jobs.issuing import Seal, open_seal
-from jobs.permits import Permits
 
 CHART = {"chart/Chart.yaml": "apiVersion: v2\nname: web\nversion: 0.1.0\n", "chart/templates/x.yaml": "{}\n",
          "values.yaml": "text: zero\n", "cd.yaml": "service: web\ndeploy: {values: [values.yaml]}\n"}  # fmt: skip
@@ -356,7 +357,7 @@ def test_whoever_writes_the_record_cannot_skip_a_review(place: Place) -> None:
 def forged(place: Place, key: str, **more: Any) -> None:
     """A permit in the record's place that says that the unreviewed commit was authorized."""
     from cdlib.trust.permit import permit_for
-    from jobs.permits import spent
+    from cdlib.promotion.permits import spent
 
     permits = place.permits(more.pop("environment", "production"))
     asked = permits.asked(more.pop("action", "deploy"), place.record(), commit=more.pop("commit"), digest=place.digest,
@@ -780,7 +781,7 @@ class TestRollback:
     ) -> None:
         back = Outcome("done", entry(3, rollback_of=1))
         monkeypatch.setattr(rollback, "roll_back", lambda *_, **__: back)
-        monkeypatch.setattr(helm_rollback, "opened", lambda *_: nullcontext(place.permits().release))
+        monkeypatch.setattr(releases, "opened", lambda *_: nullcontext(place.permits().release))
         (place.base / "audit").mkdir()
         argv = ["-C", str(place.base / "web"), "--targets", str(place.base / "targets.yaml"), "--to", "1",
                 "--audit", str(place.base / "audit")]  # fmt: skip

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.command import Result
-from jobs.issuing import Seal, issue, open_seal
-from jobs.permits import Permits
-from jobs.rollout import at
+from cdlib.promotion.issuing import Seal, issue, open_seal
+from cdlib.promotion.permits import Permits
+from cdlib.promotion.releases import at
+from cdlib.result import Result
 
 if TYPE_CHECKING:
     from cdlib.image.work import Work
@@ -92,9 +92,9 @@ def authorize_deploy(permits: Permits, work: Work, seal: Seal, image: Reference,
 
 def authorize_rollback(permits: Permits, seal: Seal, to: int | None) -> Result:
     """Issue a permit for going back to revision `to`, or to the last other one that was verified healthy."""
+    from cdlib.promotion.authorized import require_authorized
     from cdlib.rollout.destination import destination
     from cdlib.trust.permit import require_returnable
-    from jobs.authorized import require_authorized
 
     deadline = permits.run.deadline
     record = permits.release.records.read(deadline)
@@ -128,9 +128,9 @@ def find_image(work: Work, tag: str = "", digest: str = "") -> Reference:
 
 def _review(permits: Permits, work: Work, record: Record) -> list[Verdict]:
     """The verdicts on every commit since the newest that was authorized for this release before."""
+    from cdlib.promotion.authorized import authorized_before
     from cdlib.trust.review import Request
     from cdlib.trust.reviewed import authorize_reviewed
-    from jobs.authorized import authorized_before
 
     run = permits.run
     before = authorized_before(permits, work, record)

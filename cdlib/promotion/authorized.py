@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobs.permits import Permits
+from cdlib.promotion.permits import Permits
 
 if TYPE_CHECKING:
     from cdlib.image.work import Work

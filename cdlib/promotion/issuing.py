@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.command import Result
-from jobs.permits import Permits, spent
+from cdlib.promotion.permits import Permits, spent
+from cdlib.result import Result
 
 if TYPE_CHECKING:
     from cdlib.reference import Reference

@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 if TYPE_CHECKING:
     from cdlib.image.built import Built
     from cdlib.image.testrun import Tested
@@ -23,10 +21,6 @@ if TYPE_CHECKING:
     from cdlib.trust import evidence
     from cdlib.trust.keys import Keyring, PrivateKey
 
-signing_key_option = click.option(
-    "--signing-key", metavar="FILE", type=click.Path(path_type=Path), envvar="CD_SIGNING_KEY",
-    help="The private key (PEM, ECDSA P-256) by which this step attests what it did; without it, it does not.",
-)  # fmt: skip
 Predicate = dict[str, Any]
 
 

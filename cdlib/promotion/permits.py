@@ -12,9 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from jobs.command import Result
+from cdlib.result import Result
 
 if TYPE_CHECKING:
     from cdlib.reference import Reference
@@ -28,14 +26,6 @@ if TYPE_CHECKING:
     from cdlib.trust.permit import Asked, Granted, Spent
     from cdlib.trust.summary import Place
 
-audit_option = click.option(
-    "--audit", metavar="FILE", type=click.Path(path_type=Path), envvar="CD_AUDIT",
-    help="The record that permits, refusals, rollbacks and holds are added to. It is the operators' own.",
-)  # fmt: skip
-permit_option = click.option(
-    "--permit", "permit_file", metavar="FILE", type=click.Path(path_type=Path), envvar="CD_PERMIT",
-    help="A permit, where it does not lie beside the image.",
-)  # fmt: skip
 Facts = dict[str, Any]
 LARGEST = 512 * 1024  # bytes of a permit's file
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.command import Result
+from cdlib.result import Result
 
 if TYPE_CHECKING:
     from cdlib.gerrit.changes import Change, Gerrit
