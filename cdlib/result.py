@@ -2,7 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cdlib.errors import CdError
 
 SCHEMA = "cd-result/1"
+FILE = "cd-result.json"
 Result = dict[str, Any]  # what a command made; `text` is what stdout gets without --json
+
+
+def of_problem(problem: CdError) -> Result:
+    """The result of an expected error, with what the command had made by then."""
+    error = {"message": problem.message, "hint": problem.hint, "details": list(problem.details)}
+    return {"outcome": problem.outcome, "exit_code": problem.exit_code, **problem.made, "error": error}
+
+
+def of_defect(trace: str, clean: Callable[[str], str]) -> Result:
+    """The result of an error that nobody expected, by its traceback; `clean` takes secrets out."""
+    message = clean(f"a defect of ours: {trace.strip().splitlines()[-1]}")
+    hint = "please report it with the traceback, which is in events.jsonl"
+    return {"outcome": "defect", "exit_code": 1, "error": {"message": message, "hint": hint, "details": []}}
+
+
+def keep(out: Path, result: Result) -> None:
+    """Leave the result, which has no secrets any more, in the folder `out`, whole or not at all. Raises OSError."""
+    text = json.dumps(result, ensure_ascii=False, indent=1) + "\n"
+    partial = out / f".cd-result.{result['run']}"
+    partial.write_text(text, encoding="utf-8", errors="replace")
+    partial.replace(out / FILE)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, Interrupted
+from cdlib.errors import CdError, Interrupted, UsageProblem
 from cdlib.redact import Redactor
-from cdlib.report.events import Events
+from cdlib.report.events import Events, Listener
 
 
 @dataclass
@@ -70,3 +71,30 @@ class Run:
         if self.dry_run:
             self.events.emit("would", action=action)
         return self.dry_run
+
+
+def begin(command: str, folder: Path, out: Path, listeners: Iterable[Listener], *, timeout: float,
+          dry_run: bool) -> Run:  # fmt: skip
+    """Begin a run in the work tree `folder`, which leaves what it makes in `out` and may take `timeout` seconds.
+
+    Raises UsageProblem where there is no such folder, or a link lies in `out`, and OSError.
+    """
+    if not folder.is_dir():
+        raise UsageProblem(f"{folder} is no folder", hint="name the service's work tree by -C DIR")
+    redactor = Redactor()
+    for place in chain([out], out.rglob("*")):  # one by one: what a link leads to is never walked
+        if place.is_symlink():  # a work tree that comes from a change could lead us anywhere
+            raise UsageProblem(f"{place} is a symbolic link", hint="remove it, or name another folder by --out")
+    if not out.exists():
+        out.mkdir(parents=True)
+        (out / ".gitignore").write_text("*\n")  # what a run leaves behind is no part of the service
+    events = Events(command, redactor, out / "events.jsonl")
+    for listener in listeners:
+        events.listen(listener)
+    events.emit("run_start", dry_run=dry_run, cpu_s=computed())
+    return Run(command, Deadline(timeout, command), redactor, events, dry_run, out)
+
+
+def computed() -> float:
+    """Seconds that this process has computed since its start; what its children did is not in it."""
+    return round(time.process_time(), 3)

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from cdlib.result import Result
 from jobs.board import columns
-from jobs.command import Result
 
 
 def audited(name: str, known: Sequence[str]) -> Result:

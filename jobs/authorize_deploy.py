@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.command import Result, command
+from cdlib.result import Result
+from jobs.command import command
 from jobs.options import audit_option, environment_option, service_option, targets_option
 
 if TYPE_CHECKING:

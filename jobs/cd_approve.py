@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.command import Result, command
+from cdlib.result import Result
+from jobs.command import command
 from jobs.completing import environments
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.command import Result, command
+from cdlib.result import Result
+from jobs.command import command
 from jobs.options import targets_option
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cdlib.result import Result
 from jobs.auditing import audited
 from jobs.board import columns, follow, write_page
-from jobs.command import Result, command
+from jobs.command import command
 from jobs.completing import environments, services
 from jobs.options import targets_option
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cdlib.result import Result
 from jobs.board import columns
-from jobs.command import Result
 
 if TYPE_CHECKING:
     from cdlib.rollout.history import History

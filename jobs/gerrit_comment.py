@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.command import Result, command
+from cdlib.result import Result
+from jobs.command import command
 from jobs.options import environment_option
 
 if TYPE_CHECKING:

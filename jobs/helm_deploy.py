@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.command import Result, command
+from cdlib.result import Result
+from jobs.command import command
 from jobs.options import audit_option, environment_option, permit_option, targets_option, wait_option
 
 if TYPE_CHECKING:

@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cdlib.result import Result
 from jobs.board import columns
-from jobs.command import Result, command
-from jobs.options import (
-    audit_option,
-    environment_option,
-    permit_option,
-    service_option,
-    targets_option,
-    wait_option,
-)
+from jobs.command import command
+from jobs.options import audit_option, environment_option, permit_option, service_option, targets_option, wait_option
 
 if TYPE_CHECKING:
     from cdlib.run import Run

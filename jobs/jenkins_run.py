@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.command import Result, command
+from cdlib.result import Result
+from jobs.command import command
 
 if TYPE_CHECKING:
     from cdlib.run import Run

@@ -26,6 +26,7 @@ from stand_ins import Server as Server_
 from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, UsageProblem
+from cdlib.promotion.approving import Patchset
 from cdlib.run import Run
 from cdlib.trust import approval, signed, sshsig
 from cdlib.trust.approval import NAMESPACE, Approval, compose, find, read_signers, sign, worth_verifying
@@ -38,7 +39,6 @@ from cdlib.trust.review import Request, Verdict, authorize
 from cdlib.trust.signed import Signing
 from cdlib.trust.sshsig import KEY_TYPES
 from jobs import cd_approve
-from cdlib.promotion.approving import Patchset
 
 LATER = datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
 PEOPLE = People(

@@ -13,7 +13,8 @@ import pytest
 
 from cdlib.documents import schema_mistakes
 from cdlib.errors import BuildFailed, Interrupted
-from jobs.command import Result, command
+from cdlib.result import Result
+from jobs.command import command
 from jobs.options import targets_option
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cdlib.rollout.record import Record, Revision
 from cdlib.rollout.listing import Row, as_text
+from cdlib.rollout.record import Record, Revision
 from cdlib.table import width
 
 WHY = "注文が失われた、e\u0301clair " * 9

@@ -20,9 +20,9 @@ from click.testing import CliRunner, Result
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from stand_ins import Server, serving
 
+from cdlib import listeners
 from cdlib.errors import RolledBack
 from cdlib.run import Run
-from cdlib import listeners
 from jobs.command import command
 
 SECRET = "s3cret-value-of-a-token"

@@ -356,8 +356,8 @@ def test_whoever_writes_the_record_cannot_skip_a_review(place: Place) -> None:
 
 def forged(place: Place, key: str, **more: Any) -> None:
     """A permit in the record's place that says that the unreviewed commit was authorized."""
-    from cdlib.trust.permit import permit_for
     from cdlib.promotion.permits import spent
+    from cdlib.trust.permit import permit_for
 
     permits = place.permits(more.pop("environment", "production"))
     asked = permits.asked(more.pop("action", "deploy"), place.record(), commit=more.pop("commit"), digest=place.digest,
