@@ -15,7 +15,7 @@ from cdlib.rollout.comparing import as_permitted
 from cdlib.rollout.drift import Standing, stands
 from cdlib.rollout.healing import Known, heal
 from cdlib.rollout.helm import HelmRevision, applied, reason
-from cdlib.rollout.hooks import DEPLOY, hooks_of
+from cdlib.rollout.hooks import DEPLOY, with_hooks
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease, require_namespace
 from cdlib.rollout.permit import spend
@@ -188,19 +188,18 @@ def _upgrade(release: Release, plan: Plan, entry: Revision, deadline: Deadline,
              lease: Lease) -> tuple[State | None, Plan]:  # fmt: skip
     lease.require()
     chart, values = plan.chart.folder, plan.values
-    with hooks_of(release, lease, entry.revision, DEPLOY) as hooks:
-        try:
-            done = hooks.run(lambda stop: release.helm.upgrade(chart, values, deadline, stop))
-        except OutOfTime as problem:
-            return hooks.blame(Fault("", "", "OutOfTime", f"Helm did not end: {problem.message}")), plan
-        except Unavailable as problem:
-            cut_off = _helm_failed(release, entry, problem.message, deadline, lease, away=problem)
-            return State(False, "", (cut_off,)), plan
-        if done is None:
-            return hooks.state, plan
-        if not done.ok:
-            return hooks.blame(_helm_failed(release, entry, reason(done), deadline, lease)), plan
-    number, objects = applied(done)
+    try:
+        ended = with_hooks(
+            release, lease, entry.revision, DEPLOY,
+            lambda stop: release.helm.upgrade(chart, values, deadline, stop),
+            lambda done: _helm_failed(release, entry, reason(done), deadline, lease),
+        )  # fmt: skip
+    except Unavailable as problem:
+        cut_off = _helm_failed(release, entry, problem.message, deadline, lease, away=problem)
+        return State(False, "", (cut_off,)), plan
+    if isinstance(ended, State):
+        return ended, plan
+    number, objects = applied(ended)
     entry.revision = number or entry.revision
     fault, plan = as_applied(release, plan, objects)
     return State(False, "", (fault,)) if fault else None, plan

@@ -6,14 +6,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, Held, NeedsPerson, OutOfTime, UsageProblem
+from cdlib.errors import CdError, Held, NeedsPerson, UsageProblem
 from cdlib.reference import parse
 from cdlib.retry import patiently
 from cdlib.rollout.chart import Rendered, of_interest
 from cdlib.rollout.comparing import as_permitted
 from cdlib.rollout.evidence import gather
 from cdlib.rollout.helm import reason
-from cdlib.rollout.hooks import ROLLBACK, hooks_of
+from cdlib.rollout.hooks import ROLLBACK, with_hooks
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.permit import Use
@@ -120,14 +120,12 @@ def _apply_rollback(release: Release, lease: Lease, entry: Revision, deadline: D
 def _let_helm(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> State | None:
     """How it failed, where it did. Raises Unavailable where it was cut off, and may be called again."""
     lease.require()
-    with hooks_of(release, lease, entry.revision, ROLLBACK) as hooks:
-        try:
-            done = hooks.run(lambda stop: release.helm.rollback(entry.rollback_of, deadline, stop))
-        except OutOfTime as problem:
-            return hooks.blame(Fault("", "", "OutOfTime", f"Helm did not end: {problem.message}"))
-        if done is None:
-            return hooks.state
-        return None if done.ok else hooks.blame(Fault("", "", "Helm", reason(done)))
+    ended = with_hooks(
+        release, lease, entry.revision, ROLLBACK,
+        lambda stop: release.helm.rollback(entry.rollback_of, deadline, stop),
+        lambda done: Fault("", "", "Helm", reason(done)),
+    )  # fmt: skip
+    return ended if isinstance(ended, State) else None
 
 
 def _mark_failed(release: Release, entry: Revision, why: str, deadline: Deadline) -> None:

@@ -34,6 +34,7 @@ LAST_LOOKS = 8  # until the objects show why Helm says that a hook has failed
 ASKING = 5.0  # seconds for one question to the cluster
 ENDING = 10.0  # seconds that a rollback waits for the pods of hooks that were ended
 _AWAITED = ("Job", "Pod")  # what Helm waits for; anything else it only creates
+_LATE = {DEPLOY: "Helm did not end: ", TEST: "", ROLLBACK: "Helm did not end: "}
 _SAID = {DEPLOY: "a hook failed", TEST: "helm test failed", ROLLBACK: "a hook failed"}
 
 Found = tuple[tuple[str, str], ...]  # (kind, name)
@@ -133,6 +134,23 @@ def hooks_of(release: Release, lease: Lease, revision: int, events: tuple[str, .
         yield hooks
     finally:
         hooks.stop()
+
+
+def with_hooks(release: Release, lease: Lease, revision: int, events: tuple[str, ...],
+               helm: Callable[[Stop], Finished], fault: Callable[[Finished], Fault]) -> Finished | State:  # fmt: skip
+    """Let Helm work while the hooks that it runs for `revision` at `events` are followed.
+
+    How Helm ended where it ended well, else a State that says why it did not: by its hooks, or by `fault`, which is
+    asked only then. Raises what `helm` does, save OutOfTime.
+    """
+    with hooks_of(release, lease, revision, events) as hooks:
+        try:
+            done = hooks.run(helm)
+        except OutOfTime as problem:
+            return hooks.blame(Fault("", "", "OutOfTime", f"{_LATE[events]}{problem.message}"))
+        if done is None:
+            return hooks.state
+        return done if done.ok else hooks.blame(fault(done))
 
 
 def end_hooks(release: Release, revision: int, deadline: Deadline) -> list[str]:

@@ -10,7 +10,7 @@ from cdlib.errors import CdError, OutOfTime
 from cdlib.retry import patiently
 from cdlib.rollout.chart import Rendered
 from cdlib.rollout.helm import reason
-from cdlib.rollout.hooks import TEST, hooks_of
+from cdlib.rollout.hooks import TEST, with_hooks
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import Revision
 from cdlib.rollout.release import Release, time_to_roll_out
@@ -54,16 +54,12 @@ def _test(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -
 
 def _tested(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> State:
     lease.require()
-    with hooks_of(release, lease, entry.revision, TEST) as hooks:
-        try:
-            done = hooks.run(lambda stop: release.helm.test(deadline, stop))
-        except OutOfTime as problem:
-            return hooks.blame(Fault("", "", "OutOfTime", problem.message))
-        if done is None:
-            return hooks.state
-        return (
-            State(True, "") if done.ok else hooks.blame(Fault("", "", "HelmTest", f"helm test failed: {reason(done)}"))
-        )
+    ended = with_hooks(
+        release, lease, entry.revision, TEST,
+        lambda stop: release.helm.test(deadline, stop),
+        lambda done: Fault("", "", "HelmTest", f"helm test failed: {reason(done)}"),
+    )  # fmt: skip
+    return ended if isinstance(ended, State) else State(True, "")
 
 
 def _say_serving(release: Release, entry: Revision) -> None:

@@ -15,7 +15,7 @@ from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable
 from cdlib.process import Finished, Stop
 from cdlib.rollout import hooks
 from cdlib.rollout.helm import HelmRevision
-from cdlib.rollout.hooks import DEPLOY, TEST, Hooks, end_hooks, hooks_of
+from cdlib.rollout.hooks import DEPLOY, ROLLBACK, TEST, Hooks, end_hooks, hooks_of, with_hooks
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.release import Release
 from cdlib.rollout.verdict import Fault, State
@@ -200,6 +200,45 @@ def test_why_helm_has_failed(
     assert blamed.faults[0].reason == reason
     assert said in blamed.faults[0].message
     assert blamed.faults[0].pod == ("web-pre-x" if state in (FAILED, WAITING) else "")
+
+
+def ended(helm: Callable[[Stop], Finished], events: tuple[str, ...] = DEPLOY) -> Finished | State:
+    release, lease = cast(Release, TheRelease(Helm(PRE))), cast(Lease, None)
+    return with_hooks(release, lease, 2, events, helm, lambda done: Fault("", "", "Helm", done.stderr[-1]))
+
+
+def test_how_helm_ended_among_its_hooks(followed: Callable[..., Follower]) -> None:
+    followed(ENDED_WELL)
+    good, bad = Finished(("helm",), 0, "", (), 0.1), Finished(("helm",), 1, "", ("no",), 0.1)
+    assert ended(lambda _stop: good) is good
+    failed = ended(lambda _stop: bad)
+    assert isinstance(failed, State) and failed.faults == (Fault("", "", "Helm", "no"),)
+    followed(FAILED)
+    stopped = ended(helm_waits)
+    assert isinstance(stopped, State) and stopped.faults[0].reason == "StartError"
+
+
+@pytest.mark.parametrize(
+    ("events", "said"), [(DEPLOY, "Helm did not end: late"), (ROLLBACK, "Helm did not end: late"), (TEST, "late")]
+)
+def test_a_helm_that_is_late(events: tuple[str, ...], said: str, followed: Callable[..., Follower]) -> None:
+    followed(ENDED_WELL)
+
+    def late(_stop: Stop) -> Finished:
+        raise OutOfTime("late")
+
+    found = ended(late, events)
+    assert isinstance(found, State) and found.faults == (Fault("", "", "OutOfTime", said),)
+
+
+def test_a_helm_that_was_cut_off_is_told_of(followed: Callable[..., Follower]) -> None:
+    followed(WAITING)
+
+    def away(_stop: Stop) -> Finished:
+        raise Unavailable("the cluster is away")
+
+    with pytest.raises(Unavailable, match="is away"):
+        ended(away)
 
 
 def test_a_helm_that_has_tried_twice_has_taken_another_number(followed: Callable[..., Follower]) -> None:
