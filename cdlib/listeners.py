@@ -78,8 +78,8 @@ class Listeners:
 
 
 def _write_checks(run: Run, ended: CommandRun, result: dict[str, Any]) -> None:
+    from cdlib.files import replace_file
     from cdlib.report.checks import FILE, junit
-    from cdlib.report.sources import replace_file
 
     replace_file(run.out / FILE, junit(ended, result))
 

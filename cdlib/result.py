@@ -30,7 +30,7 @@ def of_defect(trace: str, clean: Callable[[str], str]) -> Result:
 
 def keep(out: Path, result: Result) -> None:
     """Leave the result, which has no secrets any more, in the folder `out`, whole or not at all. Raises OSError."""
+    from cdlib.files import replace_file
+
     text = json.dumps(result, ensure_ascii=False, indent=1) + "\n"
-    partial = out / f".cd-result.{result['run']}"
-    partial.write_text(text, encoding="utf-8", errors="replace")
-    partial.replace(out / FILE)
+    replace_file(out / FILE, text.encode("utf-8", "replace"))

@@ -27,13 +27,12 @@ def columns() -> int | None:
 
 def write_page(run: Run, board: dict[str, Any], page: Path, every: int = 0) -> None:
     """Write the board's page, whole or not at all."""
+    from cdlib.files import replace_file
     from cdlib.report.board import page as html
 
     if run.would(f"write {page}"):
         return
-    partial = page.with_name(f".{page.name}.{run.events.run_id}")
-    partial.write_text(html(board, every=every), encoding="utf-8", errors="replace")
-    partial.replace(page)
+    replace_file(page, html(board, every=every).encode("utf-8", "replace"))
 
 
 def follow(run: Run, survey: Survey, deadline: Deadline, page: Path | None, *, draw: bool) -> Board:

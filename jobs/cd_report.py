@@ -40,6 +40,7 @@ def main(run: Run, folder: Path, paths: tuple[Path, ...], page: Path, ended: boo
         return report_dora(run, targets, environment, service, days)
     from dataclasses import asdict
 
+    from cdlib.files import replace_file
     from cdlib.image.junit import read_tests
     from cdlib.report import sources
     from cdlib.report.page import page as made_page
@@ -51,7 +52,7 @@ def main(run: Run, folder: Path, paths: tuple[Path, ...], page: Path, ended: boo
     story.tests = Tests(tests.failures, tests.unreadable)
     written = made_page(story)
     if not run.would(f"write {page}"):
-        sources.replace_file(page, written)
+        replace_file(page, written)
     return {"page": str(page), "shows": story.outcome, "text": str(page)}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import requests
 
 from cdlib.errors import Unavailable
+from cdlib.files import replace_file
 from lab import base
 from lab.layout import Layout
 
@@ -29,9 +30,7 @@ def pause(layout: Layout, program: Path, name: str) -> Path:
     archive = layout.images / f"{program.parent.name}.tar"
     if not archive.exists():
         layout.images.mkdir(parents=True, exist_ok=True)
-        scratch = archive.with_suffix(".new")
-        scratch.write_bytes(_archive(name, program))
-        scratch.replace(archive)
+        replace_file(archive, _archive(name, program))
     return archive
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from cdlib.files import PRIVATE, replace_file
 from lab.layout import API_PORT, API_SERVICE_ADDRESS, LOOPBACK, NODE, NODE_ADDRESS, Layout
 
 _VALID = timedelta(days=3650)
@@ -181,7 +181,4 @@ def _kubeconfig(folder: Path, name: str) -> None:
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner can read, whole or not at all."""
-    scratch = path.with_name(f".{path.name}.new")
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    scratch.replace(path)
+    replace_file(path, content, PRIVATE)

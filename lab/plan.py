@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from cdlib.files import replace_file
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -84,9 +86,7 @@ def _server(entry: dict) -> Server:  # type: ignore[type-arg]
 
 def write_json(path: Path, document: object) -> None:
     """Write `document` so that a reader finds the old one or the new one, never a part."""
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text(json.dumps(document, indent=1) + "\n")
-    scratch.replace(path)
+    replace_file(path, (json.dumps(document, indent=1) + "\n").encode())
 
 
 def read_json(path: Path) -> dict:  # type: ignore[type-arg]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
+from cdlib.files import scratch, take_place
 from cdlib.jenkins.builds import Build
 from cdlib.jenkins.http import Server
 from cdlib.jenkins.jobs import Job
@@ -68,19 +67,8 @@ def _fetch_one(server: Server, job: Job, build: Build, path: str, target: Path, 
     """Whether the artifact was there; a file is whole or absent."""
     target.parent.mkdir(parents=True, exist_ok=True)
     address = f"{job.path}/{build.number}/artifact/{urllib.parse.quote(path)}"
-    with _partial(target) as partial:
-        with partial.open("wb+") as body:
-            answer = server.download(address, f"fetching the artifact {path}", deadline, body, LARGEST)
-        if answer.status != 200:
-            return False
-        os.replace(partial, target)
-    return True
-
-
-@contextlib.contextmanager
-def _partial(target: Path) -> Iterator[Path]:
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
+    with scratch(target) as body:
+        answer = server.download(address, f"fetching the artifact {path}", deadline, body, LARGEST)
+        if answer.status == 200:
+            take_place(body, target)
+    return answer.status == 200

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdlib.errors import Unavailable, UsageProblem
+from cdlib.files import replace_file
 from cdlib.report.metrics import ABOUT, COUNTER, FAMILIES, Samples, merged
-from cdlib.report.sources import replace_file
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric

@@ -51,14 +51,6 @@ def beside(paths: Iterable[Path], folder: str, pattern: str) -> list[Path]:
     return sorted({file for file in found if file.is_file() and not file.is_symlink()})[:MOST_FILES]
 
 
-def replace_file(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all, and never through a link. Raises OSError."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    with partial.open("xb") as opened:
-        opened.write(content)
-    partial.replace(file)
-
-
 def _links(about: Mapping[str, str], gerrit: str, build: Any) -> Iterator[tuple[str, str]]:
     """Where the change, a commit and the build are to be seen; a commit's address begins with what is given here."""
     if gerrit:
