@@ -10,7 +10,7 @@ from cdlib.errors import Refused, RegistryRefused, UsageProblem
 from cdlib.rollout.destination import destination
 from cdlib.rollout.drift import Standing, stands
 from cdlib.rollout.going_back import go_back
-from cdlib.rollout.healing import heal
+from cdlib.rollout.healing import Known, heal
 from cdlib.rollout.lease import Lease, require_namespace
 from cdlib.rollout.permit import Use, spend
 from cdlib.rollout.record import VERIFIED, Record, Revision
@@ -32,7 +32,7 @@ def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool
     run, environment = release.run, release.environment
     budget = run.deadline.part(environment.budget, "the budget of a rollback")
     require_namespace(release.api, environment.namespace, budget)
-    target = _choose(release, to, unverified, budget)  # say no before waiting for a lease
+    target = _choose(release, release.read(budget), to, unverified, budget)  # say no before waiting for a lease
     if run.dry_run:
         run.would(f"take the Lease {environment.namespace}/cd-{environment.release}")
         run.would(f"{release.helm.program} rollback {environment.release} {target.revision} -n {environment.namespace}")
@@ -56,15 +56,17 @@ class _Wish:
 
 def _under_lease(release: Release, lease: Lease, wish: _Wish, guard: Guard | None,
                  budget: Deadline) -> tuple[Outcome, Revision]:  # fmt: skip
+    # Read anew, since other runs have written until the lease was had, and handed on from here: none of them does now.
     known, use, to = release.read(budget), None, wish.to
     if guard is not None:
-        target = _choose(release, to, wish.unverified, budget)
+        target = _choose(release, known, to, wish.unverified, budget)
         standing = _stands_already(release, target, known[0], budget)
         if standing.outcome is not None:
             return replace(standing.outcome, hold=known[0].hold), target
         use, to = _permitted(release, target, known[0], guard, budget), target.revision
-    record, _ = heal(release, lease, known, budget)
-    target, live = _choose(release, to, wish.unverified, budget), record.live_revision
+    known = heal(release, lease, known, budget)
+    target, record = _choose(release, known, to, wish.unverified, budget), known[0]
+    live = record.live_revision
     standing = _stands_already(release, target, record, budget)
     if standing.outcome is not None:
         return replace(standing.outcome, hold=record.hold), target
@@ -117,8 +119,8 @@ def release_digest(release: Release, digest: str, deadline: Deadline) -> Record:
     return release.records.update(change, deadline)
 
 
-def _choose(release: Release, to: int | None, unverified: bool, deadline: Deadline) -> Revision:
-    record, history = release.read(deadline)
+def _choose(release: Release, known: Known, to: int | None, unverified: bool, deadline: Deadline) -> Revision:
+    record, history = known
     present = {each.revision for each in history if not each.pending}
     entry = destination(record, to, present, release.images, deadline)
     doubts = [] if entry.status == VERIFIED else [f"was never verified healthy (it is recorded as {entry.status})"]

@@ -254,14 +254,15 @@ class Stage:
         self.cluster, self.done = OneObject(), list[str]()
         self.release = release(self.cluster)
         self.release.records.update(self._first(live, previous), Deadline(5))
-        self.release.read = lambda deadline: (self.release.records.read(deadline), [])
+        self.reads = 0
+        self.release.read = self._read
         self.release.holder = "me"
         for module in (deploying, rolling):
             monkeypatch.setattr(module, "heal", self._heal)
         monkeypatch.setattr(deploying, "_roll_out", self._roll_out)
         monkeypatch.setattr(rolling, "go_back", self._go_back)
         monkeypatch.setattr(deploying, "with_permit", self._with_permit)
-        monkeypatch.setattr(rolling, "_choose", lambda _release, to, *_: self.record.find(to or 1))
+        monkeypatch.setattr(rolling, "_choose", lambda _release, known, to, *_: known[0].find(to or 1))
         monkeypatch.setattr(rolling, "stands", lambda _release, entry, _: Standing(Outcome("unchanged", entry)))
 
     @staticmethod
@@ -270,6 +271,10 @@ class Stage:
             found.revisions, found.live = [entry(1, previous), entry(2, live)], 2
 
         return change
+
+    def _read(self, deadline: Deadline) -> tuple[Record, list[Any]]:
+        self.reads += 1
+        return self.release.records.read(deadline), []
 
     @property
     def record(self) -> Record:
@@ -349,6 +354,18 @@ def test_a_rollbacks_permit_is_spent_before_anything_else_is_written(monkeypatch
     loud = Stage(monkeypatch)
     loud.back(loud.guard(Use(7, NONCE, "break-glass", "eve", "in a hurry")))
     assert loud.done[-1] == f"back to 1 by {LABEL}: break-glass by eve: in a hurry; three is slow"
+
+
+def test_a_rollback_reads_once_under_the_lease_and_again_where_something_was_cleared_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(monkeypatch)
+    stage.back(stage.guard())
+    assert stage.reads == 2
+    whole = Stage(monkeypatch)
+    monkeypatch.setattr(rolling, "heal", lambda _release, _lease, known, _deadline: known)
+    whole.back(whole.guard())
+    assert whole.reads == 1 and whole.record.hold and whole.record.permit_sequence == 7
 
 
 def test_a_rollback_that_is_refused_neither_holds_nor_heals(monkeypatch: pytest.MonkeyPatch) -> None:
