@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cdlib import fetching, process
-from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
+from cdlib.errors import CdError, UsageProblem
 from cdlib.retry import retrying
 from cdlib.run import Run
 
@@ -24,6 +24,12 @@ _ENV = {
     "GIT_ALLOW_PROTOCOL": "git:https:http:ssh:file",
     "GIT_LFS_SKIP_SMUDGE": "1",
     "LC_ALL": "C",
+}
+_HINTS = {
+    fetching.NO_REF: "check ZUUL_REF; Zuul's own refs are removed after a week",
+    fetching.DENIED: "check this account's access, and ZUUL_URL",
+    fetching.NO_REPOSITORY: "check ZUUL_URL and ZUUL_PROJECT",
+    fetching.UNREACHABLE: "run this again later",
 }
 
 
@@ -163,17 +169,7 @@ class _Repository:
 
 
 def _fetch_problem(wanted: Wanted, done: process.Finished) -> CdError:
-    address, details = _CREDENTIALS.sub("", wanted.address), done.stderr[-3:]
-    why = fetching.reason(done.stderr)
-    if why == fetching.NO_REF:
-        return UsageProblem(f"{address} has no {wanted.full_ref}", details=details,
-                            hint="check ZUUL_REF; Zuul's own refs are removed after a week")  # fmt: skip
-    if why == fetching.DENIED:
-        return NotAllowed(f"{address} does not let us read {wanted.full_ref}", details=details,
-                          hint="check this account's access, and ZUUL_URL")  # fmt: skip
-    if why == fetching.NO_REPOSITORY:
-        return UsageProblem(f"{address} is no repository that we can read", details=details,
-                            hint="check ZUUL_URL and ZUUL_PROJECT")  # fmt: skip
-    if why == fetching.UNREACHABLE:
-        return Unavailable(f"{address} cannot be reached", details=details, hint="run this again later")
-    return _Broken(f"{wanted.full_ref} cannot be fetched from {address}", details=details, hint="see git's own words")
+    address = _CREDENTIALS.sub("", wanted.address)
+    return fetching.problem(done.stderr, address, wanted.full_ref, _HINTS) or _Broken(
+        f"{wanted.full_ref} cannot be fetched from {address}", details=done.stderr[-3:], hint="see git's own words"
+    )

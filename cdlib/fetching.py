@@ -1,9 +1,11 @@
-"""Why git could not fetch, by its own words."""
+"""Why git could not fetch, by its own words, and the error for it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
 
 NO_REF, DENIED, NO_REPOSITORY, UNREACHABLE, UNKNOWN = "no ref", "denied", "no repository", "unreachable", "unknown"
 _SAID = (
@@ -12,6 +14,24 @@ _SAID = (
     (NO_REPOSITORY, r"not found|does not (exist|appear)|not appear to be a git|not exported|invalid .*ref"),
     (UNREACHABLE, r"resolve|connect|timed out|refused|disconnect|hung up|early EOF|\b50\d\b"),
 )
+_ERRORS: dict[str, tuple[type[CdError], str]] = {
+    NO_REF: (UsageProblem, "has no {}"),
+    DENIED: (NotAllowed, "does not let us read {}"),
+    NO_REPOSITORY: (UsageProblem, "is no repository that we can read"),
+    UNREACHABLE: (Unavailable, "cannot be reached"),
+}
+
+
+def problem(stderr: Sequence[str], address: str, what: str, hints: Mapping[str, str]) -> CdError | None:
+    """The error for a git that could not fetch `what` from `address`, which has no password in it.
+
+    `hints` says what to do by reason. None where it has nothing for the reason, which is the caller's to explain.
+    """
+    why = reason(stderr)
+    if why not in hints:
+        return None
+    error, said = _ERRORS[why]
+    return error(f"{address} {said.format(what)}", details=stderr[-3:], hint=hints[why])
 
 
 def reason(stderr: Sequence[str]) -> str:

@@ -7,7 +7,8 @@ import io
 import json
 import platform
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import requests
@@ -39,19 +40,26 @@ def push_base(layout: Layout, registry: str, say: Callable[[str], None]) -> None
 
     Raises Unavailable where the registry does not take them.
     """
+    with _asking(registry) as session:
+        _push_base(layout, session, registry, say)
+
+
+@contextmanager
+def _asking(registry: str) -> Iterator[requests.Session]:
+    """A session for the block; what requests raises in it becomes Unavailable."""
     try:
-        _push_base(layout, registry, say)
+        with requests.Session() as session:
+            yield session
     except requests.RequestException as problem:
         raise Unavailable(
             f"the registry {registry} does not answer as it should",
             details=[str(problem)[:300]],
-            hint="python -m lab logs registry",
+            hint="start it by python -m lab up; python -m lab logs registry says what it did",
         ) from problem
 
 
-def _push_base(layout: Layout, registry: str, say: Callable[[str], None]) -> None:
+def _push_base(layout: Layout, session: requests.Session, registry: str, say: Callable[[str], None]) -> None:
     layers = base.layers(layout.images)
-    session = requests.Session()
     root = f"{scheme(registry, session)}://{registry}/v2/{REPOSITORY}"
     for tag, used in (("3.11-slim", layers[:1]), ("3.11", layers)):
         config = _base_config(used)
@@ -77,8 +85,11 @@ def _push_base(layout: Layout, registry: str, say: Callable[[str], None]) -> Non
 
 
 def base_digest(registry: str, tag: str) -> str:
-    """The digest of a tag of `lab/python` in `registry`; empty where it is not there."""
-    with requests.Session() as session:
+    """The digest of a tag of `lab/python` in `registry`; empty where it is not there.
+
+    Raises Unavailable where the registry does not answer.
+    """
+    with _asking(registry) as session:
         return _digest_of(session, f"{scheme(registry, session)}://{registry}/v2/{REPOSITORY}", tag)
 
 
@@ -93,12 +104,12 @@ def push_program(program: Path, registry: str, repository: str) -> str:
     Raises Unavailable where the registry does not take it.
     """
     layer, config, manifest = _single(program)
-    session = requests.Session()
-    root = f"{scheme(registry, session)}://{registry}/v2/{repository}"
-    for blob in (layer, config):
-        _upload(session, root, digest(blob), blob)
-    headers = {"Content-Type": f"{_OCI}.manifest.v1+json"}
-    _check(session.put(f"{root}/manifests/{digest(manifest)}", manifest, headers=headers, timeout=_PATIENCE))
+    with _asking(registry) as session:
+        root = f"{scheme(registry, session)}://{registry}/v2/{repository}"
+        for blob in (layer, config):
+            _upload(session, root, digest(blob), blob)
+        headers = {"Content-Type": f"{_OCI}.manifest.v1+json"}
+        _check(session.put(f"{root}/manifests/{digest(manifest)}", manifest, headers=headers, timeout=_PATIENCE))
     return digest(manifest)
 
 
@@ -113,7 +124,9 @@ def scheme(registry: str, session: requests.Session) -> str:
     except requests.exceptions.SSLError:
         return "http"
     except requests.exceptions.RequestException as problem:
-        raise Unavailable(f"the registry {registry} does not answer", details=[str(problem)[:200]]) from problem
+        raise Unavailable(
+            f"the registry {registry} does not answer", details=[str(problem)[:200]], hint="check its address"
+        ) from problem
     return "https"
 
 
@@ -146,7 +159,11 @@ def _upload(session: requests.Session, root: str, name: str, content: bytes | Pa
 def _check(answer: requests.Response) -> requests.Response:
     if not answer.ok:
         said = f"{answer.status_code} {answer.text[:200]}"
-        raise Unavailable(f"the registry refused {answer.request.method} {answer.request.url}", details=[said])
+        raise Unavailable(
+            f"the registry refused {answer.request.method} {answer.request.url}",
+            details=[said],
+            hint="python -m lab logs registry says why",
+        )
     return answer
 
 

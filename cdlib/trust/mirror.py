@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cdlib import fetching, process
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem, from_os_error
+from cdlib.errors import CdError, Unavailable, UsageProblem, from_os_error
 from cdlib.retry import retrying
 from cdlib.trust import tampering
 from cdlib.trust.notedb import Server, read_refs
@@ -42,6 +42,10 @@ _NETWORK = {"GIT_ALLOW_PROTOCOL": "git:https:http:ssh:file", "GIT_HTTP_LOW_SPEED
             "GIT_HTTP_LOW_SPEED_TIME": "30"}  # fmt: skip
 _FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules",
           "--no-prune")  # fmt: skip
+_HINTS = {
+    fetching.DENIED: "check this account's key, and its access to every branch",
+    fetching.NO_REPOSITORY: "check gerrit.url and the service's project in targets.yaml",
+}
 _PACK = 500  # refs; more than that one file each is slow to list
 _POLL = 0.1  # seconds between two looks at a lock
 
@@ -177,12 +181,8 @@ class Mirror:
             )
 
     def _problem(self, done: process.Finished) -> CdError:
-        details, why = done.stderr[-3:], fetching.reason(done.stderr)
-        if why == fetching.DENIED:
-            return NotAllowed(f"{self.address} does not let us read it", details=details,
-                              hint="check this account's key, and its access to every branch")  # fmt: skip
-        if why == fetching.NO_REPOSITORY:
-            return UsageProblem(f"{self.address} is no repository that we can read", details=details,
-                                hint="check gerrit.url and the service's project in targets.yaml")  # fmt: skip
-        return Unavailable(f"{self.address} cannot be reached, and without it nothing is proved", details=details,
-                           hint="run this again later")  # fmt: skip
+        return fetching.problem(done.stderr, self.address, "it", _HINTS) or Unavailable(
+            f"{self.address} cannot be reached, and without it nothing is proved",
+            details=done.stderr[-3:],
+            hint="run this again later",
+        )

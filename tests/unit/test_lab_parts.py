@@ -9,20 +9,21 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
-from cdlib.errors import UsageProblem
+from cdlib.errors import Unavailable, UsageProblem
 from lab import (
     base,
     down,
     firewall,
     given,
     golang,
+    images,
     lock,
     packages,
     pki,
@@ -369,3 +370,18 @@ def test_keys_are_private_and_made_once(place: Layout) -> None:
     authority = x509.load_pem_x509_certificate(before["ca.crt"])
     for subject in pki.SUBJECTS:
         x509.load_pem_x509_certificate(before[f"{subject.name}.crt"]).verify_directly_issued_by(authority)
+
+
+def test_a_registry_that_is_away_is_said_to_be(place: Layout) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        registry = f"127.0.0.1:{taken.getsockname()[1]}"
+    (place.root.parent / "program").write_bytes(b"#!")
+    calls: list[Callable[[], object]] = [
+        lambda: images.base_digest(registry, "3.11"),
+        lambda: images.push_base(place, registry, print),
+        lambda: images.push_program(place.root.parent / "program", registry, "x"),
+    ]
+    for call in calls:
+        with pytest.raises(Unavailable, match=f"{registry} does not answer") as problem:
+            call()
+        assert "python -m lab up" in problem.value.hint

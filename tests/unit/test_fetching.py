@@ -1,0 +1,39 @@
+"""Why git could not fetch, and what is said of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdlib import fetching
+from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
+
+HINTS = {
+    fetching.NO_REF: "check the ref",
+    fetching.DENIED: "check the key",
+    fetching.NO_REPOSITORY: "check the address",
+    fetching.UNREACHABLE: "run this again later",
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "message", "why"),
+    [
+        ("fatal: couldn't find remote ref refs/x{}", UsageProblem, "git.test has no refs/x{}", fetching.NO_REF),
+        ("git@git.test: Permission denied (publickey).", NotAllowed, "git.test does not let us read refs/x{}",
+         fetching.DENIED),
+        ("fatal: repository 'git.test' not found", UsageProblem, "git.test is no repository that we can read",
+         fetching.NO_REPOSITORY),
+        ("fatal: unable to connect to git.test", Unavailable, "git.test cannot be reached", fetching.UNREACHABLE),
+    ],
+)  # fmt: skip
+def test_each_reason_has_an_error_of_its_own(said: str, kind: type[CdError], message: str, why: str) -> None:
+    lines = ["one", "two", "three", said]
+    problem = fetching.problem(lines, "git.test", "refs/x{}", HINTS)
+    assert type(problem) is kind and problem.message == message
+    assert problem.hint == HINTS[why] and problem.details == ("two", "three", said)
+    others = {key: hint for key, hint in HINTS.items() if key != why}
+    assert fetching.problem(lines, "git.test", "refs/x{}", others) is None
+
+
+def test_what_nobody_knows_is_the_callers_to_explain() -> None:
+    assert fetching.problem(["fatal: bad object"], "git.test", "refs/x", HINTS) is None
