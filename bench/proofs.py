@@ -21,12 +21,13 @@ from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 from cdlib.reference import Reference
-from cdlib.registry.repository import Manifest, Registries, digest_of
+from cdlib.registry.manifest import Manifest, digest_of
+from cdlib.registry.repository import Registries
 from cdlib.run import Run
 from cdlib.trust.approval import NAMESPACE, Approval, compose, sign
 from cdlib.trust.attached import CONFIG, MANIFEST, Attestation, attach
-from cdlib.trust.evidence import Provenance, TestResult, Work
 from cdlib.trust.permit import Asked, Spent, issue, permit_for
+from cdlib.trust.predicates import Provenance, TestResult, Work
 from cdlib.trust.statement import PROVENANCE, SUMMARY, TEST_RESULT, make_statement
 from cdlib.trust.summary import DEPLOY, Place
 

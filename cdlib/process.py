@@ -6,41 +6,28 @@ decide how it ends; and on Linux it dies with us, by the kernel's hand, even whe
 
 from __future__ import annotations
 
-import codecs
 import ctypes
 import os
-import selectors
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import IO, Any
+from typing import IO
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, OutOfTime, UsageProblem
+from cdlib.errors import UsageProblem
+from cdlib.interruptions import Later
+from cdlib.streams import Stop, Stream, pump
 
-KEPT_STDOUT = 32 * 2**20  # bytes; more than this is no answer that we ever ask for
-KEPT_LINES = 2000
 GRACE = 3.0  # seconds between SIGTERM and SIGKILL
-_CHUNK = 64 * 1024
-_DRAIN = 1.0  # seconds; a grandchild may hold the pipes open for ever after the child's own end
-_LONGEST_LINE = 16 * 1024
 _PR_SET_PDEATHSIG = 1
-Stop = Callable[[], bool]  # whether a program has to be ended; asked some times a second
-_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-class TooMuch(CdError):
-    """A program has printed more than anybody asks for. What there is of it is not handed on: it would be cut."""
 
 
 @dataclass(frozen=True)
@@ -61,34 +48,6 @@ class Finished:
     def ok(self) -> bool:
         """Whether it exited with 0."""
         return self.returncode == 0
-
-
-@dataclass
-class _Stream:
-    """One pipe of a child, split into lines as they come."""
-
-    on_line: Callable[[str], None] | None
-    keep: bool
-    lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
-    whole: list[bytes] = field(default_factory=list)
-    size: int = 0
-    partial: str = ""
-
-    def __post_init__(self) -> None:
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-
-    def feed(self, data: bytes) -> None:
-        self.size += len(data)
-        if self.keep and self.size <= KEPT_STDOUT:
-            self.whole.append(data)
-        self.partial += self._decode(data, final=not data)
-        *lines, self.partial = self.partial.replace("\r\n", "\n").split("\n")
-        if not data or len(self.partial) > _LONGEST_LINE:
-            lines, self.partial = [*lines, *filter(None, [self.partial])], ""
-        for line in lines:
-            self.lines.append(line)
-            if self.on_line:
-                self.on_line(line)
 
 
 def find(program: str, *, hint: str = "", env: Mapping[str, str] | None = None) -> str:
@@ -189,9 +148,9 @@ class _Job:
         self.words = tuple(str(word) for word in argv)
         self.deadline = deadline
         self.stop = stop
-        self.out, self.err = _Stream(on_line, keep=True), _Stream(on_line, keep=False)
+        self.out, self.err = Stream(on_line, keep=True), Stream(on_line, keep=False)
         self._started = time.monotonic()
-        self._later: _Later | None = None
+        self._later: Later | None = None
 
     def start(
         self,
@@ -203,7 +162,7 @@ class _Job:
     ) -> None:
         """Start it; where that raises, interruptions pass again."""
         self.deadline.require(f"starting {self.words[0]}")
-        self._later = _Later()
+        self._later = Later()
         try:
             self.child = subprocess.Popen(
                 (find(self.words[0], hint=hint, env=env), *self.words[1:]),
@@ -230,13 +189,8 @@ class _Job:
         self.release()
         if isinstance(stdin, bytes):
             threading.Thread(target=_feed, args=(self.child, stdin), daemon=True).start()
-        _pump(self.child, {self.child.stdout: self.out, self.child.stderr: self.err}, self.deadline, self.stop)
-        if self.out.size > KEPT_STDOUT:
-            raise TooMuch(
-                f"{self.words[0]} printed more than {KEPT_STDOUT} bytes",
-                hint="look at what it was asked for in events.jsonl",
-            )
-        raw = b"".join(self.out.whole)
+        pump(self.child, {self.child.stdout: self.out, self.child.stderr: self.err}, self.deadline, self.stop)
+        raw = self.out.content(self.words[0])
         seconds = time.monotonic() - self._started
         lines = tuple(self.err.lines)
         return Finished(self.words, self.child.returncode, raw.decode("utf-8", "replace"), lines, seconds, raw)
@@ -250,33 +204,6 @@ class _Job:
         for pipe in (self.child.stdout, self.child.stderr):
             if pipe:
                 pipe.close()
-
-
-class _Later:
-    """Holds interruptions back from when it is made until `now`.
-
-    A signal that raised while a child is being made would leave the child to itself. Blocking it would not do:
-    another thread takes it then, and Python still runs the handler in this one.
-    """
-
-    def __init__(self) -> None:
-        self._came: list[tuple[int, FrameType | None]] = []
-        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
-        if threading.current_thread() is not threading.main_thread():
-            return  # Python runs handlers in the main thread only
-        for signum in _INTERRUPTIONS:
-            handler = signal.getsignal(signum)
-            if callable(handler):
-                self._handlers[signum] = handler
-                signal.signal(signum, lambda number, frame: self._came.append((number, frame)))
-
-    def now(self) -> None:
-        """Let interruptions through again, the first that came meanwhile at once."""
-        for signum, handler in self._handlers.items():
-            signal.signal(signum, handler)
-        if self._came:
-            number, frame = self._came[0]
-            self._handlers[number](number, frame)
 
 
 def _die_with(parent: int) -> Callable[[], None]:
@@ -298,52 +225,6 @@ def _feed(child: subprocess.Popen[bytes], data: bytes) -> None:
             child.stdin.write(data)
         finally:
             child.stdin.close()
-
-
-def _pump(
-    child: subprocess.Popen[bytes],
-    streams: Mapping[IO[bytes] | None, _Stream],
-    deadline: Deadline,
-    stop: Stop | None,
-) -> None:
-    """Move the child's output until it has ended and its pipes are drained."""
-    name = Path(child.args[0]).name  # type: ignore[index,arg-type]
-    with selectors.DefaultSelector() as selector:
-        for pipe, stream in streams.items():
-            if pipe is not None:
-                selector.register(pipe, selectors.EVENT_READ, stream)
-        alive = time.monotonic()
-        while selector.get_map():
-            if stop is not None and stop():
-                raise CdError(f"{name} was stopped", hint="run this again")
-            _require_time(name, deadline)
-            if _read_ready(selector, min(deadline.left, 0.2)) or child.poll() is None:
-                alive = time.monotonic()
-            elif time.monotonic() - alive > _DRAIN:
-                break
-    while child.poll() is None:
-        _require_time(name, deadline)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(min(deadline.left, 0.2))
-
-
-def _read_ready(selector: selectors.BaseSelector, seconds: float) -> bool:
-    """Hand on what the pipes have by then; whether there was anything."""
-    ready = selector.select(seconds)
-    for key, _ in ready:
-        data = os.read(key.fd, _CHUNK)
-        key.data.feed(data)
-        if not data:
-            selector.unregister(key.fileobj)
-    return bool(ready)
-
-
-def _require_time(name: str, deadline: Deadline) -> None:
-    if deadline.over:
-        raise OutOfTime(
-            f"{name} did not end within {deadline.seconds:g} s ({deadline.what})",
-            hint="raise --timeout, or look at its last lines above",
-        )
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from cdlib.listeners import Listeners
@@ -36,6 +35,7 @@ def execute(name: str, common: Common, function: Callable[..., Result], options:
     """Run the function; print and keep its result, good or bad; return the exit status."""
     from cdlib.console import Console, printable
     from cdlib.errors import CdError, from_os_error
+    from cdlib.interruptions import raise_once
     from cdlib.progress import Progress
 
     started = time.monotonic()
@@ -45,7 +45,7 @@ def execute(name: str, common: Common, function: Callable[..., Result], options:
     progress = Progress(console)
     run = None
     try:
-        _catch_signals()
+        raise_once()
         from cdlib.run import begin
 
         tells = (console.on_event, common.listeners.on_event, *(() if common.quiet else (progress.on_event,)))
@@ -123,16 +123,3 @@ def _defect(console: Any, run: Any) -> Result:
     result = of_defect(trace, run.redactor.text if run else str)
     console.problem(result["error"]["message"], result["error"]["hint"], ())
     return result
-
-
-def _catch_signals() -> None:
-    """Turn the first SIGINT or SIGTERM into Interrupted; later ones must not break the cleaning up."""
-    from cdlib.errors import Interrupted
-
-    def handler(signum: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Interrupted(signum)
-
-    signal.signal(signal.SIGINT, handler)
-    signal.signal(signal.SIGTERM, handler)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cdlib.errors import RegistryRefused
-from cdlib.registry.repository import Manifest, Repository
+from cdlib.registry.manifest import Manifest
+from cdlib.registry.repository import Repository
 
 
 @dataclass

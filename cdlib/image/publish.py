@@ -13,7 +13,8 @@ from cdlib.image.plan import TREE_LABEL, VARIANT_LABEL, Plan
 from cdlib.image.promote import promote, set_tag
 from cdlib.image.work import Work
 from cdlib.reference import TAG
-from cdlib.registry.repository import Manifest, Repository
+from cdlib.registry.manifest import Manifest
+from cdlib.registry.repository import Repository
 from cdlib.retry import retrying
 from cdlib.target import Target
 from cdlib.trigger import read_trigger

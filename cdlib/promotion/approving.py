@@ -65,7 +65,7 @@ class Patchset:
         Raises UsageProblem where it is too large to be shown.
         """
         from cdlib.errors import UsageProblem
-        from cdlib.process import TooMuch
+        from cdlib.streams import TooMuch
         from cdlib.text import visible
 
         try:

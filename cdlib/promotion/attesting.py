@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cdlib.image.testrun import Tested
     from cdlib.image.work import Work
     from cdlib.reference import Reference
-    from cdlib.trust import evidence
+    from cdlib.trust import predicates
     from cdlib.trust.keys import Keyring, PrivateKey
 
 Predicate = dict[str, Any]
@@ -33,10 +33,10 @@ class Witness:
     ring: Keyring
     started: datetime
 
-    def done(self) -> evidence.Work:
+    def done(self) -> predicates.Work:
         """Who did it, for whom, from when to now."""
         from cdlib.trigger import read_trigger
-        from cdlib.trust.evidence import Work
+        from cdlib.trust.predicates import Work
 
         trigger = read_trigger()
         page = urllib.parse.urlsplit(trigger.url)
@@ -87,7 +87,8 @@ def attest_build(witness: Witness | None, images: Sequence[Built]) -> list[str]:
     """Push the image that is deployed as a candidate, and say how it was built; what was attested."""
     from cdlib.image.publish import publish_candidate
     from cdlib.trust.attached import fetch
-    from cdlib.trust.evidence import Provenance, Wanted, is_attested
+    from cdlib.trust.evidence import Wanted, is_attested
+    from cdlib.trust.predicates import Provenance
     from cdlib.trust.statement import PROVENANCE
 
     variant = witness.work.service.deploy.variant if witness else ""
@@ -129,7 +130,7 @@ def attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
 def _attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
     from cdlib.errors import RegistryRefused
     from cdlib.image.publish import find_candidate
-    from cdlib.trust.evidence import TestResult
+    from cdlib.trust.predicates import TestResult
     from cdlib.trust.statement import TEST_RESULT
 
     work, tests = witness.work, tested.tests

@@ -1,8 +1,4 @@
-"""Repositories of a registry, by the OCI Distribution specification: manifests and blobs, byte for byte.
-
-Manifests are kept as the bytes that came, never written anew, and each digest is computed here: what a
-registry says of its own content proves nothing.
-"""
+"""Repositories of a registry, by the OCI Distribution specification: manifests and blobs, byte for byte."""
 
 from __future__ import annotations
 
@@ -12,74 +8,22 @@ import re
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from cdlib.errors import CdError, RegistryRefused, Unavailable
 from cdlib.reference import DIGEST, Reference
 from cdlib.registry.answers import LARGEST, Answer
+from cdlib.registry.manifest import IMAGE_TYPES, INDEX_TYPES, Blob, Manifest, digest_of, read_manifest
 from cdlib.registry.transport import Scopes, Transport
 from cdlib.retry import retrying
 from cdlib.run import Run
 
-IMAGE_TYPES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
-INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _DAMAGED = "run this again; where it stays so, look at the registry and at proxies before it"
 _PAGE = 1000  # tags in one answer
 _LARGEST_LIST = 64 * 2**20  # bytes of it where a registry tells all at once: half a million tags
 _LINK = re.compile(r'<([^>]+)>\s*;\s*rel="?next\b')
 # All four, always: without a fitting Accept a registry says 404, or translates to schema 1.
 _ACCEPT = {"Accept": ", ".join((*IMAGE_TYPES, *INDEX_TYPES))}
-
-
-def digest_of(data: bytes) -> str:
-    """`sha256:` and the hex digest of `data`."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-@dataclass(frozen=True)
-class Blob:
-    """What a manifest says of one blob; `size` in bytes."""
-
-    digest: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """A manifest as it came. `digest` is computed from `raw`."""
-
-    raw: bytes = field(repr=False)
-    media_type: str
-    digest: str
-
-    @property
-    def is_index(self) -> bool:
-        """Whether it lists other manifests, one a platform."""
-        return self.media_type in INDEX_TYPES
-
-    @property
-    def children(self) -> tuple[str, ...]:
-        """The digests that an index lists."""
-        return tuple(str(child["digest"]) for child in self._document.get("manifests", ()))
-
-    @property
-    def config(self) -> Blob:
-        """The image's configuration, by whose digest the Engine knows the image."""
-        said = self._document.get("config", {})
-        return Blob(str(said.get("digest", "")), int(said.get("size", 0)))
-
-    @property
-    def blobs(self) -> tuple[Blob, ...]:
-        """Configuration and layers, each once."""
-        layers = [Blob(str(layer["digest"]), int(layer["size"])) for layer in self._document.get("layers", ())]
-        return tuple(dict.fromkeys([*layers, self.config]))
-
-    @property
-    def _document(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.raw)
-        return document
 
 
 class Repository:
@@ -120,7 +64,7 @@ class Repository:
 
         url = self._manifest_url(reference)
         answer = self._send("GET", url, doing, scopes=self._pull, ok=(200, 404), headers=_ACCEPT, check=whole)
-        return None if answer.status == 404 else _manifest(answer, f"{self.name}:{reference}")
+        return None if answer.status == 404 else read_manifest(answer, f"{self.name}:{reference}")
 
     def put_manifest(self, reference: str, manifest: Manifest) -> None:
         """Store a manifest, byte for byte, at a tag or at its digest."""
@@ -270,21 +214,3 @@ def _next(answer: Answer) -> str:
     """The address of the next page, empty where this is the last."""
     match = _LINK.search(answer.headers.get("Link", ""))
     return match[1] if match else ""
-
-
-def _manifest(answer: Answer, name: str) -> Manifest:
-    """The manifest in an answer. Raises RegistryRefused where it is of no kind that we know."""
-    try:
-        document = json.loads(answer.body)
-        said = str(document.get("mediaType", ""))
-        kind = answer.headers.get("Content-Type", "").split(";")[0].strip()
-        kind = kind if kind in (*IMAGE_TYPES, *INDEX_TYPES) else said
-        manifest = Manifest(answer.body, kind, digest_of(answer.body))
-        sound = kind in (*IMAGE_TYPES, *INDEX_TYPES) and said in ("", kind)
-        digests = manifest.children if manifest.is_index else tuple(blob.digest for blob in manifest.blobs)
-        sound = sound and all(DIGEST.match(digest) for digest in digests)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        sound = False
-    if not sound:
-        raise RegistryRefused(f"{name} is no image that can be read", hint="build and push it again")
-    return manifest

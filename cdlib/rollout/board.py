@@ -11,7 +11,8 @@ from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProbl
 from cdlib.rollout.api import Object
 from cdlib.rollout.helm import HelmRevision
 from cdlib.rollout.lease import living_holder
-from cdlib.rollout.record import DEPLOYING, FAILED, INTERRUPTED, VERIFIED, Record, Revision, parse
+from cdlib.rollout.record import DEPLOYING, FAILED, INTERRUPTED, VERIFIED, Record, Revision
+from cdlib.rollout.records import parse
 from cdlib.target import Environment, Target
 
 # States beside those of the record.

@@ -13,10 +13,11 @@ from typing import Any
 from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import DISK_FULL, CdError, Unavailable, UsageProblem, disk_full
-from cdlib.process import Finished, Stop
+from cdlib.process import Finished
 from cdlib.rollout.api import METADATA_ONLY, Api, Object, path
 from cdlib.rollout.lease import Lease
 from cdlib.run import Run
+from cdlib.streams import Stop
 from cdlib.target import Environment
 
 PROGRAM = "CD_HELM"  # which helm, where PATH's is not the one

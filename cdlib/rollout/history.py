@@ -12,7 +12,8 @@ from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 from cdlib.rollout.api import Api, Object, path
 from cdlib.rollout.board import Spot
-from cdlib.rollout.record import ARCHIVE, EVERYTHING, RELEASE, Revision, parse, parse_archive
+from cdlib.rollout.record import Revision
+from cdlib.rollout.records import ARCHIVE, EVERYTHING, RELEASE, parse, parse_archive
 from cdlib.run import Run
 
 PATIENCE = 15.0  # seconds for one cluster, which must not keep the others from being shown

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, OutOfTime
-from cdlib.process import Finished, Stop
+from cdlib.process import Finished
 from cdlib.rollout.api import Object, path
 from cdlib.rollout.chart import hook_events
 from cdlib.rollout.lease import Lease
@@ -24,6 +24,7 @@ from cdlib.rollout.progress import job_ended, pod_ended
 from cdlib.rollout.release import Release
 from cdlib.rollout.verdict import Fault, State
 from cdlib.rollout.workloads import KINDS, following
+from cdlib.streams import Stop
 
 DEPLOY = ("pre-install", "pre-upgrade", "post-install", "post-upgrade")
 TEST = ("test", "test-success")

@@ -14,7 +14,8 @@ from cdlib.rollout.api import Api
 from cdlib.rollout.helm import Helm, HelmRevision
 from cdlib.rollout.images import HasImage, Images
 from cdlib.rollout.lease import Lease
-from cdlib.rollout.record import DEPLOYING, INTERRUPTED, VERIFIED, Record, Records, Revision
+from cdlib.rollout.record import DEPLOYING, INTERRUPTED, VERIFIED, Record, Revision
+from cdlib.rollout.records import Records
 from cdlib.rollout.verdict import State, pod_ready
 from cdlib.run import Run
 from cdlib.service import Verify

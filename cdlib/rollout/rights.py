@@ -16,7 +16,7 @@ from cdlib.errors import UsageProblem
 from cdlib.reference import parse
 from cdlib.rollout.api import Object
 from cdlib.rollout.board import Spot, spots
-from cdlib.rollout.record import name_of
+from cdlib.rollout.records import name_of
 from cdlib.target import Target
 
 ACCOUNTS = "cd-accounts"  # the namespace of the accounts

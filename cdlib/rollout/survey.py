@@ -21,7 +21,8 @@ from cdlib.rollout.drift import find_drift
 from cdlib.rollout.helm import Helm, HelmRevision, revisions
 from cdlib.rollout.images import Images
 from cdlib.rollout.lease import GROUP, living_holder
-from cdlib.rollout.record import DEPLOYING, SELECTOR, Records, name_of
+from cdlib.rollout.record import DEPLOYING
+from cdlib.rollout.records import SELECTOR, Records, name_of
 from cdlib.rollout.release import Release
 from cdlib.rollout.workloads import look
 from cdlib.run import Run

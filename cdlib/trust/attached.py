@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdlib.errors import Refused, RegistryRefused, Unavailable, UsageProblem
-from cdlib.registry.repository import Blob, Manifest, Repository, digest_of
+from cdlib.registry.manifest import Blob, Manifest, digest_of
+from cdlib.registry.repository import Repository
 from cdlib.trust.encoding import LARGEST, write_json
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

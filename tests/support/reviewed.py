@@ -21,7 +21,7 @@ from cdlib.registry.repository import Repository
 from cdlib.registry.transport import Transport
 from cdlib.report.audit import check
 from cdlib.trust.attached import Attestation, attach, fetch
-from cdlib.trust.evidence import Provenance, TestResult, Work
+from cdlib.trust.predicates import Provenance, TestResult, Work
 from cdlib.trust.statement import PROVENANCE, TEST_RESULT, make_statement
 
 GATED = {"ZUUL_UUID": "u", "ZUUL_PIPELINE": "postmerge", "ZUUL_PROJECT": "web", "BUILD_URL": "https://jenkins.test/7/"}

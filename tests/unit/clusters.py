@@ -15,7 +15,8 @@ from test_rollout_api import kubeconfig
 from test_rollout_record import entry
 
 from cdlib.rollout.api import path
-from cdlib.rollout.record import Record, Records, Revision
+from cdlib.rollout.record import Record, Revision
+from cdlib.rollout.records import Records
 
 
 class Cluster(Server):

@@ -23,7 +23,7 @@ from notedb import ACCOUNTS, SID, Branch, Change, World
 from stand_ins import Seen, serving
 from stand_ins import Server as Server_
 
-from cdlib import process
+from cdlib import streams
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, UsageProblem
 from cdlib.promotion.approving import Patchset
@@ -396,7 +396,7 @@ def test_what_does_not_show_is_written_out(clone: Clone) -> None:
 
 def test_what_is_too_large_to_be_shown_is_not_signed(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = clone.commit(a="x\n" * 5000)
-    monkeypatch.setattr(process, "KEPT_STDOUT", 5000)
+    monkeypatch.setattr(streams, "KEPT_STDOUT", 5000)
     with pytest.raises(UsageProblem, match="cannot be shown whole, and so is not signed"):
         clone.shown(commit)
 

@@ -15,7 +15,8 @@ from clusters import Cluster, entry, targets
 from cdlib.documents import schema_mistakes
 from cdlib.report.doratext import as_text
 from cdlib.rollout.dora import Figures, deployments, figures
-from cdlib.rollout.record import ARCHIVE, Records, Revision
+from cdlib.rollout.record import Revision
+from cdlib.rollout.records import ARCHIVE, Records
 from cdlib.table import width
 from cdlib.units import timestamp
 from jobs.cd_report import main

@@ -46,16 +46,17 @@ from cdlib.rollout.destination import destination
 from cdlib.rollout.helm import Helm
 from cdlib.rollout.images import Images
 from cdlib.rollout.permit import Use
-from cdlib.rollout.record import Record, Records, Revision
+from cdlib.rollout.record import Record, Revision
+from cdlib.rollout.records import Records
 from cdlib.rollout.release import Outcome
 from cdlib.run import Run
 from cdlib.trigger import Trigger
 from cdlib.trust import attached
 from cdlib.trust.approval import NAMESPACE, Approval, compose, sign
 from cdlib.trust.attached import Attestation, attach, tag_of
-from cdlib.trust.evidence import Provenance, TestResult
-from cdlib.trust.evidence import Work as Done
 from cdlib.trust.permit import issue
+from cdlib.trust.predicates import Provenance, TestResult
+from cdlib.trust.predicates import Work as Done
 from cdlib.trust.statement import PROVENANCE, SUMMARY, TEST_RESULT, make_statement
 from jobs import authorize_deploy as authorize_command
 from jobs import helm_deploy, helm_rollback

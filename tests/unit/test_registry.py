@@ -20,7 +20,8 @@ from cdlib.network import is_loopback
 from cdlib.reference import parse
 from cdlib.registry.auth import Credentials, find_credentials, parse_challenges
 from cdlib.registry.connection import authority, proxy_for
-from cdlib.registry.repository import Blob, Manifest, Registries, Repository
+from cdlib.registry.manifest import Blob, Manifest
+from cdlib.registry.repository import Registries, Repository
 from cdlib.registry.transport import Transport
 from cdlib.run import Run
 

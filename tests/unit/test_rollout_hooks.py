@@ -12,7 +12,7 @@ import pytest
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable
-from cdlib.process import Finished, Stop
+from cdlib.process import Finished
 from cdlib.rollout import hooks
 from cdlib.rollout.helm import HelmRevision
 from cdlib.rollout.hooks import DEPLOY, ROLLBACK, TEST, Hooks, end_hooks, hooks_of, with_hooks
@@ -20,6 +20,7 @@ from cdlib.rollout.lease import Lease
 from cdlib.rollout.release import Release
 from cdlib.rollout.verdict import Fault, State
 from cdlib.run import Run
+from cdlib.streams import Stop
 from cdlib.target import Environment
 
 SINCE = "2026-01-02T03:04:05Z"

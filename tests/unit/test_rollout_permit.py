@@ -24,7 +24,8 @@ from cdlib.rollout.chart import Chart
 from cdlib.rollout.drift import Standing
 from cdlib.rollout.permit import Use, foreign_images, label, name_of_cluster, spend, unfinished, unnamed
 from cdlib.rollout.planning import Plan, plan_deploy, with_permit
-from cdlib.rollout.record import Record, Records, Revision
+from cdlib.rollout.record import Record, Revision
+from cdlib.rollout.records import Records
 from cdlib.rollout.release import Outcome
 from cdlib.rollout.verdict import INCONCLUSIVE, State
 from cdlib.service import Deploy, Verify

@@ -11,7 +11,8 @@ import pytest
 from cdlib.deadline import Deadline
 from cdlib.errors import UsageProblem
 from cdlib.rollout.api import Conflict
-from cdlib.rollout.record import ARCHIVED_AT_ONCE, KEPT, Record, Records, Revision
+from cdlib.rollout.record import Record, Revision
+from cdlib.rollout.records import ARCHIVED_AT_ONCE, KEPT, Records
 
 BAD = "sha256:" + "b" * 64
 

@@ -13,7 +13,8 @@ from stand_ins import Fault, StandInRegistry, sha
 from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, RegistryRefused, Unavailable, UsageProblem
-from cdlib.registry.repository import Manifest, Repository
+from cdlib.registry.manifest import Manifest
+from cdlib.registry.repository import Repository
 from cdlib.registry.transport import Transport
 from cdlib.trust import attached
 from cdlib.trust.attached import ENVELOPE, LARGEST, MOST, Attestation, attach, fetch, tag_of

@@ -12,7 +12,8 @@ import pytest
 from signing import Signers, new_signers
 
 from cdlib.errors import Refused
-from cdlib.trust.evidence import TESTS, Provenance, TestResult, Wanted, Work, is_attested, prove
+from cdlib.trust.evidence import Wanted, is_attested, prove
+from cdlib.trust.predicates import TESTS, Provenance, TestResult, Work
 from cdlib.trust.statement import PROVENANCE, TEST_RESULT, make_statement
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -18,7 +18,8 @@ import yaml
 from deployments import HANG, Deployment, kill_hard, until
 
 from cdlib.rollout.api import Api, path
-from cdlib.rollout.record import Record, Records, Revision
+from cdlib.rollout.record import Record, Revision
+from cdlib.rollout.records import Records
 from cdlib.run import Deadline
 
 
