@@ -67,7 +67,7 @@ def test_bytes_that_are_no_text_and_lines_without_end() -> None:
 
 def test_too_much_output_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "KEPT_STDOUT", 1000)
-    with pytest.raises(process.TooMuch, match="more than 1000 bytes"):
+    with pytest.raises(streams.TooMuch, match="more than 1000 bytes"):
         run("head", "-c", "2000", "/dev/zero")
 
 
