@@ -1,8 +1,9 @@
-"""What an address says by itself, without asking anybody."""
+"""What an address and the environment say by themselves, without asking anybody."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import urllib.parse
 
 
@@ -13,3 +14,9 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return name == "localhost"
+
+
+def named_authority() -> str:
+    """The file or folder of certificates that a variable names, and that is there; empty for none."""
+    variables = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"))
+    return next((path for path in variables if path and os.path.exists(path)), "")

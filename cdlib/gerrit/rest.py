@@ -6,16 +6,16 @@ Answers as Gerrit 3.10.2 was measured to give them; docs/gerrit.md lists them.
 from __future__ import annotations
 
 import json
-import os
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from cdlib.answers import retry_after, words
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, Refused, Unavailable, UsageProblem
 from cdlib.gerrit.credentials import USER, Credentials
-from cdlib.network import is_loopback
+from cdlib.network import is_loopback, named_authority
 
 if TYPE_CHECKING:
     import requests
@@ -38,7 +38,7 @@ class Rest:
         self._session = requests.Session()
         # Neither ~/.netrc nor a variable decides who we are; proxies and authorities are taken on purpose below.
         self._session.trust_env = False
-        self._session.verify = _authorities()
+        self._session.verify = named_authority() or True
         self._session.headers.update({"Authorization": who.basic, "User-Agent": "cdlib", "Accept": "application/json"})
 
     def close(self) -> None:
@@ -94,16 +94,16 @@ class Rest:
 
     def _problem(self, response: requests.Response, content: bytes, doing: str) -> CdError:
         """The error for an answer that is no success; Gerrit gives its reason as plain text."""
-        status, said = response.status_code, _said(content)
+        status, said = response.status_code, words(content)
         what = f"{self.url} answers {status} while {doing}" + (f": {said}" if said else "")
         if status == 401:
             return NotAllowed(what, hint=f"check {USER} and its HTTP password")
         if status == 403:
             return NotAllowed(what, hint="give the account that right on the project in Gerrit")
         if status == 429 or status >= 500:
-            asked = response.headers.get("Retry-After", "")
-            wait = float(asked) if asked.isdigit() else 0.0
-            return Unavailable(what, hint="see that Gerrit runs, then run this again", retry_after=wait)
+            return Unavailable(
+                what, hint="see that Gerrit runs, then run this again", retry_after=retry_after(response.headers)
+            )
         if status == 409:
             return Refused(what, hint="see the change's state in Gerrit")
         if status == 404:
@@ -127,11 +127,6 @@ def _checked(url: str) -> str:
 def in_the_clear(url: str) -> bool:
     """Whether a password would travel to another machine without TLS."""
     return url.startswith("http://") and not is_loopback(urllib.parse.urlsplit(url).netloc)
-
-
-def _authorities() -> str | bool:
-    variables = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"))
-    return next((path for path in variables if path and os.path.exists(path)), True)
 
 
 def _proxies(url: str) -> dict[str, str]:
@@ -167,9 +162,3 @@ def _reason(problem: BaseException) -> str:
                          if isinstance(each, BaseException)), None):  # fmt: skip
         problem = inner
     return (str(problem) or type(problem).__name__).rpartition(": ")[2][:200]
-
-
-def _said(content: bytes) -> str:
-    """The first words of a plain answer; nothing of a page that something in between has made."""
-    text = content[:4000].decode("utf-8", "replace")
-    return "" if "<html" in text.lower() else " ".join(text.split())[:300]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import urllib.parse
 
+from cdlib.answers import Answer
 from cdlib.deadline import Deadline
 from cdlib.errors import UsageProblem
-from cdlib.registry.answers import LARGEST, Answer, connection_errors, problem_of, read_answer
+from cdlib.registry.answers import LARGEST, connection_errors, problem_of, read_answer
 from cdlib.registry.connection import Connections, authority
 from cdlib.retry import retrying
 from cdlib.run import Run

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from cdlib.answers import Answer
 from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer, read to its end."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 def problem_of(answer: Answer, host: str, user: str, doing: str) -> CdError:

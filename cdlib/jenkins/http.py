@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from cdlib.answers import Answer
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Unavailable, UsageProblem
-from cdlib.jenkins.answers import Answer, connection_errors, problem_of
+from cdlib.jenkins.answers import connection_errors, problem_of
 from cdlib.retry import patiently
 
 if TYPE_CHECKING:

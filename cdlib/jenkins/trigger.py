@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from cdlib.answers import Answer
 from cdlib.deadline import Deadline
 from cdlib.errors import BuildLost, CdError, Unavailable, UsageProblem
-from cdlib.jenkins.answers import Answer, never_sent, said_by
+from cdlib.jenkins.answers import never_sent, said_by
 from cdlib.jenkins.builds import find, read_item, recent
 from cdlib.jenkins.http import Server
 from cdlib.jenkins.jobs import Job

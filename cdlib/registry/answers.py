@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from cdlib.answers import Answer, retry_after, words
 from cdlib.errors import DISK_FULL, CdError, NotAllowed, RegistryRefused, Unavailable, Unsettled, disk_full
 
 if TYPE_CHECKING:
@@ -20,15 +18,6 @@ if TYPE_CHECKING:
 _UNSETTLED = ("MANIFEST_BLOB_UNKNOWN", "DIGEST_INVALID")
 LARGEST = 4 * 2**20  # bytes of an answer that is kept in memory; the specification's limit for a manifest
 NO_ADDRESS = "look at the registry, and at proxies before it: what they answer is not as the specification has it"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the registry said, its body read to the end."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 def read_answer(response: urllib3.BaseHTTPResponse, host: str, doing: str, largest: int = 0) -> Answer:
@@ -88,7 +77,7 @@ def problem_of(answer: Answer, host: str, doing: str) -> CdError:
         return Unavailable(
             f"{host} answers {answer.status} while {doing}{because}",
             hint="the registry is in trouble or overloaded: run this again later",
-            retry_after=_retry_after(answer.headers.get("Retry-After", "")),
+            retry_after=retry_after(answer.headers),
         )
     kind = Unsettled if any(code in said for code in _UNSETTLED) else RegistryRefused
     return kind(
@@ -117,17 +106,5 @@ def _said(body: bytes) -> str:
         parts = [": ".join(filter(None, (str(e.get("code", "")), str(e.get("message", ""))))) for e in errors]
         text = "; ".join(parts) + (" (no space left on device)" if DISK_FULL in text.lower() else "")
     except (ValueError, KeyError, TypeError, AttributeError):
-        text = "" if "<html" in text.lower() else " ".join(text.split())
+        text = words(body)
     return text[:300]
-
-
-def _retry_after(value: str) -> float:
-    """Seconds that a Retry-After header asks for, given as a number or as a date; 0 where it says nothing."""
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0

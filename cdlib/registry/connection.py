@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cdlib.deadline import Deadline
-from cdlib.network import is_loopback
+from cdlib.network import is_loopback, named_authority
 
 if TYPE_CHECKING:
     import urllib3
@@ -90,9 +90,8 @@ def discard(response: urllib3.BaseHTTPResponse) -> None:
 
 def authority(host: str = "") -> str:
     """Whom to believe in TLS: a variable's file, the one Docker keeps for `host`, the system's, certifi's."""
-    variables = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"))
     dockers = f"/etc/docker/certs.d/{host}/ca.crt" if host else ""
-    for path in (*variables, dockers, ssl.get_default_verify_paths().cafile):
+    for path in (named_authority(), dockers, ssl.get_default_verify_paths().cafile):
         if path and os.path.exists(path):
             return path
     import certifi

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
+from cdlib.answers import Answer
 from cdlib.errors import CdError, RegistryRefused, Unavailable
 from cdlib.reference import DIGEST, Reference
-from cdlib.registry.answers import LARGEST, Answer
+from cdlib.registry.answers import LARGEST
 from cdlib.registry.manifest import IMAGE_TYPES, INDEX_TYPES, Blob, Manifest, digest_of, read_manifest
 from cdlib.registry.transport import Scopes, Transport
 from cdlib.retry import retrying

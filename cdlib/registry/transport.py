@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cdlib.answers import Answer
 from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed, RegistryRefused, Unavailable
 from cdlib.network import is_loopback
-from cdlib.registry.answers import NO_ADDRESS, Answer, connection_errors, problem_of, read_answer
+from cdlib.registry.answers import NO_ADDRESS, connection_errors, problem_of, read_answer
 from cdlib.registry.auth import Challenge, Credentials, find_credentials, parse_challenges
 from cdlib.registry.connection import Body, Connections, authority, discard
 from cdlib.retry import retrying

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from cdlib.answers import Answer, retry_after
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
 from cdlib.retry import retrying
-from cdlib.rollout.connection import CALL, Answer, Connection, first_part
+from cdlib.rollout.connection import CALL, Connection, first_part
 from cdlib.rollout.kubeconfig import read_cluster
 
 if TYPE_CHECKING:
@@ -155,10 +156,9 @@ class Api:
             return NotAllowed(f"the Kubernetes API does not allow it: {said or what}",
                               hint="give the deploy credentials that right, or use others")  # fmt: skip
         if status == 429 or status >= 500:
-            asked = answer.headers.get("Retry-After", "")
             return Unavailable(f"the Kubernetes API answers {status} to {what}: {said}",
                                hint="try again, or look at the API server",
-                               retry_after=float(asked) if asked.isdigit() else 0.0)  # fmt: skip
+                               retry_after=retry_after(answer.headers))  # fmt: skip
         return CdError(
             f"the Kubernetes API answers {status} to {what}: {said}",
             hint="please report it with events.jsonl; is that a Kubernetes API server?",

@@ -6,9 +6,9 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cdlib.answers import Answer
 from cdlib.deadline import Deadline
 from cdlib.errors import Unavailable
 from cdlib.network import is_loopback
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 CALL = 15.0  # seconds for one request; the API server itself gives up after 60
 _CHUNK = 64 * 1024
 _CONNECTIONS = 8  # a rollout's watches, its lease and its checks, all at once
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer, read to its end."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Connection:

@@ -1,0 +1,36 @@
+"""What answers over HTTP have in common, whichever server gives them. What each means is its client's to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds that a Retry-After header asks for, given as a number or as a date (RFC 9110, 10.2.3); 0 without one."""
+    value = headers.get("Retry-After", "")
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def words(body: bytes) -> str:
+    """The first words of a plain answer; nothing of a page that something in between has made."""
+    text = body[:4000].decode("utf-8", "replace")
+    return "" if "<html" in text.lower() else " ".join(text.split())[:300]
