@@ -30,7 +30,7 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
          action: str, why: str, digest: str, audit: Path | None) -> Result:  # fmt: skip
     """Show, set or lift the hold of a release; while it is held, automatic deploys are refused (exit 6)."""
     from cdlib.errors import UsageProblem
-    from cdlib.promotion.permits import note
+    from cdlib.promotion.auditing import note
     from cdlib.promotion.releases import opened
     from cdlib.rollout.rollback import lift_hold, release_digest, set_hold
 

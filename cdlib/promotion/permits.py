@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cdlib.promotion.auditing import note
 from cdlib.result import Result
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from cdlib.trust.permit import Asked, Granted, Spent
     from cdlib.trust.summary import Place
 
-Facts = dict[str, Any]
 LARGEST = 512 * 1024  # bytes of a permit's file
 
 
@@ -218,20 +218,6 @@ class Permits:
     def shown(self) -> Result:
         """The permit that was spent, for the result."""
         return {"permit": self.used.told()} if self.used else {}
-
-
-def note(release: Release, audit: Path | None, event: str, **facts: Any) -> None:
-    """Add to an audit record, where there is one, who has done what to which release. Raises what stands in the way."""
-    from cdlib.report.audit import Audit
-
-    run, place, trigger = release.run, release.environment, release.trigger
-    if audit is None or run.dry_run:
-        return
-    about = {"command": run.command, "run": run.events.run_id, "who": release.holder,
-             "change": f"{trigger.change},{trigger.patchset}" if trigger.change else "", "url": trigger.url,
-             "service": release.records.service, "environment": place.name, "namespace": place.namespace,
-             "release": place.release}  # fmt: skip
-    Audit(audit, run.redactor).append(event, **{**about, **facts})
 
 
 def spent(record: Record) -> Spent:
