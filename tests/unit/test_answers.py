@@ -12,7 +12,16 @@ from cdlib.answers import retry_after, words
 
 @pytest.mark.parametrize(
     ("said", "seconds"),
-    [("", 0), ("7", 7), ("0.5", 0.5), ("-3", 0), ("nan", 0), ("soon", 0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0)],
+    [
+        ("", 0),
+        ("7", 7),
+        ("0.5", 0.5),
+        ("-3", 0),
+        ("nan", 0),
+        ("soon", 0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Thu, 01 Jan 2970 00:00:00 -0000", 0),
+    ],
 )
 def test_how_long_a_server_asks_to_wait(said: str, seconds: float) -> None:
     assert retry_after({"Retry-After": said}) == seconds
