@@ -12,6 +12,8 @@ from services import BAD, SLOW, Service
 
 from cdlib import process
 from cdlib.deadline import Deadline
+from cdlib.report.audit import check
+from lab.loop.cluster import kubeconfig
 from lab.loop.testing import Author, Change, Loop, until
 from lab.testing import command
 
@@ -103,6 +105,21 @@ def test_a_bare_vote_merges_and_is_not_deployed_until_it_is_signed(
     for stage in ("authorize", "deploy"):
         _operate(loop, tmp_path / stage, f"{service.name}-{stage}", ZUUL_PIPELINE="postmerge")
     assert service.answer()["revision"] == commit
+
+
+def test_the_agents_accounts_may_do_their_work_and_no_more(loop: Loop, service: Service) -> None:
+    def may(agent: str, *what: str) -> bool:
+        argv = ["kubectl", "--kubeconfig", str(kubeconfig(loop.places, agent)), "auth", "can-i", "--quiet", *what]
+        return process.run(argv, Deadline(30, "kubectl"), env=loop.lab.env).ok
+
+    inside, elsewhere = ("--namespace", service.name), ("--namespace", "default")
+    assert may("deploy", "create", "deployments", *inside) and not may("deploy", "create", "deployments", *elsewhere)
+    assert may("authorize", "get", f"configmaps/cd-{service.name}", *inside)
+    assert not may("authorize", "create", "deployments", *inside) and not may("deploy", "create", "namespaces")
+    for agent, event in (("authorize", "issued"), ("deploy", "spent")):
+        entries = list(check(loop.places.audit / f"{agent}.jsonl"))
+        assert not [problem for _, problem in entries if problem]
+        assert event in {entry["event"] for entry, _ in entries if entry.get("service") == service.name}
 
 
 def test_a_rollback_by_hand_is_told_once_and_a_job_lifts_the_hold(loop: Loop, author: Author, tmp_path: Path) -> None:
