@@ -116,7 +116,7 @@ def test_the_agents_accounts_may_do_their_work_and_no_more(loop: Loop, service: 
     assert may("deploy", "create", "deployments", *inside) and not may("deploy", "create", "deployments", *elsewhere)
     assert may("authorize", "get", f"configmaps/cd-{service.name}", *inside)
     assert not may("authorize", "create", "deployments", *inside) and not may("deploy", "create", "namespaces")
-    for agent, event in (("authorize", "issued"), ("deploy", "spent")):
+    for agent, event in (("authorize", "permit"), ("deploy", "spent")):
         entries = list(check(loop.places.audit / f"{agent}.jsonl"))
         assert not [problem for _, problem in entries if problem]
         assert event in {entry["event"] for entry, _ in entries if entry.get("service") == service.name}
