@@ -121,10 +121,11 @@ def crash(story: Story, good: str) -> None:
     """A change that builds, passes its tests and crashes in production: rolled back without a person."""
     story.title("7. A change that passes every test, and crashes in production")
     change = story.push("A greeting", {"hello.py": _CRASH, "VERSION": story.version() + "\n"})
-    change.wait_vote(1)
     began = time.monotonic()
     story.approve(change)
     change.wait_merged()
+    story.newest = story.push("Without the greeting", {"hello.py": _PROGRAM, "VERSION": story.version() + "\n"})
+    story.approve(story.newest)
     said = story.comment(change, "Rolled back")
     story.took("+2 to rolled back", began)
     story.quote(said, most=14)
@@ -135,8 +136,7 @@ def crash(story: Story, good: str) -> None:
 def operators(story: Story, chosen: int, old: str) -> None:
     """An operator reruns a deploy, rolls back to a chosen revision, and holds the release there."""
     story.title("8. An operator: the same deploy again, back to a chosen revision, and a hold")
-    commit = _merged(story, "Without the greeting", {"hello.py": _PROGRAM, "VERSION": story.version() + "\n"})
-    story.wait_serving(commit)
+    story.wait_serving(story.newest.wait_merged())
     story.comment(story.newest, "Deployed to")
     again = story.command("jenkins-run", "--job", f"{SERVICE}-deploy", "--rerun", str(story.last("deploy")))
     told = again["job_result"]["outcome"]
@@ -148,7 +148,9 @@ def operators(story: Story, chosen: int, old: str) -> None:
     story.wait_serving(old)
     story.tell(f"{SERVICE} answers with {old[:12]}, of revision {chosen}")
     story.quote(story.comment(story.newest, "Rolled back by hand", "the story goes back", f"{SERVICE}-hold"), most=5)
-    held = _merged(story, "While it is on hold", {"VERSION": story.version() + "\n"})
+    story.newest = story.push("While it is on hold", {"VERSION": story.version() + "\n"})
+    story.approve(story.newest)
+    held = story.newest.wait_merged()
     story.quote(story.comment(story.newest, "Not deployed", "hold"), most=3)
     story.require(story.serving().get("revision") == old, "a release on hold was deployed")
     lifted = story.command("jenkins-run", "--job", f"{SERVICE}-hold", "--param", "CD_HOLD=lift")
@@ -156,13 +158,6 @@ def operators(story: Story, chosen: int, old: str) -> None:
     story.deploy_again()
     story.wait_serving(held)
     story.tell(f"the hold is lifted, and {SERVICE} answers with {held[:12]}")
-
-
-def _merged(story: Story, message: str, files: dict[str, str]) -> str:
-    """The commit of a change that is pushed, approved and merged."""
-    story.newest = story.push(message, files)
-    story.approve(story.newest)
-    return story.newest.wait_merged()
 
 
 def _live(story: Story, change: Change, commit: str, began: float) -> None:
