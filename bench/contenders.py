@@ -81,8 +81,8 @@ class _Helm(Contender):
         return self.service.run(*argv, *limit, check=False).ok
 
     def noticed(self, began: float, seen: Sequence[Seen]) -> float | None:
-        """When its record of the revision first said that it has failed."""
-        return next((each.at for each in seen if each.at >= began and _failed(each)), None)
+        """When its record of the revision first said that it has failed; older ones are only cleared away meanwhile."""
+        return next((each.at for each in seen if each.at >= began and not each.gone and _failed(each)), None)
 
 
 class Helm3(_Helm):

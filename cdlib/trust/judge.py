@@ -245,7 +245,8 @@ def _require_signature(case: Case, law: Law, signing: Signing, involved: Mapping
             return
     said = "; ".join(reasons) or "nobody has signed it"
     fit = sorted(name for name in set(signing.signers.names.values()) if not _no_signer(law, name, involved))
-    remedy = f"let {' or '.join(fit) or 'somebody'} run: cd-approve {case.history.change}, and run this again"
+    act = f"cd-approve {case.history.change} -e {signing.environment}"
+    remedy = f"let {' or '.join(fit) or 'somebody'} run: {act}; then run this again, and the deploy"
     found.problems.append(
         Problem("signature", f"a signed approval for {signing.environment} is missing: {said}", remedy)
     )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,9 +19,11 @@ from typing import Any, Protocol, TypeVar
 
 import requests
 
+from cdlib import process
+from cdlib.deadline import Deadline
 from cdlib.errors import CdError
-from lab.loop import config, projects
-from lab.loop.places import TENANT, ZUUL_URL, Places
+from lab.loop import config, identity, projects
+from lab.loop.places import GERRIT_URL, PRODUCTION, TENANT, ZUUL_URL, Places
 from lab.loop.rest import Rest, rest
 
 T = TypeVar("T")
@@ -78,8 +82,30 @@ class Change:
         self._review(user, {"labels": {"Code-Review": value}})
 
     def approve(self, user: str = "bob") -> None:
-        """Give it Code-Review +2."""
+        """Give it Code-Review +2, a bare one: it merges, and goes nowhere that asks for a signature."""
         self.vote(2, user)
+
+    def sign(self, user: str = "bob", environment: str = PRODUCTION) -> str:
+        """Approve it by cd-approve: a signature, and Code-Review +2 where it is open. Returns what was said.
+
+        Raises CdError.
+        """
+        remote = projects.url(user, self.detail()["project"])
+        options = ("-e", environment, "--key", str(self.places.ssh_key(user)), "--remote", remote, "--yes")
+        env = {
+            **projects.environment(self.places, user),
+            "CD_GERRIT_URL": GERRIT_URL,
+            "CD_GERRIT_USER": user,
+            "CD_GERRIT_PASSWORD": identity.password(self.places, user),
+        }
+        with tempfile.TemporaryDirectory(prefix="cdlab-") as clone:
+            git = projects.Git(self.places, user, Path(clone))
+            git("init", "--quiet", "--template=")
+            words = [str(Path(sys.prefix) / "bin" / "cd-approve"), str(self.number), *options]
+            done = process.run(words, Deadline(_PATIENCE, "cd-approve"), cwd=git.folder, env=env)
+        if not done.ok:
+            raise CdError(f"cd-approve ended with status {done.returncode}", details=done.stderr[-8:])
+        return done.stdout.strip()
 
     def abandon(self) -> None:
         """Give it up."""
@@ -158,13 +184,13 @@ class Loop:
         """Gerrit, as one of the lab's accounts."""
         return rest(self.places, user)
 
-    def add_project(self, folder: Path, name: str = "") -> str:
+    def add_project(self, folder: Path, name: str = "", environment: str = PRODUCTION) -> str:
         """Make a project that starts with the files in `folder`, and let Zuul work for it; returns its name.
 
-        One with a cd.yaml is a service, which must have the project's name.
+        One with a cd.yaml is a service, which must have the project's name; `environment` is where it is deployed to.
         """
         name = name or f"t-{secrets.token_hex(4)}"
-        config.add_project(self.places, name, folder)
+        config.add_project(self.places, name, folder, environment)
         self.added.append(name)
         return name
 

@@ -14,7 +14,20 @@ from pathlib import Path
 
 from cdlib.errors import CdError, UsageProblem
 from lab import lock, processes, settings
-from lab.loop import cluster, definitions, gitserver, identity, jenkins, jobs, node, projects, review, scheduler, vault
+from lab.loop import (
+    cluster,
+    definitions,
+    gitserver,
+    identity,
+    jenkins,
+    jobs,
+    node,
+    operators,
+    projects,
+    review,
+    scheduler,
+    vault,
+)
 from lab.loop.places import (
     CHECKOUT,
     CONFIG_PROJECT,
@@ -22,6 +35,7 @@ from lab.loop.places import (
     GERRIT_URL,
     GIT_URL,
     JENKINS_URL,
+    PRODUCTION,
     SERVICES,
     TENANT,
     Places,
@@ -38,15 +52,13 @@ def apply(places: Places) -> None:
     """Bring Gerrit, the git server, Jenkins and Zuul's configuration to what this checkout says. Raises CdError."""
     given = read(places.layout.plan).given
     known, services = _projects(places)
-    jenkins.write_targets(places, given.get("registry", settings.REGISTRY), services)
-    cluster.ensure_namespaces(places, given, services)
     if "jenkins" not in given:
         jenkins.update(places, services)
     review.configure(places)
     for project in (CONFIG_PROJECT, *known):
         review.ensure_project(places, project)
         gitserver.ensure_repository(places, project)
-    site = definitions.Site(_secrets(places, given), services)
+    site = definitions.Site(_secrets(places, given), tuple(services))
     files = definitions.files(CHECKOUT, site)
     files["zuul.d/node.yaml"] = definitions.dump(node.definition(identity.public_key(places, "node-host")))
     changed = projects.replace_files(places, CONFIG_PROJECT, files)
@@ -54,23 +66,33 @@ def apply(places: Places) -> None:
         folder = CHECKOUT / "examples" / service
         if folder.is_dir():
             changed |= projects.import_folder(places, service, folder)
+    _open_cluster(places, given, services)
     _write_tenants(places, known)
     if changed:  # pushed past review, of which Zuul takes no notice by itself
         scheduler.reconfigure(places)
 
 
-def add_project(places: Places, project: str, folder: Path) -> None:
+def begin_anew(places: Places, service: str) -> None:
+    """Have nothing live of a service, and believe what its branch has by now, as before its first deploy."""
+    given = read(places.layout.plan).given
+    with _alone(places):
+        operators.believe(places, service)
+        cluster.renew_namespace(places, given, service)
+        _open_cluster(places, given, _projects(places)[1], service)
+
+
+def add_project(places: Places, project: str, folder: Path, environment: str = PRODUCTION) -> None:
     """Add a project that starts with the files in `folder`, and let Zuul work for it. Raises CdError.
 
-    One with a cd.yaml, whose service must have the project's name, gets what a service needs: a target, Jenkins
-    jobs, and its place among those that are deployed. Zuul must run.
+    One with a cd.yaml, whose service must have the project's name, gets what a service needs: a target in
+    `environment`, Jenkins jobs, and its place among those that are deployed. Zuul must run.
     """
     review.ensure_project(places, project)
     gitserver.ensure_repository(places, project)
     projects.import_folder(places, project, folder)
     with _alone(places):
         more = _more(places)
-        _change_projects(places, {**more, project: (folder / "cd.yaml").exists()})
+        _change_projects(places, {**more, project: environment if (folder / "cd.yaml").exists() else ""})
         # The deploy jobs name their projects, and Zuul must know each of them by then.
         if not processes.wait_until(lambda: project in scheduler.projects(), _TAKEN_UP):
             raise CdError(f"Zuul has not taken up the project {project} after {_TAKEN_UP:g} s")
@@ -85,7 +107,7 @@ def forget_project(places: Places, project: str) -> None:
         if more.pop(project, False):
             write_config(_projects_file(places), more)
             apply(places)
-            cluster.forget_namespace(places, read(places.layout.plan).given, project)
+            cluster.forget_service(places, read(places.layout.plan).given, project)
         _change_projects(places, more)
 
 
@@ -94,7 +116,14 @@ def _alone(places: Places) -> AbstractContextManager[None]:
     return lock.held(places.layout.root / "projects.lock", lambda _: None)
 
 
-def _change_projects(places: Places, more: Mapping[str, bool]) -> None:
+def _open_cluster(places: Places, given: Mapping[str, str], services: Mapping[str, str], only: str = "") -> None:
+    """Let the services, or one of them, be deployed: by targets.yaml, in namespaces, with rights there."""
+    operators.write(places, given.get("registry", settings.REGISTRY), services)
+    cluster.ensure_namespaces(places, given, services)
+    cluster.grant(places, given, only)
+
+
+def _change_projects(places: Places, more: Mapping[str, str]) -> None:
     write_config(_projects_file(places), more)
     _write_tenants(places, _projects(places)[0])
     scheduler.tell(places, "smart-reconfigure")
@@ -109,15 +138,18 @@ def _projects_file(places: Places) -> Path:
     return places.zuul / "projects.json"
 
 
-def _more(places: Places) -> dict[str, bool]:
-    """The projects that were added, each with whether it is a service."""
-    return {name: bool(service) for name, service in read_json(_projects_file(places)).items()}
+def _more(places: Places) -> dict[str, str]:
+    """The projects that were added, each with the environment that it is deployed to; empty for what is no service."""
+    # A lab that is older than the environments has true and false there.
+    return {
+        name: PRODUCTION if place is True else place or "" for name, place in read_json(_projects_file(places)).items()
+    }
 
 
-def _projects(places: Places) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """All projects that Zuul works for, and those of them that are services."""
+def _projects(places: Places) -> tuple[tuple[str, ...], dict[str, str]]:
+    """All projects that Zuul works for, and those of them that are services, with the environment of each."""
     more = _more(places)
-    return (*SERVICES, *more), (*SERVICES, *(name for name, service in more.items() if service))
+    return (*SERVICES, *more), {**dict.fromkeys(SERVICES, PRODUCTION), **{name: e for name, e in more.items() if e}}
 
 
 def _secrets(places: Places, given: Mapping[str, str]) -> dict[str, dict[str, object]]:

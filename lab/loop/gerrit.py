@@ -83,6 +83,11 @@ def make_site(places: Places) -> None:
         made.touch()
 
 
+def setting(places: Places, name: str) -> str:
+    """A setting of the server, such as gerrit.serverId. Raises CdError where it has none."""
+    return _run(["git", "config", "--file", str(places.gerrit / "etc" / "gerrit.config"), "--get", name]).strip()
+
+
 def host_key(places: Places) -> str:
     """A line for known_hosts."""
     words = (places.gerrit / "etc" / "ssh_host_ed25519_key.pub").read_text().split()
@@ -110,10 +115,11 @@ def _log4j(places: Places) -> Path:
     return places.config / "log4j.properties"
 
 
-def _run(argv: list[str]) -> None:
+def _run(argv: list[str]) -> str:
     done = process.run(argv, Deadline(_LIMIT, "Gerrit's site"))
     if not done.ok:
         raise CdError(f"{argv[0]} failed", details=[*done.stdout.splitlines()[-5:], *done.stderr[-8:]])
+    return done.stdout
 
 
 if __name__ == "__main__":

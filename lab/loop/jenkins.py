@@ -17,8 +17,9 @@ from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 from lab import settings
 from lab.layout import LOOPBACK
-from lab.loop import identity
+from lab.loop import cluster, identity
 from lab.loop.places import CHECKOUT, GERRIT_URL, JENKINS_PORT, JENKINS_URL, Places
+from lab.loop.projects import ssh_command
 from lab.pki import write_private
 from lab.plan import Server
 
@@ -40,7 +41,10 @@ def write_config(places: Places, given: Mapping[str, str]) -> None:
     lab = settings.settings(places.layout, given)
     path = f"{_BIN}:{places.layout.bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     common = {"CD_TARGETS": str(places.targets), "LAB_REGISTRY": lab["LAB_REGISTRY"], "PATH": path}
-    cluster = {"KUBECONFIG": lab["KUBECONFIG"], "CD_GERRIT_URL": GERRIT_URL}
+    deciding = {
+        name: {"KUBECONFIG": str(cluster.kubeconfig(places, name)), "CD_AUDIT": str(places.audit / f"{name}.jsonl")}
+        for name in ("authorize", "deploy")
+    }
     document = {
         "users": [
             {"name": "admin", "token": identity.password(places, "jenkins-admin")},
@@ -49,8 +53,8 @@ def write_config(places: Places, given: Mapping[str, str]) -> None:
         ],
         "agents": [
             _agent("build", 2, {**common, "DOCKER_HOST": lab["DOCKER_HOST"]}),
-            _agent("authorize", 2, common),
-            _agent("deploy", 2, {**common, **cluster}),
+            _agent("authorize", 2, {**common, **deciding["authorize"], "GIT_SSH_COMMAND": ssh_command(places, "cd")}),
+            _agent("deploy", 2, {**common, **deciding["deploy"], "CD_GERRIT_URL": GERRIT_URL}),
         ],
         "credentials": [
             {
@@ -58,32 +62,12 @@ def write_config(places: Places, given: Mapping[str, str]) -> None:
                 "kind": "username-password",
                 "username": "cd",
                 "password": identity.password(places, "cd"),
-            }
+            },
+            *(_key(places, name) for name in ("build", "test", "permit")),
         ],
     }
     write_private(places.config / "jenkins.json", json.dumps(document, indent=1).encode())
     write_private(places.jenkins_token, identity.password(places, "jenkins-admin").encode())
-
-
-def write_targets(places: Places, registry: str, services: Iterable[str]) -> None:
-    """Write the targets.yaml of the agents: each service in a namespace of its name, as its project is."""
-    document = {
-        "version": 1,
-        "environments": {"lab": {"policy": "none"}},
-        "services": {
-            service: {
-                "project": service,
-                "image": f"{registry}/{service}",
-                "candidates": f"{registry}/candidates/{service}",
-                "moving_tags": ["latest"],
-                "environments": {"lab": {"namespace": service, "release": service}},
-            }
-            for service in services
-        },
-    }
-    scratch = places.targets.with_suffix(".new")
-    scratch.write_text(json.dumps(document, indent=1) + "\n")
-    scratch.replace(places.targets)
 
 
 def update(places: Places, services: Iterable[str]) -> None:
@@ -108,10 +92,17 @@ def update(places: Places, services: Iterable[str]) -> None:
 
 
 def _at_this_site(defaults: Path) -> None:
-    """Set what docs/jenkins.md asks a site to set: where projects are cloned from when a person starts a job."""
-    text, default = defaults.read_text(), "git_url: ''\n"
-    assert text.count(default) == 1, f"{defaults} has no line {default!r}"
-    defaults.write_text(text.replace(default, f"git_url: {GERRIT_URL}\n"))
+    """Set what docs/jenkins.md and docs/keys.md ask a site to set."""
+    ours = {
+        "git_url: ''": f"git_url: {GERRIT_URL}",  # where projects are cloned from when a person starts a job
+        "gate_secrets: none": "gate_secrets: keys",
+        "authorize_secrets: none": "authorize_secrets: permit",
+    }
+    text = defaults.read_text()
+    for default, here in ours.items():
+        assert text.count(f"{default}\n") == 1, f"{defaults} has no line {default!r}"
+        text = text.replace(f"{default}\n", f"{here}\n")
+    defaults.write_text(text)
 
 
 def given_token() -> str:
@@ -123,3 +114,9 @@ def given_token() -> str:
 
 def _agent(name: str, executors: int, env: Mapping[str, str]) -> dict[str, object]:
     return {"name": name, "labels": [f"cd-{name}"], "executors": executors, "env": dict(env)}
+
+
+def _key(places: Places, name: str) -> dict[str, str]:
+    """The private half of a key, as the secret file that jjb/templates/defaults.yaml names."""
+    text = places.signing_key(name).read_text()
+    return {"id": f"cd-{name}-key", "kind": "file", "name": f"{name}.pem", "text": text}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab import settings
 from lab.layout import LOOPBACK
+from lab.loop import cluster
 from lab.loop.places import LABELS, NODE_PORT, Places
 from lab.plan import Server
 
@@ -29,8 +30,12 @@ def write_config(places: Places, given: Mapping[str, str]) -> None:
     path = (
         f"{Path(sys.prefix) / 'bin'}:{places.layout.bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     )
-    wanted = ("DOCKER_HOST", "KUBECONFIG", "LAB_REGISTRY")
-    environment = {name: lab[name] for name in wanted} | {"CD_TARGETS": str(places.targets), "PATH": path}
+    environment = {
+        **{name: lab[name] for name in ("DOCKER_HOST", "LAB_REGISTRY")},
+        "KUBECONFIG": str(cluster.kubeconfig(places, "node")),
+        "CD_TARGETS": str(places.targets),
+        "PATH": path,
+    }
     lines = [
         f"ListenAddress {LOOPBACK}:{NODE_PORT}",
         f"HostKey {places.keys / 'node-host'}",

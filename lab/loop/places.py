@@ -31,6 +31,8 @@ CONNECTION = "gerrit"  # Zuul's name for the Gerrit server
 HOSTNAME = "review.example.org"  # as Zuul writes it in a project's full name
 CONFIG_PROJECT = "zuul-config"
 SERVICES = ("hello", "blubberoid")
+PRODUCTION = "production"  # the environment that Jenkins deploys to, whose policy is `signed`
+NODES = "nodes"  # that of services without Jenkins: on Zuul's nodes nobody decides apart from who deploys
 LABELS = ("cd-build", "cd-deploy")  # of Zuul's nodes
 # In the order in which `status` shows them.
 NAMES = (
@@ -44,6 +46,7 @@ NAMES = (
     "git-server",
     "log-server",
     "jenkins",
+    "tokens",
 )
 # What gets time to end when the lab goes down. Zuul's parts first: where one did not say good-bye to ZooKeeper, the
 # next of its kind waits until ZooKeeper has given the old one up.
@@ -122,6 +125,21 @@ class Places:
         return self.config / "targets.json"
 
     @property
+    def mirrors(self) -> Path:
+        """The authorizer's mirrors of Gerrit's projects. They go with Gerrit, whose records they witness."""
+        return self.gerrit / "mirrors"
+
+    @property
+    def audit(self) -> Path:
+        """The audit records, one an agent."""
+        return self.layout.data / "audit"
+
+    @property
+    def accounts(self) -> Path:
+        """Kubeconfigs and tokens of the accounts in the cluster."""
+        return self.config / "accounts"
+
+    @property
     def jenkins_token(self) -> Path:
         """The API token of Jenkins' administrator."""
         return self.keys / "jenkins-token"
@@ -134,6 +152,10 @@ class Places:
     def ssh_key(self, user: str) -> Path:
         """The private ssh key of a Gerrit account."""
         return self.keys / user
+
+    def signing_key(self, name: str) -> Path:
+        """The private key, a PEM, by which a job signs."""
+        return self.keys / f"sign-{name}.pem"
 
     def socket(self, part: str) -> Path:
         """Where the scheduler, the executor or the web server of Zuul takes commands."""

@@ -35,22 +35,32 @@ class Git:
 
 def url(user: str, project: str) -> str:
     """Where `user` fetches and pushes a project."""
-    return f"ssh://{user}@{LOOPBACK}:{GERRIT_SSH_PORT}/{project}"
+    return f"{server(user)}/{project}"
+
+
+def server(user: str) -> str:
+    """Where `user` reaches all projects by git."""
+    return f"ssh://{user}@{LOOPBACK}:{GERRIT_SSH_PORT}"
 
 
 def environment(places: Places, user: str) -> dict[str, str]:
     """What git needs to be one of the lab's accounts, and nobody else."""
-    key, hosts = places.ssh_key(user), places.keys / "known_hosts"
-    options = ("BatchMode=yes", "IdentitiesOnly=yes", f"UserKnownHostsFile={hosts}", f"IdentityFile={key}")
     who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in (
         ("NAME", user.capitalize()), ("EMAIL", f"{user}@example.com"))}  # fmt: skip
     return {
-        "GIT_SSH_COMMAND": " ".join(["ssh", "-F", "/dev/null", *(f"-o {option}" for option in options)]),
+        "GIT_SSH_COMMAND": ssh_command(places, user),
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_CONFIG_SYSTEM": "/dev/null",
         "GIT_TERMINAL_PROMPT": "0",
         **who,
     }
+
+
+def ssh_command(places: Places, user: str) -> str:
+    """How git calls ssh as one of the lab's accounts."""
+    key, hosts = places.ssh_key(user), places.keys / "known_hosts"
+    options = ("BatchMode=yes", "IdentitiesOnly=yes", f"UserKnownHostsFile={hosts}", f"IdentityFile={key}")
+    return " ".join(["ssh", "-F", "/dev/null", *(f"-o {option}" for option in options)])
 
 
 def head(places: Places, project: str) -> str:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from lab.layout import Layout
-from lab.loop import gerrit, gitserver, identity, jenkins, logserver, node, zookeeper, zuul
+from lab.loop import gerrit, gitserver, identity, jenkins, logserver, node, tokens, zookeeper, zuul
 from lab.loop.places import Places
 from lab.plan import Server
 
@@ -14,7 +14,7 @@ from lab.plan import Server
 def plan(layout: Layout, given: Mapping[str, str]) -> list[Server]:
     """What has to be started, the servers that are `given` left out; writes their configuration and keys."""
     places = Places(layout)
-    for folder in (places.config, places.repositories, places.zookeeper):
+    for folder in (places.config, places.repositories, places.zookeeper, places.audit):
         folder.mkdir(parents=True, exist_ok=True)
     identity.ensure(places)
     gerrit.write_config(places)
@@ -32,5 +32,6 @@ def plan(layout: Layout, given: Mapping[str, str]) -> list[Server]:
         *node.servers(places),
         *([] if "jenkins" in given else jenkins.servers(places)),
         Server("loop-setup", (sys.executable, "-m", "lab.loop.config", str(layout.root)), after=needed, job=True),
+        *tokens.servers(places),
         *zuul.servers(places),
     ]

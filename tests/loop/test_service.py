@@ -12,6 +12,8 @@ from services import BAD, SLOW, Service
 
 from cdlib import process
 from cdlib.deadline import Deadline
+from cdlib.report.audit import check
+from lab.loop.cluster import kubeconfig
 from lab.loop.testing import Author, Change, Loop, until
 from lab.testing import command
 
@@ -31,12 +33,13 @@ def author(service: Service, tmp_path: Path) -> Author:
 def test_what_was_pushed_past_the_gate_is_deployed_after_a_gate_by_hand(
     loop: Loop, service: Service, author: Author, tmp_path: Path
 ) -> None:
-    imported, first = author.git("rev-parse", "origin/master"), service.started("deploy")
-    assert loop.wait_build(job_name="cd-deploy", newrev=imported)["result"] == "FAILURE"
-    assert "has no candidate" in service.log("deploy", first)
-    where = {"ZUUL_REF": "refs/heads/master", "ZUUL_COMMIT": imported, "ZUUL_PIPELINE": "gate"}
-    _operate(loop, tmp_path / "gate", f"{service.name}-gate", **where)
-    service.rerun("deploy", first)
+    imported, first = author.git("rev-parse", "origin/master"), service.started("authorize")
+    assert loop.wait_build(job_name="cd-authorize", newrev=imported)["result"] == "FAILURE"
+    assert "has no candidate" in service.log("authorize", first)
+    where = {"ZUUL_REF": "refs/heads/master", "ZUUL_COMMIT": imported}
+    _operate(loop, tmp_path / "gate", f"{service.name}-gate", **where, ZUUL_PIPELINE="gate")
+    service.rerun("authorize", first)
+    _operate(loop, tmp_path / "deploy", f"{service.name}-deploy", **where, ZUUL_PIPELINE="postmerge")
     assert service.answer()["revision"] == imported
 
 
@@ -64,7 +67,7 @@ def test_a_retry_finds_the_build_that_runs(service: Service, author: Author) -> 
 def _deploy(loop: Loop, author: Author, version: str) -> tuple[Change, str]:
     """A change that is approved, merged and deployed, and its commit."""
     change = author.push(f"version {version}", {"VERSION": f"{version}\n"})
-    change.approve()
+    change.sign()
     commit = change.wait_merged()
     assert loop.wait_build(job_name="cd-deploy", newrev=commit)["result"] == "SUCCESS"
     return change, commit
@@ -87,10 +90,43 @@ def test_an_approved_change_serves(loop: Loop, service: Service, author: Author)
     until(lambda: [told for told in change.messages("Deploys") if commit[:12] in told], "a comment on the deploy", 30)
 
 
+def test_a_bare_vote_merges_and_is_not_deployed_until_it_is_signed(
+    loop: Loop, service: Service, author: Author, tmp_path: Path
+) -> None:
+    live, before = service.answer()["revision"], service.last("deploy")
+    change = author.push("bare", {"VERSION": "7.1\n"})
+    change.vote(2)
+    commit = change.wait_merged()
+    assert loop.wait_build(job_name="cd-authorize", newrev=commit)["result"] == "FAILURE"
+    (said,) = until(lambda: change.messages("Deploys"), "a comment on the refusal", 30)
+    assert "Not deployed to production" in said and f"cd-approve {change.number} -e production" in said
+    assert (service.last("deploy"), service.answer()["revision"]) == (before, live)
+    change.sign()
+    for stage in ("authorize", "deploy"):
+        _operate(loop, tmp_path / stage, f"{service.name}-{stage}", ZUUL_PIPELINE="postmerge")
+    assert service.answer()["revision"] == commit
+
+
+def test_the_agents_accounts_may_do_their_work_and_no_more(loop: Loop, service: Service) -> None:
+    def may(agent: str, *what: str) -> bool:
+        argv = ["kubectl", "--kubeconfig", str(kubeconfig(loop.places, agent)), "auth", "can-i", "--quiet", *what]
+        return process.run(argv, Deadline(30, "kubectl"), env=loop.lab.env).ok
+
+    inside, elsewhere = ("--namespace", service.name), ("--namespace", "default")
+    assert may("deploy", "create", "deployments", *inside) and not may("deploy", "create", "deployments", *elsewhere)
+    assert may("authorize", "get", f"configmaps/cd-{service.name}", *inside)
+    assert not may("authorize", "create", "deployments", *inside) and not may("deploy", "create", "namespaces")
+    for agent, event in (("authorize", "permit"), ("deploy", "spent")):
+        entries = list(check(loop.places.audit / f"{agent}.jsonl"))
+        assert not [problem for _, problem in entries if problem]
+        assert event in {entry["event"] for entry, _ in entries if entry.get("service") == service.name}
+
+
 def test_a_rollback_by_hand_is_told_once_and_a_job_lifts_the_hold(loop: Loop, author: Author, tmp_path: Path) -> None:
     kept, old = _deploy(loop, author, "8")
     taken, new = _deploy(loop, author, "9")
     before = len(kept.messages("Deploys"))
+    _operate(loop, tmp_path / "0", f"{author.project}-authorize", CD_ROLLBACK="true")
     back = _operate(loop, tmp_path / "1", f"{author.project}-rollback", CD_REASON="orders are lost")
     assert (back["commit"], back["previous"]) == (old, new)
     (said,) = (each for each in taken.messages("Deploys") if "Rolled back by hand" in each)
@@ -108,7 +144,7 @@ def test_a_rollback_by_hand_is_told_once_and_a_job_lifts_the_hold(loop: Loop, au
 
 
 def test_without_jenkins_on_a_node(loop: Loop, tmp_path: Path) -> None:
-    """The happy way of `cd_runner: zuul`."""
+    """The happy way of `cd_runner: zuul`, in an environment that asks for no permit."""
     service = Service.add(loop, tmp_path, "cd-service-on-nodes")
     author = service.clone(tmp_path / "clone")
     bad = author.push("bad", {"tests/test_new.py": BAD})

@@ -18,7 +18,7 @@ from cdlib.jenkins.builds import Build, recent
 from cdlib.jenkins.follow import Log
 from cdlib.jenkins.http import Server
 from cdlib.jenkins.jobs import Job, read_job
-from lab.loop.places import CHECKOUT
+from lab.loop.places import CHECKOUT, NODES, PRODUCTION
 from lab.loop.testing import Author, Loop, until
 
 STAGES = ("check", "gate", "authorize", "deploy")
@@ -43,7 +43,8 @@ class Service:
         edits = (("cd.yaml", "service: hello", f"service: {name}"), (".zuul.yaml", "cd-service", template))
         for file, was, now in edits:
             (folder / file).write_text((folder / file).read_text().replace(was, now))
-        return cls(loop, loop.add_project(folder, name))
+        nodes = template == "cd-service-on-nodes"
+        return cls(loop, loop.add_project(folder, name, NODES if nodes else PRODUCTION))
 
     def clone(self, folder: Path) -> Author:
         """alice's clone of it."""
@@ -112,7 +113,14 @@ class Service:
 
     def rerun(self, stage: str, number: int) -> None:
         """Start a build again with its parameters, as an operator does."""
-        argv = [sys.executable, "-m", "jobs.jenkins_run", "--job", self.job(stage).name, "--rerun", str(number)]
+        self._operate(stage, "--rerun", str(number))
+
+    def start(self, stage: str, **parameters: str) -> None:
+        """Start a build, as an operator does."""
+        self._operate(stage, *(word for name, value in parameters.items() for word in ("--param", f"{name}={value}")))
+
+    def _operate(self, stage: str, *words: str) -> None:
+        argv = [sys.executable, "-m", "jobs.jenkins_run", "--job", self.job(stage).name, *words]
         done = process.run(argv, Deadline(240, "jenkins-run"), cwd=CHECKOUT, env=self.loop.operator)
         assert done.ok, done.stderr[-10:]
 

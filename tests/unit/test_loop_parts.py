@@ -18,11 +18,22 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 
+from cdlib.process import Finished
+from cdlib.target import read_targets
+from cdlib.trust.approval import read_signers
+from cdlib.trust.keys import read_keyring
 from lab import down, ports, settings, status, supervisor
 from lab.layout import Layout
-from lab.loop import definitions, gitserver, identity, jenkins, logserver, parts, projects, servers
-from lab.loop.places import CHECKOUT, CLIENTS, EVENTS_AFTER, NAMES, STORES, Places
+from lab.loop import cluster, definitions, gitserver, identity, logserver, operators, parts, projects, servers
+from lab.loop.places import CHECKOUT, CLIENTS, EVENTS_AFTER, NAMES, NODES, PRODUCTION, STORES, Places
 from lab.plan import Plan, Server
+
+
+class Accounts:
+    """Gerrit's list of accounts."""
+
+    def get(self, *_: object, **__: object) -> list[dict[str, object]]:
+        return [{"_account_id": 1, "username": "bob", "email": "bob@example.com"}]
 
 
 @pytest.fixture
@@ -320,17 +331,66 @@ def test_env_tells_of_the_loop(places: Places) -> None:
 def test_the_agents_see_what_their_jobs_need(places: Places) -> None:
     servers.plan(places.layout, {"kubernetes": "/their/kubeconfig", "docker": "unix:///d", "registry": "r:1"})
     agents = {entry["name"]: entry for entry in json.loads((places.config / "jenkins.json").read_text())["agents"]}
-    assert agents["deploy"]["env"]["KUBECONFIG"] == "/their/kubeconfig"
+    of_each = {name: agents[name]["env"]["KUBECONFIG"] for name in ("authorize", "deploy")}
+    assert len({"/their/kubeconfig", *of_each.values()}) == 3, "each has an account of its own, and no administrator's"
     assert "KUBECONFIG" not in agents["build"]["env"], "an author's Dockerfile runs there"
     assert "DOCKER_HOST" not in agents["authorize"]["env"]
 
 
-def test_targets_name_each_service_s_project(places: Places) -> None:
+def test_production_is_signed_and_each_key_may_say_one_thing(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     places.config.mkdir(parents=True)
-    jenkins.write_targets(places, "localhost:5000", ["hello"])
-    document = json.loads(places.targets.read_text())
-    assert document["services"]["hello"]["project"] == "hello"
-    assert document["services"]["hello"]["image"] == "localhost:5000/hello"
+    identity.ensure(places)
+    commits = {"hello": "1" * 40, "apart": "2" * 40}
+    monkeypatch.setattr(projects, "head", lambda _, project: commits[project])
+    monkeypatch.setattr(operators, "rest", lambda *_: Accounts())
+    (places.gerrit / "etc").mkdir(parents=True)
+    (places.gerrit / "etc" / "gerrit.config").write_text("[gerrit]\n\tserverId = s\n[user]\n\temail = g@example.com\n")
+    operators.write(places, "localhost:5000", {"hello": PRODUCTION, "apart": NODES})
+    targets = {target.service: target for target in read_targets(places.targets)}
+    assert targets["hello"].project == "hello" and str(targets["hello"].image) == "localhost:5000/hello"
+    assert targets["hello"].environment("").policy == "signed" and targets["apart"].environment("").policy == "none"
+    assert {len(keys) for keys in read_keyring(targets["hello"].keys).values()} == {1}
+    assert targets["hello"].gerrit and targets["hello"].gerrit.allowed_signers
+    assert set(read_signers(targets["hello"].gerrit.allowed_signers).names.values()) == {"bob"}
+    commits["hello"] = "3" * 40
+    operators.write(places, "localhost:5000", {"hello": PRODUCTION})
+    review = read_targets(places.targets)[0].review
+    assert review and review.since == "1" * 40, "what came later is judged"
+    operators.believe(places, "hello")
+    operators.write(places, "localhost:5000", {"hello": PRODUCTION})
+    review = read_targets(places.targets)[0].review
+    assert review and review.since == "3" * 40
+
+
+def test_an_agent_reaches_the_cluster_by_a_token_and_nothing_of_the_administrator_s(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "theirs", "user": "root"}}],
+        "clusters": [{"name": "theirs", "cluster": {"server": "https://k", "certificate-authority": "ca.crt"}}],
+        "users": [{"name": "root", "user": {"token": "the-administrator-s"}}],
+    }
+    (tmp_path / "admin").write_text(json.dumps(admin))
+    said = {"cd-rights": "kind: X", "apply": "", "get": "serviceaccount/cd-deploy-production\n", "create": "t0ken\n"}
+    asked: list[list[str]] = []
+
+    def run(argv: list[str], *_: object, **__: object) -> Finished:
+        asked.append(argv)
+        return Finished(
+            tuple(argv), 0, next(said[word] for word in [Path(argv[0]).name, *argv] if word in said), (), 0.0
+        )
+
+    monkeypatch.setattr(cluster.process, "run", run)
+    cluster.grant(places, {"kubernetes": str(tmp_path / "admin")})
+    (known,) = json.loads(cluster.kubeconfig(places, "deploy").read_text())["clusters"]
+    assert known["cluster"]["server"] == "https://k"
+    for agent in cluster.AGENTS:
+        text = cluster.kubeconfig(places, agent).read_text()
+        assert "the-administrator-s" not in text and str(tmp_path / "ca.crt") in text
+        assert (places.accounts / f"{agent}.token").exists() == (agent == "deploy"), "others have no account yet"
+    assert (places.accounts / "deploy.token").read_text() == "t0ken"
+    assert not any("t0ken" in word for argv in asked for word in argv)
 
 
 def test_git_is_one_account_and_nobody_else(places: Places) -> None:

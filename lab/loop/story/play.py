@@ -13,6 +13,7 @@ from typing import Any
 from cdlib.console import Console
 from cdlib.deadline import Deadline
 from cdlib.jenkins.http import Server
+from lab.loop import config
 from lab.loop.actors import Loop
 from lab.loop.story import scenes
 from lab.loop.story.measure import measure
@@ -32,13 +33,13 @@ def play(loop: Loop, root: Path) -> None:
     deadline = Deadline(LIMIT, "the loop")
     story = Story(loop, alice, Server(**loop.jenkins()), console, folder, deadline)
     # What an earlier run has left live, held or quarantined is no part of this one.
-    story.kubectl("delete", "namespace", SERVICE, "--ignore-not-found", "--wait=true")
-    story.kubectl("create", "namespace", SERVICE)
+    config.begin_anew(loop.places, SERVICE)
     change = scenes.failing_test(story)
     scenes.mended_while_it_runs(story, change)
     first = scenes.approved(story, change)
     chosen = story.command("helm-rollback", "--service", SERVICE, "--list")["revisions"][0]["revision"]
     newest = scenes.three_at_once(story)
+    newest = scenes.bare_vote(story, newest)
     scenes.crash(story, newest)
     scenes.operators(story, chosen, first)
     _close(story, folder / "loop.json", time.monotonic() - began)

@@ -58,8 +58,7 @@ def approved(story: Story, change: Change) -> str:
     """+2, taken back at the last moment, and given again: the second gate finds the first one's candidate."""
     story.title("3. Approved: the gate tests what will be merged, and keeps its image as the candidate")
     before = story.last("gate")
-    change.approve()
-    story.tell("bob votes Code-Review +2")
+    story.approve(change)
     first = story.ended("gate", story.started_after("gate", before).number)
     change.vote(0)
     story.tell(f"{SERVICE}-gate #{first.number} ends {first.result}, and bob takes his vote back")
@@ -67,8 +66,8 @@ def approved(story: Story, change: Change) -> str:
     story.require(change.status == "NEW", "the change was merged without an approval")
     story.quote(change.messages()[-1], most=3)
     began = time.monotonic()
-    change.approve()
-    story.tell("bob votes Code-Review +2 again")
+    change.vote(2)
+    story.tell("bob votes Code-Review +2 again; what he has signed still holds")
     commit = change.wait_merged()
     story.took("+2 to merged", began)
     again = story.result(story.ended("gate", story.last("gate")))
@@ -86,8 +85,7 @@ def three_at_once(story: Story) -> str:
     last = story.push("Another note", {"docs/three.md": f"three {story.version()}\n"})
     began = time.monotonic()
     for change in (first, middle, last):
-        change.approve()
-    story.tell("bob votes Code-Review +2 on all three")
+        story.approve(change)
     first.wait_merged()
     middle.wait_vote(-2)
     commit = last.wait_merged()
@@ -101,14 +99,33 @@ def three_at_once(story: Story) -> str:
     return commit
 
 
+def bare_vote(story: Story, live: str) -> str:
+    """A +2 that nobody has signed merges, and is not deployed before an approver signs it."""
+    story.title("6. A bare +2: it merges, and production does without it until it is signed")
+    change = story.push("A line that nobody signed", {"docs/bare.md": f"bare {story.version()}\n"})
+    change.vote(2)
+    story.tell("somebody with bob's password votes Code-Review +2")
+    commit = change.wait_merged()
+    said = story.comment(change, "Not deployed", "cd-approve")
+    story.quote(said, most=12)
+    story.require(story.serving().get("revision") == live, "a change that nobody has signed was deployed")
+    story.tell(f"{SERVICE} answers with {live[:12]}, as before")
+    story.approve(change)
+    story.deploy_again()
+    story.wait_serving(commit)
+    story.tell(f"signed after the merge: {SERVICE} answers with {commit[:12]}")
+    return commit
+
+
 def crash(story: Story, good: str) -> None:
     """A change that builds, passes its tests and crashes in production: rolled back without a person."""
-    story.title("6. A change that passes every test, and crashes in production")
+    story.title("7. A change that passes every test, and crashes in production")
     change = story.push("A greeting", {"hello.py": _CRASH, "VERSION": story.version() + "\n"})
-    change.wait_vote(1)
     began = time.monotonic()
-    change.approve()
+    story.approve(change)
     change.wait_merged()
+    story.newest = story.push("Without the greeting", {"hello.py": _PROGRAM, "VERSION": story.version() + "\n"})
+    story.approve(story.newest)
     said = story.comment(change, "Rolled back")
     story.took("+2 to rolled back", began)
     story.quote(said, most=14)
@@ -118,35 +135,29 @@ def crash(story: Story, good: str) -> None:
 
 def operators(story: Story, chosen: int, old: str) -> None:
     """An operator reruns a deploy, rolls back to a chosen revision, and holds the release there."""
-    story.title("7. An operator: the same deploy again, back to a chosen revision, and a hold")
-    commit = _merged(story, "Without the greeting", {"hello.py": _PROGRAM, "VERSION": story.version() + "\n"})
-    story.wait_serving(commit)
+    story.title("8. An operator: the same deploy again, back to a chosen revision, and a hold")
+    story.wait_serving(story.newest.wait_merged())
     story.comment(story.newest, "Deployed to")
     again = story.command("jenkins-run", "--job", f"{SERVICE}-deploy", "--rerun", str(story.last("deploy")))
     told = again["job_result"]["outcome"]
     story.require(told == "unchanged", f"a deploy that is there already says {told}")
     story.tell("unchanged")
-    to = ("--param", f"CD_TO={chosen}", "--param", "CD_REASON=the story goes back")
-    story.command("jenkins-run", "--job", f"{SERVICE}-rollback", *to)
+    to = ("--param", f"CD_TO={chosen}")
+    story.command("jenkins-run", "--job", f"{SERVICE}-authorize", "--param", "CD_ROLLBACK=true", *to)
+    story.command("jenkins-run", "--job", f"{SERVICE}-rollback", *to, "--param", "CD_REASON=the story goes back")
     story.wait_serving(old)
     story.tell(f"{SERVICE} answers with {old[:12]}, of revision {chosen}")
     story.quote(story.comment(story.newest, "Rolled back by hand", "the story goes back", f"{SERVICE}-hold"), most=5)
-    held = _merged(story, "While it is on hold", {"VERSION": story.version() + "\n"})
+    story.newest = story.push("While it is on hold", {"VERSION": story.version() + "\n"})
+    story.approve(story.newest)
+    held = story.newest.wait_merged()
     story.quote(story.comment(story.newest, "Not deployed", "hold"), most=3)
     story.require(story.serving().get("revision") == old, "a release on hold was deployed")
     lifted = story.command("jenkins-run", "--job", f"{SERVICE}-hold", "--param", "CD_HOLD=lift")
     story.require(lifted["job_result"]["hold"] is None, "the hold is not lifted")
-    story.command("jenkins-run", "--job", f"{SERVICE}-deploy", "--rerun", str(story.last("deploy")))
+    story.deploy_again()
     story.wait_serving(held)
     story.tell(f"the hold is lifted, and {SERVICE} answers with {held[:12]}")
-
-
-def _merged(story: Story, message: str, files: dict[str, str]) -> str:
-    """The commit of a change that is pushed, approved and merged."""
-    story.newest = story.push(message, files)
-    story.newest.wait_vote(1)
-    story.newest.approve()
-    return story.newest.wait_merged()
 
 
 def _live(story: Story, change: Change, commit: str, began: float) -> None:

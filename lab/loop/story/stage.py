@@ -17,7 +17,7 @@ from cdlib.jenkins.builds import Build, recent
 from cdlib.jenkins.http import Server
 from cdlib.jenkins.jobs import read_job
 from lab.loop.actors import Author, Change, Loop, until
-from lab.loop.places import CHECKOUT
+from lab.loop.places import CHECKOUT, PRODUCTION
 
 T = TypeVar("T")
 SERVICE = "hello"
@@ -85,6 +85,16 @@ class Story:
         change = self.alice.push(message, files)
         self.tell(f"alice pushes change {change.number}: {message}")
         return change
+
+    def approve(self, change: Change) -> None:
+        """bob approves a change: the one thing that a person does."""
+        self.console.line("bold", "$ ", f"cd-approve {change.number} -e {PRODUCTION}")
+        self.tell(f"bob: {change.sign()}")
+
+    def deploy_again(self) -> None:
+        """An operator has what the branch has by now authorized and deployed."""
+        for stage in ("authorize", "deploy"):
+            self.command("jenkins-run", "--job", f"{SERVICE}-{stage}", "--param", "ZUUL_PIPELINE=postmerge")
 
     def builds(self, stage: str) -> list[Build]:
         """The newest builds of one of the service's Jenkins jobs, the newest first."""
