@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from manuals import blocks
+from planted import see
 
 from cdlib import process
 from cdlib.deadline import Deadline
@@ -61,6 +62,7 @@ def read(lab: RunningLab, page: str, home: Path, changes: Mapping[str, str]) -> 
     env = {**lab.env, **_NAMES, "PATH": path, "HOME": str(home), "CD_TARGETS": "", "NO_COLOR": "1"}
     argv = ["bash", "-c", script(page, changes)]
     done = process.run(argv, Deadline(_LIMIT, page), cwd=CHECKOUT, env=env)
+    see(page, "\n".join([done.stdout, *done.stderr]))
     assert done.ok, "\n".join([*done.stdout.splitlines()[-20:], *done.stderr[-60:]])
     return done
 
