@@ -104,7 +104,7 @@ def attest_build(witness: Witness | None, images: Sequence[Built]) -> list[str]:
 
     def attested(digest: str) -> bool:
         wanted = Wanted(digest, work.service.name, variant, work.source.tree)
-        return is_attested(fetch(candidates, digest), wanted, witness.ring, PROVENANCE)
+        return is_attested(fetch(candidates, digest, witness.ring), wanted, witness.ring, PROVENANCE)
 
     candidates = work.registries.repository(witness.candidates)
     published = publish_candidate(work, variant, acceptable=attested)
@@ -168,7 +168,7 @@ def bring_attestations(work: Work) -> Callable[[str], None]:
         from cdlib.trust.statement import read_statement
 
         ring, good = read_keyring(target.keys), list[Attestation]()
-        for envelope in fetch(work.registries.repository(target.candidates), digest):
+        for envelope in fetch(work.registries.repository(target.candidates), digest, ring):
             try:
                 good.append(Attestation(envelope, read_statement(envelope, ring).predicate_type))
             except Unsound as problem:

@@ -151,7 +151,7 @@ def _prove(permits: Permits, work: Work, image: Reference, change: str) -> None:
     with permits.run.stage("attestations", str(image)):
         envelopes = permits.envelopes(image.digest)
         if image.repository != permits.target.image.repository:
-            envelopes += fetch(work.registries.repository(image), image.digest)
+            envelopes += fetch(work.registries.repository(image), image.digest, permits.ring)
         wanted = Wanted(image.digest, service.name, service.deploy.variant, source.tree, source.commit, change)
         prove(envelopes, wanted, permits.ring)
 

@@ -78,7 +78,7 @@ class Permits:
         from cdlib.trust.attached import fetch
 
         registries = Registries(self.run, self.target.plain_http)
-        return fetch(registries.repository(image or self.target.image), digest)
+        return fetch(registries.repository(image or self.target.image), digest, self.ring)
 
     def authorized(self, digest: str, image: Reference) -> frozenset[str]:
         """The commits whose deploy here as `digest` the authorizer has permitted, by what lies beside it."""

@@ -826,7 +826,7 @@ class TestBreakGlass:
         """Somebody has put so much there that it is not read any more."""
         ready(place)
         ordinary = (place.base / "permit.json").read_bytes()
-        monkeypatch.setattr(attached, "MOST", 1)
+        monkeypatch.setattr(attached, "MOST_READ", 1)
         refused(place.guard, "attestations")
         refused(lambda: place.guard(file=place.base / "permit.json"), "attestations")
         place.authorize(purpose="break-glass", reason="the registry is full")
