@@ -86,6 +86,7 @@ def open_witness(work: Work, file: Path | None, purpose: str) -> Witness | None:
             f"targets.yaml does not list the key {key.public.id[:19]}… under keys.{purpose}: nobody would believe it",
             hint=f"give this step its own key, or add its public half under keys.{purpose}",
         )
+    work.attested = True
     return Witness(work, key, ring, datetime.now(UTC))
 
 
