@@ -64,7 +64,7 @@ def authorize(run: Run, folder: Path, targets: Path | None, environment: str, se
             with permits.audited():
                 if options.rollback or work is None:
                     return {**about, **authorize_rollback(permits, seal, options.to)}
-                image = find_image(work, options.tag, options.digest)
+                image = find_image(work, options.tag, options.digest, by_hand=options.break_glass)
                 return {**about, **authorize_deploy(permits, work, seal, image, unrelated=options.unrelated)}
 
 
@@ -110,8 +110,11 @@ def authorize_rollback(permits: Permits, seal: Seal, to: int | None) -> Result:
     return {"commit": entry.commit, **issued, "rolled_back_to": entry.revision}
 
 
-def find_image(work: Work, tag: str = "", digest: str = "") -> Reference:
-    """The image that a deploy of the commit would take: what is published, or else its candidate."""
+def find_image(work: Work, tag: str = "", digest: str = "", *, by_hand: bool = False) -> Reference:
+    """The image that a deploy of the commit would take: what is published, or else its candidate.
+
+    `by_hand` finds a candidate by its digest too, and outside of any pipeline.
+    """
     from cdlib.errors import RegistryRefused
     from cdlib.image.publish import find_candidate
     from cdlib.image.published import find_published
@@ -120,7 +123,10 @@ def find_image(work: Work, tag: str = "", digest: str = "") -> Reference:
     try:
         return find_published(work.run, work.source, work.target, tag=tag, digest=digest)
     except RegistryRefused:
-        found = "" if tag or digest else find_candidate(work, work.service.deploy.variant)
+        if by_hand and digest:
+            found = work.registries.repository(work.target.candidates).digest(digest)
+        else:
+            found = "" if tag or digest else find_candidate(work, work.service.deploy.variant, by_hand=by_hand)
         if not found:
             raise
     return work.target.candidates.at(found)

@@ -152,7 +152,7 @@ class Permits:
         from cdlib.errors import CdError
         from cdlib.trust.permit import find
 
-        given = [_read(self.file)] if self.file else []
+        given = [read_given(self.file)] if self.file else []
         try:
             envelopes = [*given, *self.envelopes(asked.digest)]
         except CdError as problem:
@@ -254,7 +254,8 @@ def spent(record: Record) -> Spent:
     return Spent(record.permit_sequence, record.permit_nonce, unfinished(record))
 
 
-def _read(file: Path) -> bytes:
+def read_given(file: Path) -> bytes:
+    """What is in the file of a permit that was handed over. Raises UsageProblem."""
     from cdlib.errors import UsageProblem
 
     try:
