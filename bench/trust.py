@@ -44,7 +44,7 @@ def check_permit(facts: dict[str, Any]) -> None:
 
     ring = read_keyring({purpose: [Path(file) for file in files] for purpose, files in facts["keys"].items()})
     image = parse(facts["image"])
-    envelopes = fetch(Registries(Run("bench", Deadline(LIMIT))).repository(image), image.digest)
+    envelopes = fetch(Registries(Run("bench", Deadline(LIMIT))).repository(image), image.digest, ring)
     asked = Asked(**{**facts["asked"], "place": Place(*facts["place"])})
     find(envelopes, asked, Spent(), ring)
     prove(envelopes, Wanted(**facts["wanted"]), ring)

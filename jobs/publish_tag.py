@@ -24,19 +24,28 @@ if TYPE_CHECKING:
               "YYYY-MM-DD-HHMMSS-<commit>, by the commit's time]")  # fmt: skip
 @click.option("--moving/--no-moving", default=True, envvar="CD_MOVING", help="Let the tags that targets.yaml lists as "
               "moving follow what is newly published.")  # fmt: skip
+@click.option("--permit", "permit_file", metavar="FILE", type=click.Path(path_type=Path), help="By hand, outside of "
+              "any pipeline: publish the very image that this permit is for, under the commit's tag.")  # fmt: skip
 def main(run: Run, folder: Path, targets: Path | None, candidate: bool, variant: str, tags: tuple[str, ...],
-         moving: bool) -> Result:  # fmt: skip
+         moving: bool, permit_file: Path | None) -> Result:  # fmt: skip
     """Publish the image of the commit in DIR: promote its candidate by digest, or push what was built here.
 
     A tag that was published never moves, save those that targets.yaml lists as moving. Prints the reference.
     """
+    from cdlib.errors import UsageProblem
     from cdlib.image.publish import publish, publish_candidate
     from cdlib.image.work import open_work
     from cdlib.promotion.attesting import bring_attestations
+    from cdlib.promotion.publishing import publish_by_permit
 
+    if permit_file and (candidate or variant or tags):
+        raise UsageProblem("--permit says what is published, and the commit as what",
+                           hint="leave out --candidate, --variant and --tag")  # fmt: skip
     work = open_work(run, folder, targets, need_target=True)
     name = variant or work.service.deploy.variant
-    if candidate:
+    if permit_file:
+        published = publish_by_permit(work, permit_file)
+    elif candidate:
         published = publish_candidate(work, name)
     else:
         published = publish(work, name, tags, moving=moving, along=bring_attestations(work))

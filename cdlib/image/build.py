@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from cdlib.errors import CdError
+from cdlib.errors import CdError, Refused
 from cdlib.image.builders import Builder, Order
 from cdlib.image.built import Built, find_built
 from cdlib.image.choice import choose
 from cdlib.image.plan import Plan
 from cdlib.image.work import Work
+from cdlib.reference import DIGEST
 from cdlib.trigger import read_trigger
 
 _YEAR_2000 = 946_684_800  # seconds since 1970; zip, and with it Python's wheels, know nothing before 1980
@@ -51,9 +52,15 @@ class _Workshop:
         if self._builder is None:
             self._builder = choose(self._wanted, self._work.engine, run.deadline)
         builder = self._builder
+        _require_known_bases(plan)
         if run.would(builder.describe(self._order(plan, Path("TREE"), Path("TREE") / plan.path))):
             return Built(plan.variant, "", plan.key, plan.local_name, plan.dirty, builder.name, unchanged=False)
-        run.note(f"{plan.variant}: building by {builder.about}")
+        alone = ", from nothing, since it will be attested" if plan.attested else ""
+        run.note(f"{plan.variant}: building by {builder.about}{alone}")
+        if plan.attested and plan.frontend:
+            run.warn(
+                f"{plan.path}: {plan.frontend} is told to take no caches; nothing here can tell whether it does not"
+            )
         with run.stage("build", plan.variant) as found, _recipe(self._files(), plan) as recipe:
             found.update(builder=builder.name, key=plan.key)
             builder.build(run, self._order(plan, self._files(), recipe))
@@ -82,7 +89,8 @@ class _Workshop:
         cache = target.candidates.tagged(plan.cache_tag)
         # What unreviewed changes leave behind must not become part of what is published later.
         writable = read_trigger().may_publish or target.strictest_policy == "none"
-        return Order(plan, context, recipe, cache if self._has_cache(plan) else None,
+        readable = not plan.attested and self._has_cache(plan)
+        return Order(plan, context, recipe, cache if readable else None,
                      cache if writable and not plan.dirty else None)  # fmt: skip
 
     def _has_cache(self, plan: Plan) -> bool:
@@ -94,6 +102,15 @@ class _Workshop:
         except CdError as problem:
             self._work.run.note(f"no cache is used: {problem.message}")
             return False
+
+
+def _require_known_bases(plan: Plan) -> None:
+    """What is attested has no base that only this Engine has: an unreviewed build may have made it."""
+    if plan.attested and (here := [base.name for base in plan.bases if not DIGEST.search(base.pin)]):
+        raise Refused(
+            f"{plan.path} is to be attested, and no registry has its base image {', '.join(here)}",
+            hint="push that image to a registry, and name it as it is called there",
+        )
 
 
 @contextmanager

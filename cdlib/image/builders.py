@@ -20,6 +20,10 @@ from cdlib.image.plan import Plan
 from cdlib.reference import Reference
 from cdlib.run import Run
 
+# A Dockerfile's cache mounts are kept below this name; `docker build` has no other way to say it (Dockerfile reference,
+# "BuildKit built-in build args").
+CACHE_MOUNTS = "BUILDKIT_CACHE_MOUNT_NS"
+
 
 @dataclass(frozen=True)
 class Order:
@@ -118,7 +122,8 @@ class EngineBuilder:
 
     def describe(self, order: Order) -> str:
         plan = order.plan
-        query = " ".join(shlex.quote(f"{k}={v}") for k, v in {**plan.args, "target": plan.stage, **plan.labels}.items())
+        said = {**plan.args, "target": plan.stage, **plan.labels, **({"nocache": "1"} if plan.attested else {})}
+        query = " ".join(shlex.quote(f"{name}={value}") for name, value in said.items())
         return f"POST /build t={plan.local_name} dockerfile={plan.path} {query}"
 
     def build(self, run: Run, order: Order) -> None:
@@ -135,6 +140,7 @@ class EngineBuilder:
                 recipe,
                 buildargs=dict(plan.args),
                 target=plan.stage or None,
+                nocache=plan.attested,
                 cache_from=_engine_cache(run, self.engine, order) or None,
             )
             try:
@@ -152,6 +158,8 @@ def _arguments(order: Order) -> list[str]:
     plan = order.plan
     words = ["--progress", "plain", "--file", str(order.recipe), "--tag", plan.local_name]
     words += ["--target", plan.stage] if plan.stage else []
+    if plan.attested:  # layers that another build has left, and the cache mounts, which --no-cache does not concern
+        words += ["--no-cache", "--build-arg", f"{CACHE_MOUNTS}={plan.apart}"]
     for name, value in plan.args.items():
         words += ["--build-arg", f"{name}={value}"]
     for name, value in plan.labels.items():

@@ -32,7 +32,8 @@ class Plan:
 
     `recipe` is the text that the builder gets, its bases pinned; `path` its name in the tree. `stage` is empty
     for the last one. `frontend` is the BuildKit frontend that reads it, if any. `key` is 64 hex digits, and so is
-    `configuration`, over what cd.yaml has to say.
+    `configuration`, over what cd.yaml has to say. With `attested` somebody signs for what is made: then it is made of
+    the tree and its bases alone, and of nothing that another build has left.
     """
 
     service: str
@@ -48,11 +49,18 @@ class Plan:
     dirty: bool
     configuration: str = ""
     bases: tuple[Base, ...] = ()
+    attested: bool = False
 
     @property
     def local_name(self) -> str:
-        """The tag under which the Engine keeps the image."""
-        return f"cdlib/{self.service}:{self.variant}-{self.key[:16]}"
+        """The tag under which the Engine keeps the image: never the same for what is attested and what is not."""
+        folder = "cdlib-attested" if self.attested else "cdlib"
+        return f"{folder}/{self.service}:{self.variant}-{self.key[:16]}"
+
+    @property
+    def apart(self) -> str:
+        """What an attested build shares caches with: builds of the very same tree, and no other."""
+        return f"cd-{self.labels[TREE_LABEL]}" if self.attested else ""
 
     @property
     def candidate_tag(self) -> str:

@@ -57,10 +57,31 @@ def publish_candidate(
     return Published(target.candidates.repository, plan.candidate_tag, pushed.digest if pushed else "", unchanged=False)
 
 
-def find_candidate(work: Work, variant: str) -> str:
-    """The digest of the candidate of `variant`; empty where there is none. Raises Refused where it may not be used."""
-    manifest = _find_candidate(work, _require(work), work.plan(variant))
+def find_candidate(work: Work, variant: str, *, by_hand: bool = False) -> str:
+    """The digest of the candidate of `variant`; empty where there is none. Raises Refused where it may not be used.
+
+    `by_hand` is for somebody who answers for it, outside of any pipeline.
+    """
+    manifest = _find_candidate(work, _require(work, by_hand=by_hand), work.plan(variant))
     return manifest.digest if manifest else ""
+
+
+def publish_permitted(work: Work, digest: str, along: Callable[[str], None]) -> Published:
+    """Promote exactly `digest`, which somebody has permitted to be deployed, under the commit's own tag; no other tag
+    moves. Raises RegistryRefused where there is no such candidate, or the tag is taken."""
+    target, tag = _require(work, by_hand=True), work.source.default_tag
+    destination = work.registries.repository(target.image)
+    manifest = destination.manifest(digest) or work.registries.repository(target.candidates).manifest(digest)
+    if manifest is None:
+        raise RegistryRefused(
+            f"neither {target.image.repository} nor {target.candidates.repository} has {digest}",
+            hint="the permit is for another image; let the gate build one, and have that permitted",
+        )
+    taken = {tag: destination.digest(tag)}
+    _require_unmoved(target, destination, taken, digest)
+    new = [tag] if taken[tag] != digest else []
+    _write(work, target, manifest, destination, new, along)
+    return Published(target.image.repository, tag, digest, unchanged=not new)
 
 
 def publish(
@@ -107,10 +128,11 @@ def find_local(work: Work, plan: Plan) -> str:
     return built.id if built else ""
 
 
-def _require(work: Work) -> Target:
+def _require(work: Work, *, by_hand: bool = False) -> Target:
     """The target, where publishing is allowed at all."""
     assert work.target is not None
-    read_trigger().require_publishing(work.target.strictest_policy, "publishing")
+    if not by_hand:
+        read_trigger().require_publishing(work.target.strictest_policy, "publishing")
     if work.source.dirty or work.source.uncommitted:
         raise Refused(
             f"{work.source.folder.resolve()} has uncommitted changes: only what is committed can be published",

@@ -109,6 +109,11 @@ def _listed(image: str, frontends: tuple[str, ...]) -> str:
 
 
 def _refuse_syntax_argument(service: Service, frontends: tuple[str, ...]) -> None:
+    if "BUILDKIT_CACHE_MOUNT_NS" in service.image.args:
+        raise UsageProblem(
+            "cd.yaml: image.args.BUILDKIT_CACHE_MOUNT_NS would let a build write to the cache mounts of others",
+            hint="remove it; to have a cache of your own, give the mount an id",
+        )
     image = service.image.args.get("BUILDKIT_SYNTAX", "")
     if image and not ("@" in image and _listed(image, frontends)):
         raise UsageProblem(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,12 +18,16 @@ from cdlib.target import Target, read_document, read_target
 
 @dataclass
 class Work:
-    """One service at one commit. `target` is None where no targets.yaml was given."""
+    """One service at one commit. `target` is None where no targets.yaml was given.
+
+    `attested` is set where a step signs what it does, before anything is planned.
+    """
 
     run: Run
     source: Source
     service: Service
     target: Target | None = None
+    attested: bool = False
     _plans: dict[str, Plan] = field(default_factory=dict)
 
     @cached_property
@@ -44,7 +48,7 @@ class Work:
                     self.run, self.source, self.service, self.target, variant, self.registries, self.engine
                 )
                 found["key"] = plan.key
-            self._plans[variant] = plan
+            self._plans[variant] = replace(plan, attested=self.attested)
         return self._plans[variant]
 
 

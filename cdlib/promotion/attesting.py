@@ -80,6 +80,7 @@ def open_witness(work: Work, file: Path | None, purpose: str) -> Witness | None:
             f"targets.yaml does not list the key {key.public.id[:19]}… under keys.{purpose}: nobody would believe it",
             hint=f"give this step its own key, or add its public half under keys.{purpose}",
         )
+    work.attested = True
     return Witness(work, key, ring, datetime.now(UTC))
 
 
@@ -99,7 +100,7 @@ def attest_build(witness: Witness | None, images: Sequence[Built]) -> list[str]:
 
     def attested(digest: str) -> bool:
         wanted = Wanted(digest, work.service.name, variant, work.source.tree)
-        return is_attested(fetch(candidates, digest), wanted, witness.ring, PROVENANCE)
+        return is_attested(fetch(candidates, digest, witness.ring), wanted, witness.ring, PROVENANCE)
 
     candidates = work.registries.repository(witness.candidates)
     published = publish_candidate(work, variant, acceptable=attested)
@@ -163,7 +164,7 @@ def bring_attestations(work: Work) -> Callable[[str], None]:
         from cdlib.trust.statement import read_statement
 
         ring, good = read_keyring(target.keys), list[Attestation]()
-        for envelope in fetch(work.registries.repository(target.candidates), digest):
+        for envelope in fetch(work.registries.repository(target.candidates), digest, ring):
             try:
                 good.append(Attestation(envelope, read_statement(envelope, ring).predicate_type))
             except Unsound as problem:

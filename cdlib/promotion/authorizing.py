@@ -64,7 +64,7 @@ def authorize(run: Run, folder: Path, targets: Path | None, environment: str, se
             with permits.audited():
                 if options.rollback or work is None:
                     return {**about, **authorize_rollback(permits, seal, options.to)}
-                image = find_image(work, options.tag, options.digest)
+                image = find_image(work, options.tag, options.digest, by_hand=options.break_glass)
                 return {**about, **authorize_deploy(permits, work, seal, image, unrelated=options.unrelated)}
 
 
@@ -84,7 +84,7 @@ def authorize_deploy(permits: Permits, work: Work, seal: Seal, image: Reference,
         tip = next((each for each in verdicts if each.commit == source.commit and each.change), None)
         change = f"{tip.change},{tip.patchset}" if tip else change
         _prove(permits, work, image, change)
-    asked = _asked_deploy(permits, work, record, image.digest, change)
+    asked = asked_deploy(permits, work, record, image.digest, change)
     issued = issue(permits, asked, record, seal, image)
     judged = [verdict.document() for verdict in verdicts]
     return {"commit": source.commit, **issued, **({"verdicts": judged} if judged else {})}
@@ -110,8 +110,11 @@ def authorize_rollback(permits: Permits, seal: Seal, to: int | None) -> Result:
     return {"commit": entry.commit, **issued, "rolled_back_to": entry.revision}
 
 
-def find_image(work: Work, tag: str = "", digest: str = "") -> Reference:
-    """The image that a deploy of the commit would take: what is published, or else its candidate."""
+def find_image(work: Work, tag: str = "", digest: str = "", *, by_hand: bool = False) -> Reference:
+    """The image that a deploy of the commit would take: what is published, or else its candidate.
+
+    `by_hand` finds a candidate by its digest too, and outside of any pipeline.
+    """
     from cdlib.errors import RegistryRefused
     from cdlib.image.publish import find_candidate
     from cdlib.image.published import find_published
@@ -120,7 +123,10 @@ def find_image(work: Work, tag: str = "", digest: str = "") -> Reference:
     try:
         return find_published(work.run, work.source, work.target, tag=tag, digest=digest)
     except RegistryRefused:
-        found = "" if tag or digest else find_candidate(work, work.service.deploy.variant)
+        if by_hand and digest:
+            found = work.registries.repository(work.target.candidates).digest(digest)
+        else:
+            found = "" if tag or digest else find_candidate(work, work.service.deploy.variant, by_hand=by_hand)
         if not found:
             raise
     return work.target.candidates.at(found)
@@ -151,12 +157,12 @@ def _prove(permits: Permits, work: Work, image: Reference, change: str) -> None:
     with permits.run.stage("attestations", str(image)):
         envelopes = permits.envelopes(image.digest)
         if image.repository != permits.target.image.repository:
-            envelopes += fetch(work.registries.repository(image), image.digest)
+            envelopes += fetch(work.registries.repository(image), image.digest, permits.ring)
         wanted = Wanted(image.digest, service.name, service.deploy.variant, source.tree, source.commit, change)
         prove(envelopes, wanted, permits.ring)
 
 
-def _asked_deploy(permits: Permits, work: Work, record: Record, digest: str, change: str) -> Asked:
+def asked_deploy(permits: Permits, work: Work, record: Record, digest: str, change: str) -> Asked:
     """What the permit says: chart and values are read here as the deploy will read them."""
     from cdlib.rollout.chart import prepare_chart
     from cdlib.trust.summary import DEPLOY

@@ -68,7 +68,7 @@ class Permits:
         from cdlib.trust.attached import fetch
 
         registries = Registries(self.run, self.target.plain_http)
-        return fetch(registries.repository(image or self.target.image), digest)
+        return fetch(registries.repository(image or self.target.image), digest, self.ring)
 
     def authorized(self, digest: str, image: Reference) -> frozenset[str]:
         """The commits whose deploy here as `digest` the authorizer has permitted, by what lies beside it."""
@@ -142,7 +142,7 @@ class Permits:
         from cdlib.errors import CdError
         from cdlib.trust.permit import find
 
-        given = [_read(self.file)] if self.file else []
+        given = [read_given(self.file)] if self.file else []
         try:
             envelopes = [*given, *self.envelopes(asked.digest)]
         except CdError as problem:
@@ -230,7 +230,8 @@ def spent(record: Record) -> Spent:
     return Spent(record.permit_sequence, record.permit_nonce, unfinished(record))
 
 
-def _read(file: Path) -> bytes:
+def read_given(file: Path) -> bytes:
+    """What is in the file of a permit that was handed over. Raises UsageProblem."""
     from cdlib.errors import UsageProblem
 
     try:

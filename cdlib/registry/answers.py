@@ -21,11 +21,11 @@ NO_ADDRESS = "look at the registry, and at proxies before it: what they answer i
 
 
 def read_answer(response: urllib3.BaseHTTPResponse, host: str, doing: str, largest: int = 0) -> Answer:
-    """The answer with its whole body, of `largest` bytes at most (0: LARGEST).
+    """The answer with its whole body, of `largest` bytes at most (0, and for what is not found or fails: LARGEST).
 
     A connection that is cut half way is an error, never a short body.
     """
-    whole, largest = bytearray(), largest or LARGEST
+    whole, largest = bytearray(), largest if largest and response.status == 200 else LARGEST
     with response, connection_errors(host, doing):
         for piece in response.stream(64 * 1024, decode_content=True):
             whole += piece

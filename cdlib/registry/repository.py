@@ -74,8 +74,9 @@ class Repository:
         url = self._manifest_url(reference)
         self._send("PUT", url, doing, scopes=self._push, ok=(201,), headers=headers, data=manifest.raw)
 
-    def blob(self, blob: Blob) -> bytes:
-        """A small blob, such as an image's configuration."""
+    def blob(self, blob: Blob, *, strict: bool = False) -> bytes:
+        """A small blob, such as an image's configuration. With `strict`, RegistryRefused where it has more bytes than
+        its descriptor says, of which no more are read."""
         doing = f"reading {self.name}@{blob.digest}"
         if blob.size > LARGEST:
             raise RegistryRefused(
@@ -88,7 +89,8 @@ class Repository:
                 raise Unavailable(f"{self.name} sent other bytes than {blob.digest} names", hint=_DAMAGED)
 
         url = f"{self._url}/blobs/{blob.digest}"
-        return self._send("GET", url, doing, scopes=self._pull, ok=(200,), check=whole).body
+        largest = max(blob.size, 1) if strict else 0
+        return self._send("GET", url, doing, scopes=self._pull, ok=(200,), check=whole, largest=largest).body
 
     def has_blob(self, blob: Blob) -> bool:
         """Whether the blob is here already."""

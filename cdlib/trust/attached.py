@@ -12,20 +12,29 @@ import json
 import random
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from cdlib.errors import Refused, RegistryRefused, Unavailable, UsageProblem
 from cdlib.registry.manifest import Blob, Manifest, digest_of
 from cdlib.registry.repository import Repository
-from cdlib.trust.encoding import LARGEST, write_json
+from cdlib.trust import dsse
+from cdlib.trust.encoding import LARGEST, Unsound, write_json
+from cdlib.trust.keys import Keyring
+from cdlib.trust.statement import read_statement
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 ENVELOPE = "application/vnd.dsse.envelope.v1+json"
-MOST = 200  # attestations beside one image
+MOST = 200  # attestations of one kind by one key that are looked at: the newest
+MOST_STRANGE = 20  # of those by unknown keys, which only say in a refusal why they do not count
+MOST_READ = 10_000  # layers of one tag; a manifest has 4 MiB at most, and there is little more room in it
+BUDGET = 64 * 2**20  # bytes that are read of one tag
+MOST_TAKEN_UP = 50  # announcements of others, looked at after one write
 TRIES = 40
 _WAIT = 0.05  # seconds at most, between two looks, by chance: for fewer writes, not for their safety
+_FLOODED = "somebody floods it: docs/keys.md says how to write that tag anew (A flooded tag)"
 _ZERO = "0001-01-01T00:00:00Z"
 Layer = dict[str, Any]
 
@@ -43,20 +52,67 @@ def tag_of(digest: str) -> str:
     return digest.replace(":", "-") + ".att"
 
 
-def fetch(repository: Repository, digest: str) -> list[bytes]:
-    """The envelopes beside `digest`, none of them verified. What is no envelope, or far too large, is passed over.
+def fetch(repository: Repository, digest: str, ring: Keyring | None = None) -> list[bytes]:
+    """The envelopes beside `digest` that keys of `ring` have signed for it, and some others, in the tag's order.
 
-    Raises Refused where there are more than anybody writes, and what Repository does: what cannot be read is not
-    the same as what is not there.
+    Who may push there can add as many as the registry takes. None of that is in the way: of each key and kind the
+    newest MOST are kept, of all that does not count MOST_STRANGE. The smallest are read first, up to BUDGET, since ours
+    are small; what is no envelope, is not there, or is larger than is said, is passed over.
+
+    Raises Refused where there are more than MOST_READ, and what Repository does: what cannot be read is not the same
+    as what is not there.
     """
-    layers = [layer for layer in _layers(repository, tag_of(digest)) if layer.get("mediaType") == ENVELOPE]
-    if len(layers) > MOST:
-        raise Refused(
-            f"{repository.name}:{tag_of(digest)} has {len(layers)} attestations, and more than {MOST} are not read",
-            hint="see who writes there; delete that tag, and let the gate attest the image again",
-        )
-    blobs = [_blob(layer) for layer in layers]
-    return [repository.blob(blob) for blob in dict.fromkeys(blobs) if blob.size <= LARGEST]
+    tag = tag_of(digest)
+    sizes: dict[str, list[int]] = {}  # as they are said: who adds a layer may say any
+    for layer in _layers(repository, tag):
+        if layer.get("mediaType") == ENVELOPE and int(layer["size"]) <= LARGEST:
+            sizes.setdefault(str(layer["digest"]), []).append(int(layer["size"]))
+    if len(sizes) > MOST_READ:
+        raise Refused(_too_many(repository, tag, len(sizes)), hint=_FLOODED)
+    kept, places, left = _Kept(digest, ring or {}), {name: place for place, name in enumerate(sizes)}, BUDGET
+    for name in sorted(sizes, key=lambda name: (min(sizes[name]), -places[name])):
+        with suppress(RegistryRefused):  # what a layer names need not be there
+            envelope = repository.blob(Blob(name, max(sizes[name])), strict=True)
+            left -= len(envelope)
+            if left < 0:
+                break
+            kept.add(places[name], envelope)
+    return kept.envelopes()
+
+
+def _too_many(repository: Repository, tag: str, count: int) -> str:
+    return f"{repository.name}:{tag} has {count} attestations, and more than {MOST_READ} are not read"
+
+
+class _Kept:
+    """Envelopes about one digest, by who has signed them and what they say; of each such group the newest."""
+
+    def __init__(self, digest: str, ring: Keyring) -> None:
+        self._digest, self._ring = digest, ring
+        self._groups: dict[tuple[str, ...], dict[bytes, tuple[int, bytes]]] = {}
+
+    def add(self, place: int, envelope: bytes) -> None:
+        """Keep an envelope, and give up an older one where there are too many of its group.
+
+        A payload counts once: anybody can make more envelopes of one that is signed, by adding signatures.
+        """
+        kind, payload = self._read(envelope)
+        group = self._groups.setdefault(kind, {})
+        group[payload] = max(group.get(payload, (place, envelope)), (place, envelope))
+        if len(group) > (MOST if kind else MOST_STRANGE):
+            del group[min(group, key=lambda each: group[each][0])]
+
+    def envelopes(self) -> list[bytes]:
+        """All that were kept, in order."""
+        return [envelope for _, envelope in sorted(each for group in self._groups.values() for each in group.values())]
+
+    def _read(self, envelope: bytes) -> tuple[tuple[str, ...], bytes]:
+        """Who says what of the digest, and the payload; nobody where it does not count, and the envelope."""
+        with suppress(Unsound):
+            statement = read_statement(envelope, self._ring)
+            if self._digest in statement.digests:
+                return (min(statement.signers), statement.predicate_type), dsse.parse(envelope).payload
+        return (), envelope
 
 
 def attach(repository: Repository, digest: str, attestations: Iterable[Attestation]) -> bool:
@@ -70,10 +126,12 @@ def attach(repository: Repository, digest: str, attestations: Iterable[Attestati
     for number in range(TRIES):
         announced = {tag.removeprefix(f"{prefix}.") for tag in repository.tags(f"{prefix}.")}
         here = _layers(repository, prefix)
-        added = _announced(repository, prefix, announced - {_short(layer) for layer in here})
+        missing = announced - {_short(layer) for layer in here}
+        added = _announced(repository, prefix, _chosen(missing, mine))
         if not added:
             _require_present(repository, prefix, mine, here)
             return number > 0
+        _require_room(repository, prefix, len(here) + len(added))
         _put(repository, prefix, [*here, *added])
         repository.transport.deadline.require("attaching attestations")
         time.sleep(random.uniform(0, _WAIT))
@@ -100,6 +158,17 @@ def _announced(repository: Repository, prefix: str, missing: set[str]) -> list[L
     """The announced layers of `missing`. A tag that holds something else is none of ours, and announces nothing."""
     found = ((short, _layers(repository, f"{prefix}.{short}")) for short in sorted(missing))
     return [layer for short, layers in found for layer in layers if _short(layer) == short]
+
+
+def _chosen(missing: set[str], mine: set[str]) -> set[str]:
+    """Mine, and of the others some by chance: whoever announces thousands keeps nobody from an end."""
+    others = sorted(missing - mine)
+    return (missing & mine) | set(random.sample(others, min(len(others), MOST_TAKEN_UP)))
+
+
+def _require_room(repository: Repository, prefix: str, layers: int) -> None:
+    if layers > MOST_READ:
+        raise RegistryRefused(_too_many(repository, prefix, layers), hint=_FLOODED)
 
 
 def _require_present(repository: Repository, prefix: str, mine: set[str], here: list[Layer]) -> None:
@@ -130,10 +199,6 @@ def _layers(repository: Repository, tag: str) -> list[Layer]:
     """The layers at a tag as they are described there, none where there is no such tag."""
     manifest = repository.manifest(tag)
     return list(json.loads(manifest.raw).get("layers", ())) if manifest else []
-
-
-def _blob(layer: Mapping[str, Any]) -> Blob:
-    return Blob(str(layer["digest"]), int(layer["size"]))
 
 
 def _short(layer: Mapping[str, Any]) -> str:

@@ -124,6 +124,25 @@ def check(raw: bytes, asked: Asked, spent: Spent, ring: Keyring, now: datetime |
     return Granted(permit, loud, again)
 
 
+def read_for_publishing(raw: bytes, commit: str, image: str, ring: Keyring, now: datetime | None = None) -> Permit:
+    """The permit in `raw`, where it is for a deploy of `commit` from the repository `image`, and lasts. Raises Refused.
+
+    It lets that very digest be published; the deploy checks all of it, against the cluster and the release record.
+    """
+    moment, hint = now or datetime.now(UTC), "have one issued for this commit: authorize-deploy --break-glass"
+    try:
+        permit = read_permit(read_statement(raw, ring))
+    except Unsound as problem:
+        raise Refused(f"what was given is no permit: {problem}", hint=hint) from problem
+    said = {"action": permit.action, "commit": permit.commit, "repository": permit.image}
+    wanted = {"action": DEPLOY, "commit": commit, "repository": image}
+    if other := [f"its {name} is {said[name]}, and not {wanted[name]}" for name in said if said[name] != wanted[name]]:
+        raise Refused("the permit is not for publishing this", details=other, hint=hint)
+    if not permit.issued - CLOCKS <= moment <= permit.expires + CLOCKS:
+        raise Refused(f"the permit is from {permit.issued:%H:%M:%S} to {permit.expires:%H:%M:%S} UTC", hint=hint)
+    return permit
+
+
 def find(envelopes: Iterable[bytes], asked: Asked, spent: Spent, ring: Keyring, now: datetime | None = None) -> Granted:
     """The permit among the envelopes beside an image that allows what is asked. Raises Refused where none does.
 

@@ -27,13 +27,15 @@ MOST_SUBJECTS = 64
 class Statement:
     """A statement that was signed by a key which may say such things.
 
-    `digests` are its subjects as `sha256:…`; `purposes` are those of targets.yaml's `keys` whose keys signed it.
+    `digests` are its subjects as `sha256:…`; `purposes` are those of targets.yaml's `keys` whose keys signed it, and
+    `signers` the ids of these keys.
     """
 
     predicate_type: str
     digests: tuple[str, ...]
     predicate: dict[str, Any] = field(repr=False)
     purposes: frozenset[str]
+    signers: frozenset[str] = frozenset()
 
 
 def make_statement(name: str, digest: str, predicate_type: str, predicate: dict[str, Any], key: PrivateKey) -> bytes:
@@ -59,7 +61,8 @@ def read_statement(raw: bytes, ring: Keyring) -> Statement:
     if not purposes:
         wanted = " or ".join(f"keys.{name}" for name in known) or "no key at all"
         raise Unsound(f"the key that signed it may not say {kind}: that is for {wanted}")
-    return Statement(kind, _subjects(document["subject"]), document["predicate"], purposes)
+    whose = signers & {key.id for purpose in purposes for key in ring[purpose]}
+    return Statement(kind, _subjects(document["subject"]), document["predicate"], purposes, whose)
 
 
 def _subjects(said: object) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from lab.testing import Repository, RunningLab
 HOSTILE = "a 'b' \"c\" $HOME `id` $(id) \\ ü ;|&\n  next line"
 BUILDERS = ("buildx", "buildkit", "engine")
 BIN = Path(sys.executable).parent
+FOLDERS = ("cdlib", "cdlib-attested")  # where the Engine keeps what was built
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,8 @@ class Workshop:
     def images(self) -> list[str]:
         """The tags of the service's images in the Engine."""
         with contextlib.closing(self.engine) as engine:
-            return [tag for image in engine.images(name=f"cdlib/{self.name}") for tag in image["RepoTags"] or ()]
+            named = [found for folder in FOLDERS for found in engine.images(name=f"{folder}/{self.name}")]
+            return [tag for image in named for tag in image["RepoTags"] or ()]
 
     def forget(self) -> None:
         """Remove the service's images from the Engine, as another agent would not have them."""

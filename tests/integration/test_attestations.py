@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from threading import Barrier
 
 import pytest
 from images import Workshop, new_workshop
+from manuals import follow
 from signing import Signers, new_signers
 
 from cdlib.deadline import Deadline
@@ -193,6 +195,11 @@ def test_cosign_accepts_ours(work: Workshop, signers: Signers, tmp_path: Path) -
                   "sha256:" + "1" * 64, "sha256:" + "2" * 64, "sha256:" + "3" * 64)  # fmt: skip
     permit = issue(permit_for(asked, Spent(), by="https://jenkins.test"), signers.key("permit"))
     attach(there(f"{work.lab.registry}/t/{work.name}"), published["digest"], [Attestation(permit, SUMMARY)])
+    (tmp_path / "keys" / "build.pub").write_bytes(signers.files["provenance"][0].read_bytes())
+    page, bin_ = Path(__file__).parents[2] / "docs" / "keys.md", str(work.lab.cosign.parent)
+    says = follow(page, "verify-with-cosign", tmp_path, {"registry.example.org/hello@sha256:…": image},
+                  PATH=f"{bin_}:{os.environ['PATH']}")  # fmt: skip
+    assert json.loads(says)["payloadType"] == "application/vnd.in-toto+json"
     for purpose, kind in (("provenance", PROVENANCE), ("test-result", TEST_RESULT), ("permit", SUMMARY)):
         assert verified(work.lab, signers.files[purpose][0], kind, image, tmp_path)
         assert not verified(work.lab, signers.folder / "stranger.pub", kind, image, tmp_path)

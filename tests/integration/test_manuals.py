@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from manuals import blocks
+from manuals import blocks, changed
+from planted import see
 
 from cdlib import process
 from cdlib.deadline import Deadline
@@ -27,14 +28,6 @@ def script(page: str, changes: Mapping[str, str]) -> str:
     """The page's blocks for a shell as one script, which ends at the first command that does not end as it should."""
     text = "".join(block.text for block in blocks(CHECKOUT / "docs" / page) if block.language == "sh")
     return "\n".join(["set -o pipefail", *_checked(changed(text, changes).splitlines())])
-
-
-def changed(text: str, changes: Mapping[str, str]) -> str:
-    """`text` with this machine's addresses in place of the page's; each has to be there."""
-    for old, new in changes.items():
-        assert old in text, f"the page has no {old}"
-        text = text.replace(old, new)
-    return text
 
 
 def _checked(lines: list[str]) -> Iterator[str]:
@@ -61,6 +54,7 @@ def read(lab: RunningLab, page: str, home: Path, changes: Mapping[str, str]) -> 
     env = {**lab.env, **_NAMES, "PATH": path, "HOME": str(home), "CD_TARGETS": "", "NO_COLOR": "1"}
     argv = ["bash", "-c", script(page, changes)]
     done = process.run(argv, Deadline(_LIMIT, page), cwd=CHECKOUT, env=env)
+    see(page, "\n".join([done.stdout, *done.stderr]))
     assert done.ok, "\n".join([*done.stdout.splitlines()[-20:], *done.stderr[-60:]])
     return done
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from images import Workshop, new_workshop, registry, small_disk
+from planted import plant
 
 from cdlib.deadline import Deadline
 from cdlib.image.engine import Engine
@@ -203,13 +204,15 @@ def test_a_registry_that_wants_to_know_who_we_are(work: Workshop, tmp_path: Path
             for args in ((), ("--candidate",)):
                 done = work.run("publish-tag", *args)
                 assert done.code == 77 and f"docker login {host}" in done.problem[-1], done.err
-        (tmp_path / "docker" / "config.json").write_text(json.dumps({"auths": {host: {"auth": LOGIN}}}))
+        config, helper = tmp_path / "docker" / "config.json", tmp_path / "bin" / "docker-credential-test"
+        config.write_text(json.dumps({"auths": {host: {"auth": LOGIN}}}))
+        plant("a registry's login", LOGIN, config)
+        plant("a registry's password", "s3cret-pass", helper)
         done = work.run("publish-tag")
         assert done.code == 0, done.err
         for said in (done.err, done.out, *(p.read_text() for p in (work.folder / ".cd").glob("*.json*"))):
             assert "s3cret-pass" not in said and LOGIN not in said
         # The same by a credential helper.
-        helper = tmp_path / "bin" / "docker-credential-test"
         helper.parent.mkdir()
         helper.write_text('#!/bin/sh\necho \'{"ServerURL":"x","Username":"me","Secret":"s3cret-pass"}\'\n')
         helper.chmod(helper.stat().st_mode | stat.S_IXUSR)

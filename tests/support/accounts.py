@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 from deployments import Deployment
+from planted import plant
 
 DURATION = "20m"
 
@@ -68,6 +69,7 @@ class Accounts:
         current = next(c["context"] for c in admin["contexts"] if c["name"] == admin["current-context"])
         (cluster,) = [c for c in admin["clusters"] if c["name"] == current["cluster"]]
         token = self.web.kubectl("-n", self.namespace, "create", "token", f"cd-{who}-test", "--duration", DURATION)
+        plant(f"the token of cd-{who}", token, self.kubeconfig(who), self.current)
         return {"apiVersion": "v1", "kind": "Config", "current-context": who, "clusters": [cluster],
                 "users": [{"name": who, "user": {"token": token.strip()}}],
                 "contexts": [{"name": who, "context": {"cluster": cluster["name"], "user": who}}]}  # fmt: skip

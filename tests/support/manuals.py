@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 _BLOCK = re.compile(
-    r"(?:^<!-- (?P<name>\S+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?:^ *<!-- (?P<name>\S+) -->\n)?^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
 )
 _HEREDOC = re.compile(r"(<<-?'?(\w+)'?.*?\n).*?^\2$", re.MULTILINE | re.DOTALL)
 _OPERATOR = re.compile(r"[();<>|&]+$")
@@ -29,7 +34,29 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     """The page's blocks of code, in its order."""
     found = _BLOCK.finditer(page.read_text(encoding="utf-8"))
-    return [Block(each["language"], each["name"] or "", each["text"]) for each in found]
+    return [Block(each["language"], each["name"] or "", dedent(each["text"])) for each in found]
+
+
+def changed(text: str, changes: Mapping[str, str]) -> str:
+    """`text` with this machine's addresses in place of the page's; each has to be there."""
+    for old, new in changes.items():
+        assert old in text, f"the page has no {old}"
+        text = text.replace(old, new)
+    return text
+
+
+def follow(page: Path, name: str, folder: Path, changes: Mapping[str, str] | None = None, **env: str) -> str:
+    """Run the page's block `name` in `folder`, as a reader does who types it with their own addresses; what it prints.
+
+    It has to end well. The commands of this checkout are on PATH.
+    """
+    (text,) = [block.text for block in blocks(page) if block.name == name]
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    script = f"set -euo pipefail\n{changed(text, changes or {})}"
+    whole = {**os.environ, "PATH": path, "HOME": str(folder), **env}
+    done = subprocess.run(["bash", "-c", script], cwd=folder, env=whole, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{page.name}, {name}: {done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def commands(page: Path) -> Iterator[list[str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from planted import plant
 
 from cdlib.trust.keys import Keyring, PrivateKey, read_keyring, read_private
 
@@ -45,7 +46,9 @@ def new_signers(folder: Path) -> Signers:
 
 def write_key(file: Path, key: ec.EllipticCurvePrivateKey) -> None:
     """Write a key as PKCS#8, and its public half beside it as .pub."""
-    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    plant(f"the signing key {file.stem}", private, file)
+    file.write_bytes(private)
     file.chmod(0o600)
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     file.with_suffix(".pub").write_bytes(public)

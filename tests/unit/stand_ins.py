@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from planted import see
+
 OCI = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 
@@ -97,6 +99,7 @@ class Server:
     def handle(self, handler: BaseHTTPRequestHandler) -> None:
         seen = Seen(handler.command, handler.path, dict(handler.headers), _body(handler))
         self.seen.append(seen)
+        see(f"a request, {seen.method} {seen.path[:60]},", seen.path.encode() + b"\n" + seen.body)
         fault = next(
             (f for f in self.faults if f.times and f.method == seen.method and re.search(f.path, seen.path)), None
         )

@@ -12,6 +12,7 @@ import pytest
 import test_approvals
 import test_permits
 import test_review
+import test_trust_attached
 import test_trust_envelopes
 import test_trust_evidence
 import test_trust_permit
@@ -27,6 +28,7 @@ SIGNATURE = test_approvals.test_a_signature_that_does_not_count
 OWN = test_approvals.test_nobody_signs_what_they_had_to_do_with
 AUTHORIZER = test_permits.test_what_the_authorizer_refuses
 DEPLOY = test_permits.test_what_a_deploy_does_not_take
+FLOOD = test_trust_attached.test_a_flood_is_not_in_the_way_of_what_is_good
 REFUSED = (HISTORY, PERMIT, ENVELOPE, STATEMENT, PROVENANCE, RESULT, SIGNATURE, OWN, AUTHORIZER, DEPLOY)
 
 # What has to be among them, and the case that it is.

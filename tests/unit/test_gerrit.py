@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import plant
 from stand_ins import Fault, Seen, Server, serving
 
 from cdlib import retry
@@ -596,6 +597,7 @@ def test_what_others_say_under_our_tag_is_not_ours(desk: Desk) -> None:
 
 def test_secrets_are_hidden_in_comments(desk: Desk) -> None:
     change = desk.gerrit.add(desk.commits[-1])
+    plant("CD_GERRIT_PASSWORD", PASSWORD, desk.folder / ".cd" / "cd-result.json")
     error = {"message": f"it said {PASSWORD}", "hint": "", "details": ["token=abcdef123", f"x {PASSWORD}"]}
     assert desk.call(outcome="refused", exit_code=6, error=error)[0] == 0
     assert PASSWORD not in change.said()[0] and "abcdef123" not in change.said()[0]
@@ -608,6 +610,7 @@ def test_the_password_may_be_in_a_file(desk: Desk, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CD_GERRIT_PASSWORD_FILE", str(tmp_path / "password"))
     assert desk.call()[0] == 2
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    (tmp_path / "password").chmod(0o600)
     assert desk.call()[0] == 0
     monkeypatch.setenv("CD_GERRIT_USER", "")
     assert "CD_GERRIT_USER" in desk.call()[1]["error"]["message"]

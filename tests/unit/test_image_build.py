@@ -6,14 +6,17 @@ import gc
 import hashlib
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cdlib.deadline import Deadline
-from cdlib.errors import BuildFailed, NotAllowed, RegistryRefused, Unavailable, UsageProblem
+from cdlib.errors import BuildFailed, NotAllowed, Refused, RegistryRefused, Unavailable, UsageProblem
 from cdlib.image import builders, choice
+from cdlib.image.bases import Base
+from cdlib.image.build import _require_known_bases
 from cdlib.image.builders import BuildKit, Buildx, EngineBuilder, Order
 from cdlib.image.buildlog import BuildKitLog, EngineLog
 from cdlib.image.engine import Engine, explained, transfer_problem
@@ -28,7 +31,8 @@ CACHE = parse("r.test/candidates/hello:cache-test")
 
 def order(**more: Any) -> Order:
     plan = Plan("hello", "test", "test", "FROM x\n", "docker/Dockerfile", more.pop("frontend", ""), True,
-                {"MESSAGE": HOSTILE}, {"org.cdlib.key": "k" * 64}, "k" * 64, False)  # fmt: skip
+                {"MESSAGE": HOSTILE}, {"org.cdlib.key": "k" * 64, "org.cdlib.tree": "a" * 40}, "k" * 64, False,
+                attested=more.pop("attested", False))  # fmt: skip
     return Order(plan, Path("/context"), Path("/recipe/Dockerfile"), **more)
 
 
@@ -133,6 +137,40 @@ def test_caches_as_far_as_each_builder_can() -> None:
     assert "type=inline" in inline and f"type=registry,ref={CACHE}" in inline
     old = BuildKit(Path("/d"), "20.10").command(both)
     assert "BUILDKIT_INLINE_CACHE=1" in old and old[old.index("--cache-from") + 1] == str(CACHE)
+
+
+@pytest.mark.parametrize("builder", [Buildx(Path("/d"), "docker"), BuildKit(Path("/d"), "20.10")])
+def test_an_attested_build_takes_nothing_that_another_has_left(builder: Buildx | BuildKit) -> None:
+    words = builder.command(order(attested=True, cache_to=CACHE))
+    assert "--no-cache" in words and "--cache-from" not in words
+    assert words[words.index(f"BUILDKIT_CACHE_MOUNT_NS=cd-{'a' * 40}") - 1] == "--build-arg"
+    assert words[words.index("--tag") + 1] == "cdlib-attested/hello:test-" + "k" * 16, "nor a whole image"
+    assert "BUILDKIT_CACHE_MOUNT_NS" not in builder.describe(order()) and "--no-cache" not in builder.describe(order())
+
+
+def test_the_engines_builder_takes_nothing_either(tmp_path: Path) -> None:
+    class Spy(Engine):
+        def build(self, name: str, context: Any, recipe: str, **options: Any) -> Any:
+            seen.append(options)
+            return iter(())
+
+    seen: list[dict[str, Any]] = []
+    for attested in (True, False):
+        made = order(attested=attested)
+        wanted = replace(made, context=tmp_path, plan=replace(made.plan, recipe="FROM x AS test\n"))
+        EngineBuilder(Spy(Deadline(9))).build(Run("test", Deadline(9)), wanted)
+    assert [(each["nocache"], each["cache_from"]) for each in seen] == [(True, None), (False, None)]
+
+
+def test_what_is_attested_has_bases_that_a_registry_has() -> None:
+    known, here = (
+        Base("x", "docker.io/x", "sha256:" + "0" * 64, pin) for pin in ("docker.io/x@sha256:" + "0" * 64, "x")
+    )
+    plan = order(attested=True).plan
+    _require_known_bases(replace(plan, bases=(known,)))
+    _require_known_bases(replace(order().plan, bases=(here,)))
+    with pytest.raises(Refused, match="no registry has its base image x"):
+        _require_known_bases(replace(plan, bases=(known, here)))
 
 
 def test_the_engine_cannot_read_frontends() -> None:

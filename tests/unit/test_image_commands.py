@@ -17,7 +17,9 @@ from stand_ins import Fault, StandInRegistry, basic_auth
 from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.documents import schema_mistakes
+from cdlib.errors import Refused, RegistryRefused
 from cdlib.image.work import open_work
+from cdlib.promotion.authorizing import find_image
 from cdlib.registry.repository import Repository
 from cdlib.registry.transport import Transport
 from cdlib.run import Run
@@ -80,6 +82,25 @@ def test_a_candidate_becomes_a_release_byte_for_byte(service: Path, registry: St
     registry.seen.clear()
     code, result = call(publish_tag, service)
     assert code == 0 and result["outcome"] == "unchanged" and {seen.method for seen in registry.seen} == {"GET", "HEAD"}
+
+
+def test_who_breaks_the_glass_finds_the_candidate_outside_of_any_pipeline(
+    service: Path, registry: StandInRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("ZUUL_") or name in ("BUILD_TAG", "CD_ZUUL")]:
+        monkeypatch.delenv(name)
+    targets = service.parent / "targets.yaml"
+    document = json.loads(targets.read_text())
+    document["environments"] = {name: {"policy": "reviewed"} for name in document["environments"]}
+    targets.write_text(json.dumps(document))
+    work = open_work(Run("test", Deadline(9), out=service), service, targets, need_target=True)
+    with pytest.raises(Refused, match="no pipeline"):
+        find_image(work)
+    (digest,) = set(registry.tags("candidates/hello").values())
+    assert str(find_image(work, by_hand=True)) == f"{registry.host}/candidates/hello@{digest}"
+    assert find_image(work, digest=digest, by_hand=True).digest == digest
+    with pytest.raises(RegistryRefused):
+        find_image(work, digest="sha256:" + "0" * 64, by_hand=True)
 
 
 FAILURES = [

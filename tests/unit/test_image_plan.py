@@ -259,6 +259,10 @@ def test_a_syntax_line_must_be_allowed_by_digest(service: Path, run: Run, git: A
     git(service)
     with pytest.raises(UsageProblem, match="BUILDKIT_SYNTAX"):
         plan(service, run, aim=target(FRONTEND))
+    write(service, cd__yaml="service: hello\nimage: {args: {BUILDKIT_CACHE_MOUNT_NS: cd-x}}\n")
+    git(service)
+    with pytest.raises(UsageProblem, match="cache mounts of others"):
+        plan(service, run)
 
 
 # Blubber

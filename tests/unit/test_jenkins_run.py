@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import plant
 from stand_ins import Fault, Seen, Server
 
 from cdlib.deadline import Deadline
@@ -48,6 +49,13 @@ BUILDER = User(
 STRANGER = User("stranger", token="stranger-token", may=frozenset({"Overall/Read"}))
 READER = User("reader", token="reader-token", may=frozenset({"Overall/Read", "Job/Read"}))
 SETTINGS = replace(QUICK, users=(*QUICK.users, BUILDER, STRANGER, READER))
+
+
+@pytest.fixture(autouse=True)
+def _secrets() -> None:
+    for user in SETTINGS.users:
+        plant(f"{user.name}'s token", user.token)
+        plant(f"{user.name}'s password", user.password)
 
 
 @pytest.fixture(autouse=True)
@@ -666,6 +674,7 @@ def test_the_command(server: StandIn, call: Callable[..., int], tmp_path: Path, 
     monkeypatch.delenv("JENKINS_TOKEN")
     assert call("--job", "job") == 2
     (tmp_path / "token").write_text("admin-token-1\n")
+    (tmp_path / "token").chmod(0o600)
     assert call("--job", "job", "--token-file", str(tmp_path / "token"), "-q") == 0
     monkeypatch.delenv("JENKINS_URL")
     assert call("--job", "job", "--token-file", str(tmp_path / "token")) == 2

@@ -360,6 +360,7 @@ def test_the_definitions_are_sent(tmp_path: Path, update: Callable[..., subproce
         assert "admin-token-1" not in (tmp_path / "argv").read_text()
         server.post("job/hello-check/doDelete")
         (tmp_path / "token").write_text("admin-token-1\n")
+        (tmp_path / "token").chmod(0o600)
         again = update("hello-check", **who, JENKINS_TOKEN_FILE=str(tmp_path / "token"))
         assert again.returncode == 0 and server.get("job/hello-check/api/json").status_code == 200
         assert "JENKINS_URL" in update(JENKINS_USER="x").stderr

@@ -29,11 +29,11 @@ from test_rollout_record import OneObject, entry
 from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.documents import schema_mistakes
-from cdlib.errors import CdError, Refused, UsageProblem
+from cdlib.errors import CdError, Refused, RegistryRefused, UsageProblem
 from cdlib.image.work import Work, open_work
 from cdlib.promotion import releases
 from cdlib.promotion.authorized import authorized_before
-from cdlib.promotion.authorizing import authorize_deploy, authorize_rollback, find_image
+from cdlib.promotion.authorizing import asked_deploy, authorize_deploy, authorize_rollback, find_image
 from cdlib.promotion.issuing import Seal, open_seal
 from cdlib.promotion.permits import Permits
 from cdlib.reference import Reference
@@ -54,12 +54,13 @@ from cdlib.trigger import Trigger
 from cdlib.trust import attached
 from cdlib.trust.approval import NAMESPACE, Approval, compose, sign
 from cdlib.trust.attached import Attestation, attach, tag_of
-from cdlib.trust.permit import issue
+from cdlib.trust.permit import Spent, issue, permit_for
 from cdlib.trust.predicates import Provenance, TestResult
 from cdlib.trust.predicates import Work as Done
 from cdlib.trust.statement import PROVENANCE, SUMMARY, TEST_RESULT, make_statement
+from cdlib.trust.summary import ROLLBACK
 from jobs import authorize_deploy as authorize_command
-from jobs import helm_deploy, helm_rollback
+from jobs import helm_deploy, helm_rollback, publish_tag
 
 CHART = {"chart/Chart.yaml": "apiVersion: v2\nname: web\nversion: 0.1.0\n", "chart/templates/x.yaml": "{}\n",
          "values.yaml": "text: zero\n", "cd.yaml": "service: web\ndeploy: {values: [values.yaml]}\n"}  # fmt: skip
@@ -828,7 +829,7 @@ class TestBreakGlass:
         """Somebody has put so much there that it is not read any more."""
         ready(place)
         ordinary = (place.base / "permit.json").read_bytes()
-        monkeypatch.setattr(attached, "MOST", 1)
+        monkeypatch.setattr(attached, "MOST_READ", 1)
         refused(place.guard, "attestations")
         refused(lambda: place.guard(file=place.base / "permit.json"), "attestations")
         place.authorize(purpose="break-glass", reason="the registry is full")
@@ -854,6 +855,60 @@ class TestBreakGlass:
             monkeypatch.setattr(deploying, "deploy", lambda _release, wish, guard, wait: self.guarded(place, guard))
             made = call([*argv, "--permit", str(permit)], 0, helm_deploy.main)
         assert made["permit"]["kind"] == "break-glass" and made["permit"]["reason"] == "down"
+
+    @pytest.mark.usefixtures("_signals")
+    def test_by_hand_although_the_image_was_never_published(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The deploy job, which publishes, is what does not work."""
+        for name in [name for name in os.environ if name.startswith("ZUUL_") or name in ("BUILD_TAG", "CD_ZUUL")]:
+            monkeypatch.delenv(name)
+        place.branch.push({"values.yaml": "text: urgent\n"})
+        place.take()
+        tags = place.registry.manifests["t/web"]
+        place.registry.manifests["t/candidates/web"] = tags.copy()
+        place.registry.blobs["t/candidates/web"] = place.registry.blobs["t/web"]
+        tags.clear()
+        with serving(Server(cluster)) as server:
+            place.targets(kubeconfig=str(kubeconfig(place.base, server.url)))
+            file = place.base / "targets.yaml"
+            targets = json.loads(file.read_text())
+            targets["services"]["web"]["candidates"] = f"{place.registry.host}/t/candidates/web"
+            file.write_text(json.dumps(targets))
+            argv = ["-C", str(place.base / "web"), "--targets", str(file)]
+            where = ["-e", "production", "--digest", place.digest]
+            broken = ["--break-glass", "--reason", "down", "--signing-key", str(place.signers.file("break-glass"))]
+            assert call([*argv, *where, *broken], 0)["permit"]["kind"] == "break-glass"
+            permit = str(place.base / "web" / ".cd" / "permit.json")
+            given = ["-e", "production", "--permit", permit]
+            assert "has no" in call([*argv, *given], RegistryRefused.exit_code, helm_deploy.main)["error"]["message"]
+            assert call([*argv], Refused.exit_code, publish_tag.main)["error"]["hint"], "not without the permit"
+            published = call([*argv, "--permit", permit], 0, publish_tag.main)
+            assert published["digest"] == place.digest and published["tag"] in tags
+            assert call([*argv, "--permit", permit], 0, publish_tag.main)["outcome"] == "unchanged"
+            monkeypatch.setattr(deploying, "deploy", lambda _release, wish, guard, wait: self.guarded(place, guard))
+            assert call([*argv, *given], 0, helm_deploy.main)["permit"]["kind"] == "break-glass"
+
+    @pytest.mark.usefixtures("_signals")
+    @pytest.mark.parametrize("spoil", ["another commit", "expired", "by a stranger", "another image", "a rollback's"])
+    def test_what_no_permit_lets_be_published(self, place: Place, monkeypatch: pytest.MonkeyPatch, spoil: str) -> None:
+        ready(place)
+        record = place.record()
+        asked = asked_deploy(place.permits(), place.work(), record, place.digest, "")
+        asked = replace(asked, commit="c" * 40) if spoil == "another commit" else asked
+        asked = replace(asked, image="r.test/other") if spoil == "another image" else asked
+        asked = replace(asked, action=ROLLBACK) if spoil == "a rollback's" else asked
+        permit = permit_for(asked, Spent(), by="me", reason="down")
+        if spoil == "expired":
+            permit = replace(
+                permit, issued=permit.issued - timedelta(hours=1), expires=permit.expires - timedelta(hours=1)
+            )
+        raw = issue(permit, place.signers.key("stranger" if spoil == "by a stranger" else "break-glass"))
+        (place.base / "given.json").write_bytes(raw)
+        argv = ["-C", str(place.base / "web"), "--targets", str(place.base / "targets.yaml")]
+        before = set(place.registry.manifests["t/web"])
+        refused = call([*argv, "--permit", str(place.base / "given.json")], Refused.exit_code, publish_tag.main)
+        assert refused["error"]["hint"] and set(place.registry.manifests["t/web"]) == before
 
     @staticmethod
     def guarded(place: Place, guard: Any) -> Outcome:

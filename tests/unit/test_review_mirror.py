@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from manuals import follow
 from notedb import SID, Branch, Change, World
 
 from cdlib.deadline import Deadline
@@ -20,6 +21,7 @@ from cdlib.trust.mirror import Mirror
 from cdlib.trust.notedb import Server
 from cdlib.trust.tampering import Alarm
 
+TRUST = Path(__file__).parents[2] / "docs" / "trust.md"
 SERVER = Server(SID, "gerrit@example.com")
 
 
@@ -50,6 +52,12 @@ class Scene:
     def git(self, *args: str) -> str:
         argv = ["git", "-C", str(self.mirror.folder), *args]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+    def follow(self, name: str, change: Change, **more: str) -> None:
+        """Do for a change what docs/trust.md says."""
+        number = f"{change.number % 100:02}/{change.number}"
+        says = {"MIRROR": str(self.mirror.folder), "refs/changes/NN/C/": f"refs/changes/{number}/", **more}
+        follow(TRUST, name, self.mirror.folder, says)
 
     def rewrite(self, change: Change, edit: Callable[[str], str], *, drop: int = 0) -> None:
         """Write a change's records anew, as an administrator's deletion does, or somebody on the server."""
@@ -100,7 +108,7 @@ def test_a_comment_that_an_administrator_deleted(scene: Scene) -> None:
     scene.merged.record("dave", [], body="later")
     assert scene.kinds() == [(scene.merged.number, "redacted", False)]
     ref = scene.merged.meta_ref
-    scene.git("fetch", scene.mirror.address, f"+{ref}:{ref}")  # as docs/trust.md says
+    scene.follow("take-over-what-was-rewritten", scene.merged, ADDRESS=scene.mirror.address)
     assert scene.kinds() == [] and scene.refs() == scene.world.refs
     assert old in scene.git("reflog", "show", "--format=%H", ref)
 
@@ -137,11 +145,10 @@ def test_what_is_gone(scene: Scene) -> None:
             scene.world.delete(ref)
     assert scene.kinds() == [(scene.merged.number, "gone", True), (scene.open.number, "dropped", False)]
     assert scene.merged.meta_ref in scene.refs()
-    for change in (scene.merged, scene.open):  # as docs/trust.md says
-        for ref in (change.meta_ref, change.ref(1)):
-            scene.git("update-ref", f"refs/cd/kept/{ref}", ref)
-            scene.git("update-ref", "-d", ref)
+    for change in (scene.merged, scene.open):
+        scene.follow("take-over-what-is-gone", change)
     assert scene.kinds() == []
+    assert scene.git("rev-parse", f"refs/cd/kept/{scene.merged.meta_ref}").strip() == scene.merged.meta
 
 
 def test_a_patchset_that_moved_or_went(scene: Scene) -> None:

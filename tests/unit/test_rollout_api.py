@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from planted import plant
 from stand_ins import Fault, Seen, Server
 
 from cdlib.deadline import Deadline
@@ -37,6 +38,7 @@ def kubeconfig(folder: Path, server: str) -> Path:
         "current-context": "x",
     }
     file.write_text(json.dumps(document))
+    plant("a kubeconfig's token", "tok-12345678", file)
     return file
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import plant
 from stand_ins import Seen, Server
 
 from cdlib.deadline import Deadline
@@ -36,6 +37,8 @@ def write(file: Path, *, server: str = "", user: dict[str, Any] | None = None, c
         document["clusters"] = [{"name": "c", "cluster": {"server": server, **(cluster or {})}}]
     if user is not None:
         document["users"] = [{"name": "u", "user": user}]
+        for secret in ("token", "password", "client-key-data"):
+            plant(f"a kubeconfig's {secret}", str(user.get(secret, "")), file)
     if context:
         document["contexts"] = [{"name": context, "context": {"cluster": "c", "user": "u"}}]
         document["current-context"] = context

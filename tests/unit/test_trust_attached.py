@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -17,8 +19,8 @@ from cdlib.registry.manifest import Manifest
 from cdlib.registry.repository import Repository
 from cdlib.registry.transport import Transport
 from cdlib.trust import attached
-from cdlib.trust.attached import ENVELOPE, LARGEST, MOST, Attestation, attach, fetch, tag_of
-from cdlib.trust.statement import PROVENANCE, make_statement
+from cdlib.trust.attached import ENVELOPE, LARGEST, MANIFEST, MOST_STRANGE, Attestation, attach, fetch, tag_of
+from cdlib.trust.statement import PROVENANCE, SUMMARY, TEST_RESULT, make_statement
 
 DIGEST = "sha256:" + "ab" * 32
 TAG = "sha256-" + "ab" * 32 + ".att"
@@ -184,11 +186,159 @@ def test_what_is_no_envelope_or_far_too_large_is_passed_over(registry: StandInRe
               for kind, blob in (("application/vnd.oci.image.layer.v1.tar", tar), (ENVELOPE, large), (ENVELOPE, good), (ENVELOPE, good))]  # fmt: skip
     attached._put(here, TAG, layers)
     assert [sha(each) for each in fetch(here, DIGEST)] == [good.digest]
-    attached._put(here, TAG, [layers[2]] * (MOST + 1))
-    with pytest.raises(Refused, match="more than 200"):
-        fetch(here, DIGEST)
+    attached._put(here, TAG, [layers[2]] * 300)
+    assert [sha(each) for each in fetch(here, DIGEST)] == [good.digest]
     with pytest.raises(UsageProblem, match="more than"):
         attach(here, DIGEST, [Attestation(b"x" * (LARGEST + 1), PROVENANCE)])
+
+
+# Who may push there may push anything. `Flood` makes what is then beside an image: the good ones, and the junk.
+
+
+@dataclass
+class Flood:
+    """A tag whose layers somebody else has added to."""
+
+    server: StandInRegistry
+    signers: Signers
+    layers: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, raw: bytes, size: int | None = None, **more: Any) -> None:
+        self.server.blobs.setdefault("hello", {})[sha(raw)] = raw
+        self.layers.append(
+            {"mediaType": ENVELOPE, "size": len(raw) if size is None else size, "digest": sha(raw), **more}
+        )
+
+    def said(self, number: int, who: str = "provenance", about: str = DIGEST) -> bytes:
+        kind = {"provenance": PROVENANCE, "test-result": TEST_RESULT, "permit": SUMMARY}.get(who, PROVENANCE)
+        return make_statement("x", about, kind, {"n": number}, self.signers.key(who))
+
+    def fetched(self) -> list[bytes]:
+        raw = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": self.layers[0], "layers": self.layers})
+        self.server.manifests.setdefault("hello", {})[TAG] = (MANIFEST, raw.encode())
+        return fetch(repository(self.server), DIGEST, self.signers.ring)
+
+
+def small_junk(flood: Flood) -> None:
+    for number in range(300):
+        flood.add(b"{}%d" % number)
+
+
+def by_a_strangers_key(flood: Flood) -> None:
+    for number in range(40):
+        flood.add(flood.said(number, "stranger"))
+
+
+def by_a_key_for_something_else(flood: Flood) -> None:
+    for number in range(40):
+        flood.add(make_statement("x", DIGEST, PROVENANCE, {"n": number}, flood.signers.key("permit")))
+
+
+def good_ones_of_other_images(flood: Flood) -> None:
+    for number in range(40):
+        flood.add(flood.said(number, about="sha256:" + "cd" * 32))
+
+
+def one_good_one_with_other_signatures_added(flood: Flood) -> None:
+    whole = json.loads(flood.said(0))
+    for number in range(40):
+        more = {"keyid": f"{number}", "sig": whole["signatures"][0]["sig"]}
+        flood.add(json.dumps({**whole, "signatures": [*whole["signatures"], more]}).encode())
+
+
+def large_junk_that_is_said_to_be_small(flood: Flood) -> None:
+    for number in range(130):
+        flood.add(b"%d" % number + b"x" * LARGEST, size=1)
+
+
+def junk_as_large_as_may_be(flood: Flood) -> None:
+    for number in range(130):
+        flood.add(b"%d" % number + b"x" * (LARGEST - 3))
+
+
+def layers_of_which_nothing_is_there(flood: Flood) -> None:
+    for number in range(40):
+        flood.add(b"gone %d" % number)
+        flood.server.blobs["hello"].pop(str(flood.layers[-1]["digest"]))
+
+
+def the_good_ones_again_with_wrong_sizes(flood: Flood) -> None:
+    flood.layers += [{**layer, "size": size} for layer in list(flood.layers) for size in (0, 1, LARGEST, LARGEST + 1)]
+
+
+@pytest.mark.parametrize(
+    "flooded",
+    [small_junk, by_a_strangers_key, by_a_key_for_something_else, good_ones_of_other_images,
+     one_good_one_with_other_signatures_added, large_junk_that_is_said_to_be_small, junk_as_large_as_may_be,
+     layers_of_which_nothing_is_there, the_good_ones_again_with_wrong_sizes],
+)  # fmt: skip
+@pytest.mark.parametrize("good_come", ["first", "last"])
+def test_a_flood_is_not_in_the_way_of_what_is_good(
+    registry: StandInRegistry,
+    signers: Signers,
+    flooded: Callable[[Flood], None],
+    good_come: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attached, "MOST", 10)
+    flood = Flood(registry, signers)
+    good = [flood.said(number, who) for number in (1, 2) for who in ("provenance", "test-result", "permit")]
+    if good_come == "last":
+        flooded(flood)
+    for each in good:
+        flood.add(each)
+    if good_come == "first":
+        flooded(flood)
+    found = flood.fetched()
+    assert [each for each in found if each in good] == good and len(found) <= len(good) + MOST_STRANGE + 1
+
+
+def test_what_is_kept_of_a_flood_is_bounded(registry: StandInRegistry, signers: Signers) -> None:
+    flood = Flood(registry, signers)
+    flood.add(flood.said(1))
+    junk_as_large_as_may_be(flood)  # of 65 MiB
+    tracemalloc.start()
+    try:
+        assert len(flood.fetched()) == 1 + MOST_STRANGE
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_ones_own_the_newest_count(
+    registry: StandInRegistry, signers: Signers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attached, "MOST", 3)
+    flood = Flood(registry, signers)
+    results = [flood.said(number, "test-result") for number in range(5)]
+    build = flood.said(0)
+    for each in (build, *results):
+        flood.add(each)
+    assert flood.fetched() == [build, *results[-3:]]
+
+
+def test_more_than_a_tag_can_hold_is_told_with_what_to_do(
+    registry: StandInRegistry, signers: Signers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flood = Flood(registry, signers)
+    monkeypatch.setattr(attached, "MOST_READ", 5)
+    for number in range(6):
+        flood.add(flood.said(number))
+    with pytest.raises(Refused, match="has 6 attestations, and more than 5 are not read") as caught:
+        flood.fetched()
+    assert "docs/keys.md" in caught.value.hint
+    with pytest.raises(RegistryRefused, match="has 7 attestations"):
+        attach(repository(registry), DIGEST, some(signers))
+
+
+def test_thousands_of_announcements_keep_nobody_from_writing(registry: StandInRegistry, signers: Signers) -> None:
+    """Of which none announces anything: what is true of all is looked at a few at a time."""
+    registry.add_image("hello", "image")
+    for number in range(3000):
+        registry.manifests["hello"][f"{TAG}.{number:032x}"] = registry.manifests["hello"]["image"]
+    made = some(signers)
+    assert attach(repository(registry), DIGEST, made) and fetch(repository(registry), DIGEST) == [made[0].envelope]
+    assert len(registry.requests("GET", r"/manifests/.*\.att\.")) <= 2 * (attached.MOST_TAKEN_UP + 1)
 
 
 def test_tags_are_listed_page_by_page(registry: StandInRegistry) -> None:

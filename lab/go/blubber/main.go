@@ -55,7 +55,7 @@ func build(ctx context.Context, c client.Client) (*client.Result, error) {
 	}
 	kept := map[string]string{"filename": "Dockerfile"}
 	for name, value := range options {
-		if strings.HasPrefix(name, "label:") || strings.HasPrefix(name, "build-arg:") {
+		if name == "no-cache" || strings.HasPrefix(name, "label:") || strings.HasPrefix(name, "build-arg:") {
 			kept[name] = value
 		}
 	}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from deployments import CRASH, HANG, Deployment, kill_hard, until
+from planted import plant
 
 New = Callable[..., Deployment]
 
@@ -282,6 +283,7 @@ def test_credentials_without_the_right_are_told(web: Deployment, tmp_path: Path)
     for user in config["users"]:
         user["user"] = {"token": token}
     (tmp_path / "nobody.kubeconfig").write_text(json.dumps(config))
+    plant("the token of nobody", token, tmp_path / "nobody.kubeconfig")
     web.targets["environments"]["test"]["kubeconfig"] = str(tmp_path / "nobody.kubeconfig")
     web.commit()
     refused = web.deploy()

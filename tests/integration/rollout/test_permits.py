@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from deployments import CRASH, Deployment, Ran, kill_hard, until
+from deployments import BIN, CRASH, Deployment, Ran, kill_hard, until
+from manuals import follow
 from reviewed import GATED, Reviewed
+
+TRUST = Path(__file__).parents[3] / "docs" / "trust.md"
 
 
 @pytest.fixture
@@ -97,6 +100,26 @@ def test_a_rollback_by_hand_has_a_permit_of_its_own(service: Reviewed) -> None:
     refused(service.authorize(), "on hold")
     assert service.audited("authorizer") == ["permit", "permit", "permit", "refused"]
     assert service.audited("deployer") == ["spent", "spent", "refused", "spent", "rollback"]
+
+
+def test_broken_glass_by_hand_with_an_image_that_was_never_published(service: Reviewed) -> None:
+    """As docs/trust.md says it: no pipeline, no Gerrit, and the deploy job, which publishes, does not work."""
+    web, candidates = service.web, service.image
+    web.targets["services"]["web"] |= {"candidates": candidates, "image": f"{candidates}-published"}
+    web.write_targets()
+    service.branch.push({"values.yaml": "text: urgent\n"})
+    service.take()
+    (service.base / "served").rename(service.base / "away")
+    says = {
+        "authorize-deploy -e production": f"authorize-deploy -e test --digest {service.digest}",
+        "helm-deploy -e production": "helm-deploy -e test",
+        "/media/safe/break-glass.pem": str(service.signers.file("break-glass")),
+    }
+    env = {**web.env, "CD_TARGETS": str(web.targets_file), "PATH": f"{BIN}:{web.env['PATH']}"}
+    follow(TRUST, "break-glass-by-hand", web.folder, says, **env)
+    assert web.serving()["text"] == "urgent"
+    (revision,) = web.record()["revisions"]
+    assert revision["image"] == f"{candidates}-published@{service.digest}" and "the site is down" in revision["reason"]
 
 
 def test_broken_glass_is_in_the_record_the_result_and_the_audit(service: Reviewed) -> None:

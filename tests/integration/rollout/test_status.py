@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from deployments import HANG, Deployment, kill_hard, until
+from planted import plant
 
 from cdlib.rollout.api import Api, path
 from cdlib.rollout.record import Record, Revision
@@ -114,6 +115,7 @@ def test_credentials_for_one_namespace_and_for_no_secrets_are_enough(web: Deploy
     document = yaml.safe_load(Path(lab.kubeconfig).read_text(encoding="utf-8"))
     document["users"] = [{"name": user["name"], "user": {"token": token}} for user in document["users"]]
     (tmp_path / "viewer").write_text(yaml.safe_dump(document), encoding="utf-8")
+    plant("the token of viewer", token, tmp_path / "viewer")
     web.targets["environments"]["test"]["kubeconfig"] = str(tmp_path / "viewer")
     web.write_targets()
     now = row(web)

@@ -1,0 +1,229 @@
+"""Secrets that tests plant, looked for in all that programs say and leave.
+
+Who makes a secret plants it here. Of every test is then searched: what its programs printed, what reached the
+stand-ins of servers, and the files below its folder, events, results, reports and audit records among them. What is
+in a secret's own file is no leak: files that nobody else may read, and those that were named when it was planted.
+A find fails the test, and names the secret, never its value.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from click.testing import CliRunner
+
+T = TypeVar("T")
+SHORTEST = 8  # shorter values occur by chance
+LARGEST = 2**20  # bytes of a file that is searched
+MOST_FILES = 3000  # below one test's folder
+_NAMES = re.compile(r"TOKEN\Z|PASSWORD|SECRET\Z|_KEY\Z", re.IGNORECASE)
+_ASKED_FOR_SECRETS = ("kubectl",)  # tests get tokens and credentials from it
+_NO_VALUES = re.compile(r"CD_SIGNING_KEY|_FILE\Z")  # these say where a secret lies
+
+
+class Garden:
+    """What was planted: each value with its name and how long it counts, and where it may be."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, tuple[str, str]] = {}
+        self.stores: set[str] = set()
+        self.found: list[str] = []
+        self.scope = "function"
+
+    def plant(self, name: str, value: str | bytes, *at: Path) -> None:
+        """From now on `value` is a secret, which may lie in the files `at` and in private ones."""
+        raw = value.encode() if isinstance(value, str) else value
+        for part in _parts(raw.strip()):
+            self.values.setdefault(part, (name, self.scope))
+        self.stores.update(str(path) for path in at)
+
+    def forget(self, scope: str) -> None:
+        """What was planted for one test, or one module, is over."""
+        self.values = {value: known for value, known in self.values.items() if known[1] != scope}
+
+    def see(self, where: str, text: str | bytes | None) -> None:
+        """Note the secrets in what was said or sent."""
+        if text and self.values:
+            raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
+            self.found += [f"{where} has {name}" for name in self.names_in(raw)]
+
+    def names_in(self, raw: bytes) -> list[str]:
+        """The names of the secrets in `raw`."""
+        return sorted({name for value, (name, _) in self.values.items() if value in raw})
+
+    def search(self, *roots: Path, most: int = MOST_FILES) -> list[str]:
+        """The secrets in files below `roots`: all but their own files, and git's objects, which are compressed."""
+        if not self.values:
+            return []
+        files = islice((file for root in roots for file in _files(root)), most)
+        seen = ((path, self.names_in(_readable(path))) for path in files if str(path) not in self.stores)
+        return [f"{path} has {name}" for path, names in seen for name in names]
+
+
+GARDEN = Garden()
+plant, see = GARDEN.plant, GARDEN.see
+
+
+def plant_private_files(*roots: Path) -> None:
+    """Plant what private files below `roots` hold: keys, tokens, a JSON file's passwords, a kubeconfig's key."""
+    for path in (file for root in roots for file in _files(root)):
+        if not _private(path) or path.stat().st_size > LARGEST:
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if "PRIVATE KEY-----" in text:
+            GARDEN.plant(path.name, text, path)
+        for kind, value in re.findall(r'"?(client-key-data|token)"?: *"?([\w+/=.-]{16,})', text):
+            GARDEN.plant(f"{path.name}'s {kind}", value, path)
+            if kind == "client-key-data":
+                GARDEN.plant(f"{path.name}'s key", base64.b64decode(value), path)
+        if path.suffix == ".json":
+            for name, value in re.findall(r'"([\w-]+)": *"([\w~.-]{16,})"', text):
+                GARDEN.plant(f"{path.name}'s {name}", value, path)
+        elif re.fullmatch(r"[\w~.-]{16,}\n?", text):
+            GARDEN.plant(path.name, text, path)
+
+
+def _parts(raw: bytes) -> Iterator[bytes]:
+    """What of a secret is looked for: a PEM's lines, since logs have it line by line, or the whole, also in base64."""
+    if b"-----BEGIN" in raw:
+        body = [line for line in raw.splitlines() if line and b"-----" not in line]
+        yield from (
+            line for line in (body[:-1] or body) if len(line) >= SHORTEST
+        )  # the end of a key is its public half
+    elif len(raw) >= SHORTEST:
+        yield from (raw, base64.b64encode(raw))
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for folder, names, files in os.walk(root):
+        names[:] = sorted(name for name in names if name != ".git" and not name.endswith(".git"))
+        yield from (Path(folder) / name for name in sorted(files))
+
+
+def _private(path: Path) -> bool:
+    mode = path.lstat().st_mode
+    return stat.S_ISREG(mode) and not mode & 0o077
+
+
+def _readable(path: Path) -> bytes:
+    """The first LARGEST bytes of a file; none of what is no file, private, or gone."""
+    try:
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode) or not mode & 0o077:
+            return b""
+        with path.open("rb") as file:
+            return file.read(LARGEST)
+    except OSError:
+        return b""
+
+
+def _plant_environment(env: Mapping[Any, Any] | None) -> None:
+    for name, value in (env or {}).items():
+        if isinstance(name, str) and _NAMES.search(name) and not _NO_VALUES.search(name):
+            GARDEN.plant(name, str(value))
+
+
+# Where pytest and the standard library are listened to
+
+
+def _listened(function: Callable[..., T], heard: Callable[[T], Iterable[str | bytes | None]]) -> Callable[..., T]:
+    @wraps(function)
+    def listening(self: Any, *args: Any, **options: Any) -> T:
+        made = function(self, *args, **options)
+        program = _program(self)
+        if program not in _ASKED_FOR_SECRETS:
+            for text in heard(made):
+                GARDEN.see(f"what {program} has printed", text)
+        return made
+
+    return listening
+
+
+def _program(spoke: Any) -> str:
+    """The name of a program that was started; a command that pytest or click has run is just that."""
+    argv = getattr(spoke, "args", None)
+    first = argv if isinstance(argv, str | bytes | os.PathLike) else (argv or ["a command"])[0]
+    return os.path.basename(os.fsdecode(first))
+
+
+def _with_environment(function: Callable[..., None]) -> Callable[..., None]:
+    @wraps(function)
+    def planting(self: Any, *args: Any, **options: Any) -> None:
+        _plant_environment(options.get("env"))
+        function(self, *args, **options)
+
+    return planting
+
+
+def _planted_by_name(function: Callable[..., None]) -> Callable[..., None]:
+    @wraps(function)
+    def planting(self: Any, name: str, value: str, prepend: str | None = None) -> None:
+        _plant_environment({name: value})
+        function(self, name, value, prepend)
+
+    return planting
+
+
+def pytest_configure() -> None:
+    """Listen to what the tests' programs print, and learn what environments they get. The library reads pipes itself."""
+    popen: Any = subprocess.Popen
+    if hasattr(popen.communicate, "__wrapped__"):
+        return
+    popen.communicate = _listened(popen.communicate, lambda both: both)
+    popen.__init__ = _with_environment(popen.__init__)
+    capture: Any = pytest.CaptureFixture
+    capture.readouterr = _listened(capture.readouterr, lambda both: both)
+    runner: Any = CliRunner
+    runner.invoke = _listened(runner.invoke, lambda done: [done.output])
+    patch: Any = pytest.MonkeyPatch
+    patch.setenv = _planted_by_name(patch.setenv)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: Any) -> Iterator[None]:
+    """What a fixture plants counts as long as the fixture lives; the lab's secrets are planted here."""
+    before, GARDEN.scope = GARDEN.scope, str(fixturedef.scope)
+    try:
+        made: Any = yield
+        if fixturedef.argname in ("lab", "loop"):
+            plant_private_files(getattr(made, "lab", made).layout.pki)
+        return made
+    finally:
+        GARDEN.scope = before
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A test after which a secret is found where it must not be has failed."""
+    report: Any = yield
+    if call.when == "call" and report.passed:
+        folder = getattr(item, "funcargs", {}).get("tmp_path")
+        GARDEN.see("captured output", report.capstdout + report.capstderr + report.caplog)
+        if folder is not None:
+            GARDEN.found += GARDEN.search(folder)
+        if GARDEN.found:
+            report.outcome = "failed"
+            report.longrepr = "planted secrets were found: " + "; ".join(dict.fromkeys(GARDEN.found))
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """The next test begins with nothing found, and without what was planted for this one."""
+    try:
+        return (yield)
+    finally:
+        GARDEN.found.clear()
+        GARDEN.forget("function")
+        if nextitem is None or nextitem.path != item.path:
+            GARDEN.forget("module")
