@@ -39,6 +39,7 @@ class Garden:
         self.values: dict[bytes, tuple[str, str]] = {}
         self.stores: set[str] = set()
         self.found: list[str] = []
+        self.watched: list[Path] = []
         self.scope = "function"
 
     def plant(self, name: str, value: str | bytes, *at: Path) -> None:
@@ -47,6 +48,10 @@ class Garden:
         for part in _parts(raw.strip()):
             self.values.setdefault(part, (name, self.scope))
         self.stores.update(str(path) for path in at)
+
+    def watch(self, folder: Path) -> None:
+        """Search this folder, too, once the test is over."""
+        self.watched.append(folder)
 
     def forget(self, scope: str) -> None:
         """What was planted for one test, or one module, is over."""
@@ -73,7 +78,7 @@ class Garden:
 
 
 GARDEN = Garden()
-plant, see = GARDEN.plant, GARDEN.see
+plant, see, watch = GARDEN.plant, GARDEN.see, GARDEN.watch
 
 
 def plant_private_files(*roots: Path) -> None:
@@ -109,7 +114,7 @@ def _parts(raw: bytes) -> Iterator[bytes]:
 
 def _files(root: Path) -> Iterator[Path]:
     for folder, names, files in os.walk(root):
-        names[:] = sorted(name for name in names if name != ".git" and not name.endswith(".git"))
+        names[:] = sorted(name for name in names if name != "objects" and not name.endswith(".git"))
         yield from (Path(folder) / name for name in sorted(files))
 
 
@@ -216,9 +221,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report: Any = yield
     if call.when == "call" and report.passed:
         folder = getattr(item, "funcargs", {}).get("tmp_path")
+        folders = [*GARDEN.watched, *([folder] if folder else [])]
         GARDEN.see("captured output", report.capstdout + report.capstderr + report.caplog)
-        if folder is not None:
-            GARDEN.found += GARDEN.search(folder)
+        GARDEN.found += GARDEN.search(*folders)
         if GARDEN.found:
             report.outcome = "failed"
             report.longrepr = "planted secrets were found: " + "; ".join(dict.fromkeys(GARDEN.found))
@@ -232,6 +237,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return (yield)
     finally:
         GARDEN.found.clear()
+        GARDEN.watched.clear()
         GARDEN.forget("function")
         if nextitem is None or nextitem.path != item.path:
             GARDEN.forget("module")
