@@ -178,6 +178,7 @@ class OwnProcess:
     def configure(self, settings: Settings) -> None:
         """Write its settings, for the next start."""
         document = json.loads(json.dumps(asdict(settings), default=sorted))
+        (self.home / "lab.yaml").touch(mode=0o600)  # it has tokens
         (self.home / "lab.yaml").write_text(yaml.safe_dump(document))
 
     def start(self) -> StandIn:

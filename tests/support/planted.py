@@ -2,7 +2,8 @@
 
 Who makes a secret plants it here. Of every test is then searched: what its programs printed, what reached the
 stand-ins of servers, and the files below its folder, events, results, reports and audit records among them. What is
-in a secret's own file is no leak: files that nobody else may read, and those that were named when it was planted.
+in a secret's own file is no leak: files that nobody else may read, kubeconfigs that tests make, and those that
+were named when it was planted.
 A find fails the test, and names the secret, never its value.
 """
 
@@ -26,9 +27,9 @@ T = TypeVar("T")
 SHORTEST = 8  # shorter values occur by chance
 LARGEST = 2**20  # bytes of a file that is searched
 MOST_FILES = 3000  # below one test's folder
-_NAMES = re.compile(r"TOKEN\Z|PASSWORD|SECRET\Z|_KEY\Z", re.IGNORECASE)
+_PRIVATE = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----(.*?)-----END", re.DOTALL)
+_NAMES = re.compile(r"TOKEN\Z|PASSWORD\Z|SECRET\Z|(?:API|PRIVATE)_KEY\Z", re.IGNORECASE)
 _ASKED_FOR_SECRETS = ("kubectl",)  # tests get tokens and credentials from it
-_NO_VALUES = re.compile(r"CD_SIGNING_KEY|_FILE\Z")  # these say where a secret lies
 
 
 class Garden:
@@ -38,6 +39,7 @@ class Garden:
         self.values: dict[bytes, tuple[str, str]] = {}
         self.stores: set[str] = set()
         self.found: list[str] = []
+        self.watched: list[Path] = []
         self.scope = "function"
 
     def plant(self, name: str, value: str | bytes, *at: Path) -> None:
@@ -46,6 +48,10 @@ class Garden:
         for part in _parts(raw.strip()):
             self.values.setdefault(part, (name, self.scope))
         self.stores.update(str(path) for path in at)
+
+    def watch(self, folder: Path) -> None:
+        """Search this folder, too, once the test is over."""
+        self.watched.append(folder)
 
     def forget(self, scope: str) -> None:
         """What was planted for one test, or one module, is over."""
@@ -66,12 +72,13 @@ class Garden:
         if not self.values:
             return []
         files = islice((file for root in roots for file in _files(root)), most)
-        seen = ((path, self.names_in(_readable(path))) for path in files if str(path) not in self.stores)
+        read = ((path, _readable(path)) for path in files if str(path) not in self.stores)
+        seen = ((path, self.names_in(raw)) for path, raw in read if not _is_kubeconfig(path, raw))
         return [f"{path} has {name}" for path, names in seen for name in names]
 
 
 GARDEN = Garden()
-plant, see = GARDEN.plant, GARDEN.see
+plant, see, watch = GARDEN.plant, GARDEN.see, GARDEN.watch
 
 
 def plant_private_files(*roots: Path) -> None:
@@ -94,25 +101,31 @@ def plant_private_files(*roots: Path) -> None:
 
 
 def _parts(raw: bytes) -> Iterator[bytes]:
-    """What of a secret is looked for: a PEM's lines, since logs have it line by line, or the whole, also in base64."""
-    if b"-----BEGIN" in raw:
-        body = [line for line in raw.splitlines() if line and b"-----" not in line]
-        yield from (
-            line for line in (body[:-1] or body) if len(line) >= SHORTEST
-        )  # the end of a key is its public half
-    elif len(raw) >= SHORTEST:
+    """What of a secret is looked for: private keys line by line, as logs have them, or all of it, also in base64.
+
+    The end of an EC key is its public half.
+    """
+    for key in _PRIVATE.findall(raw):
+        lines = key.split()
+        yield from (line for line in (lines[:-1] or lines) if len(line) >= SHORTEST)
+    if b"-----BEGIN" not in raw and len(raw) >= SHORTEST:
         yield from (raw, base64.b64encode(raw))
 
 
 def _files(root: Path) -> Iterator[Path]:
     for folder, names, files in os.walk(root):
-        names[:] = sorted(name for name in names if name != ".git" and not name.endswith(".git"))
+        names[:] = sorted(name for name in names if name != "objects" and not name.endswith(".git"))
         yield from (Path(folder) / name for name in sorted(files))
 
 
 def _private(path: Path) -> bool:
     mode = path.lstat().st_mode
     return stat.S_ISREG(mode) and not mode & 0o077
+
+
+def _is_kubeconfig(path: Path, raw: bytes) -> bool:
+    """Whether a file is one that a test has made for a command; what a command leaves in .cd is none."""
+    return b"current-context" in raw and b"clusters" in raw and ".cd" not in path.parts
 
 
 def _readable(path: Path) -> bytes:
@@ -129,7 +142,7 @@ def _readable(path: Path) -> bytes:
 
 def _plant_environment(env: Mapping[Any, Any] | None) -> None:
     for name, value in (env or {}).items():
-        if isinstance(name, str) and _NAMES.search(name) and not _NO_VALUES.search(name):
+        if isinstance(name, str) and _NAMES.search(name):
             GARDEN.plant(name, str(value))
 
 
@@ -208,9 +221,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report: Any = yield
     if call.when == "call" and report.passed:
         folder = getattr(item, "funcargs", {}).get("tmp_path")
+        folders = [*GARDEN.watched, *([folder] if folder else [])]
         GARDEN.see("captured output", report.capstdout + report.capstderr + report.caplog)
-        if folder is not None:
-            GARDEN.found += GARDEN.search(folder)
+        GARDEN.found += GARDEN.search(*folders)
         if GARDEN.found:
             report.outcome = "failed"
             report.longrepr = "planted secrets were found: " + "; ".join(dict.fromkeys(GARDEN.found))
@@ -224,6 +237,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return (yield)
     finally:
         GARDEN.found.clear()
+        GARDEN.watched.clear()
         GARDEN.forget("function")
         if nextitem is None or nextitem.path != item.path:
             GARDEN.forget("module")

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from notedb import ACCOUNTS, SID, Branch, Change, World
+from planted import watch
 from signing import Signers, new_signers
 from stand_ins import Seen, Server, StandInRegistry, serving
 from test_rollout_api import kubeconfig
@@ -272,6 +273,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, signers: Signers) -> Iter
 @pytest.fixture
 def place(template: Template) -> Place:
     template.place.template = template
+    watch(template.place.base)
     return template.fresh.restore(template.place)
 
 

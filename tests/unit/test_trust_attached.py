@@ -246,13 +246,13 @@ def one_good_one_with_other_signatures_added(flood: Flood) -> None:
         flood.add(json.dumps({**whole, "signatures": [*whole["signatures"], more]}).encode())
 
 
-def large_junk_that_is_said_to_be_small(flood: Flood) -> None:
-    for number in range(130):
+def large_junk_that_is_said_to_be_small(flood: Flood, count: int = 6) -> None:
+    for number in range(count):
         flood.add(b"%d" % number + b"x" * LARGEST, size=1)
 
 
-def junk_as_large_as_may_be(flood: Flood) -> None:
-    for number in range(130):
+def junk_as_large_as_may_be(flood: Flood, count: int = 6) -> None:
+    for number in range(count):
         flood.add(b"%d" % number + b"x" * (LARGEST - 3))
 
 
@@ -281,6 +281,7 @@ def test_a_flood_is_not_in_the_way_of_what_is_good(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(attached, "MOST", 10)
+    monkeypatch.setattr(attached, "BUDGET", 2**21)
     flood = Flood(registry, signers)
     good = [flood.said(number, who) for number in (1, 2) for who in ("provenance", "test-result", "permit")]
     if good_come == "last":
@@ -296,11 +297,11 @@ def test_a_flood_is_not_in_the_way_of_what_is_good(
 def test_what_is_kept_of_a_flood_is_bounded(registry: StandInRegistry, signers: Signers) -> None:
     flood = Flood(registry, signers)
     flood.add(flood.said(1))
-    junk_as_large_as_may_be(flood)  # of 65 MiB
+    junk_as_large_as_may_be(flood, 50)  # 25 MiB
     tracemalloc.start()
     try:
         assert len(flood.fetched()) == 1 + MOST_STRANGE
-        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+        assert tracemalloc.get_traced_memory()[1] < 18 * 2**20
     finally:
         tracemalloc.stop()
 
