@@ -26,7 +26,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
         pass
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # a year or a zone that no calendar has
         return 0.0
 
 

@@ -1,7 +1,7 @@
 """Every way in which a run can end badly, each with its exit code.
 
-The codes are the contract of docs/reference.md. The library raises; `jobs.command` alone turns an error
-into a message, a result and an exit status.
+The codes are the contract of docs/reference.md. The library raises; `jobs.executing` alone turns an
+error into a message, a result and an exit status.
 """
 
 from __future__ import annotations

@@ -32,8 +32,9 @@ def main(run: Run, folder: Path, change: str, environment: str, key: Path, url: 
     """Show CHANGE, a number, sign its newest patchset with your own SSH key, and vote Code-Review+2.
 
     DIR is a clone of the project: the difference is shown from the very commit that is signed. The signature becomes
-    a comment on the change. A merged change is signed without a vote; start its deploy again then. The account is
-    CD_GERRIT_USER, with the HTTP password CD_GERRIT_PASSWORD, or that in CD_GERRIT_PASSWORD_FILE.
+    a comment on the change. A merged change is signed without a vote; start its authorize job again then, and its
+    deploy. The account is CD_GERRIT_USER, with the HTTP password CD_GERRIT_PASSWORD, or that in
+    CD_GERRIT_PASSWORD_FILE.
     """
     from cdlib.errors import UsageProblem
     from cdlib.gerrit.changes import Gerrit

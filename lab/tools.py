@@ -90,7 +90,7 @@ KWOK = Tool(
     links=(("kwok", "kwok"),),
 )
 # Stands in for Blubber's frontend of BuildKit. Raise the version when lab/go/blubber changes.
-BLUBBER = Tool("blubber", "1", "blubber", (".",))
+BLUBBER = Tool("blubber", "2", "blubber", (".",))
 PAUSE = Tool("pause", "1", "pause", (".",))
 
 TOOLS = (KUBERNETES, HELM, PAUSE)

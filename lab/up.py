@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cdlib import process
 from cdlib.deadline import Deadline
-from cdlib.errors import Unavailable
+from cdlib.errors import Unavailable, UsageProblem
 from lab import down, given, images, install, kubernetes, pki, ports, processes, sandbox, servers, settings
 from lab.layout import Layout
 from lab.loop.places import NAMES
@@ -123,6 +123,11 @@ def _set_up_loop(layout: Layout) -> None:
     from lab.loop import config
     from lab.loop.places import Places
 
+    if missing := sorted(set(NAMES) - running(layout) - set(read(layout.plan).given)):
+        raise UsageProblem(
+            f"the loop that runs is of an older checkout: it has no {', '.join(missing)}",
+            hint="take it down first: python -m lab down",
+        )
     config.apply(Places(layout))
 
 

@@ -96,6 +96,8 @@ def post(run: Run, gerrit: Gerrit, patchset: Patchset, approval: Approval, key: 
     with run.stage("sign", str(key)):
         text = compose(approval, sign(approval, key, run.deadline))
     gerrit.approve(change, text, {LABEL: VOTE} if change.is_open else {})
-    voted = f"and voted {LABEL}+{VOTE}" if change.is_open else "without a vote: start its deploy again"
+    voted = (
+        f"and voted {LABEL}+{VOTE}" if change.is_open else "without a vote: start its authorize job, then its deploy"
+    )
     return {"commit": approval.commit, "environment": approval.environment,
             "text": f"signed {change.number},{approval.patchset} for {approval.environment}, {voted}"}  # fmt: skip

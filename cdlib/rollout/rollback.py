@@ -56,7 +56,8 @@ class _Wish:
 
 def _under_lease(release: Release, lease: Lease, wish: _Wish, guard: Guard | None,
                  budget: Deadline) -> tuple[Outcome, Revision]:  # fmt: skip
-    # Read anew, since other runs have written until the lease was had, and handed on from here: none of them does now.
+    # Read anew, since other runs have written until the lease was had, and handed on from here: no deploy or rollback
+    # writes now, and a hold that somebody sets meanwhile gives way to ours.
     known, use, to = release.read(budget), None, wish.to
     if guard is not None:
         target = _choose(release, known, to, wish.unverified, budget)

@@ -78,25 +78,23 @@ class Change:
         self._review(user, {"message": text})
 
     def vote(self, value: int, user: str = "bob") -> None:
-        """Vote on Code-Review."""
+        """Vote on Code-Review. A bare +2 merges, and goes nowhere that asks for a signature."""
         self._review(user, {"labels": {"Code-Review": value}})
-
-    def approve(self, user: str = "bob") -> None:
-        """Give it Code-Review +2, a bare one: it merges, and goes nowhere that asks for a signature."""
-        self.vote(2, user)
 
     def sign(self, user: str = "bob", environment: str = PRODUCTION) -> str:
         """Approve it by cd-approve: a signature, and Code-Review +2 where it is open. Returns what was said.
 
         Raises CdError.
         """
-        remote = projects.url(user, self.detail()["project"])
-        options = ("-e", environment, "--key", str(self.places.ssh_key(user)), "--remote", remote, "--yes")
+        project = self.detail()["project"]
+        where = ("--project", project, "--remote", projects.url(user, project), "-e", environment)
+        options = (*where, "--key", str(self.places.ssh_key(user)), "--out", ".cd", "--yes")
         env = {
             **projects.environment(self.places, user),
             "CD_GERRIT_URL": GERRIT_URL,
             "CD_GERRIT_USER": user,
             "CD_GERRIT_PASSWORD": identity.password(self.places, user),
+            "CD_DRY_RUN": "",
         }
         with tempfile.TemporaryDirectory(prefix="cdlab-") as clone:
             git = projects.Git(self.places, user, Path(clone))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from lab.loop.places import NODES, PRODUCTION, Places
 from lab.pki import write_private
 
 _LIMIT = 60.0  # seconds
+_EMPTIED = 300.0  # seconds for all pods of a namespace to end, and what finalizers wait for
 _ACCOUNTS = "cd-accounts"  # where cd-rights puts them
 # The accounts, by the agent that has each.
 AGENTS = {"authorize": f"cd-authorize-{PRODUCTION}", "deploy": f"cd-deploy-{PRODUCTION}", "node": f"cd-deploy-{NODES}"}
@@ -33,7 +33,8 @@ def ensure_namespaces(places: Places, given: Mapping[str, str], services: Iterab
 
 def renew_namespace(places: Places, given: Mapping[str, str], service: str) -> None:
     """Have an empty namespace for a service, whatever was in it."""
-    _kubectl(places, given, "delete", "namespace", service, "--ignore-not-found", "--wait=true")
+    gone = ("delete", "namespace", service, "--ignore-not-found", "--wait=true")
+    _kubectl(places, given, *gone, limit=_EMPTIED)
     _kubectl(places, given, "create", "namespace", service)
 
 
@@ -67,11 +68,17 @@ def renew_tokens(places: Places, given: Mapping[str, str]) -> None:
 
 
 def _write_kubeconfigs(places: Places, given: Mapping[str, str]) -> None:
-    admin = settings.settings(places.layout, given)["KUBECONFIG"]
+    """The administrator's cluster, without the administrator's credentials."""
+    shown = _kubectl(places, given, "config", "view", "--minify", "--flatten", "--output=json")
+    (known,) = json.loads(shown)["clusters"]
     places.accounts.mkdir(mode=0o700, parents=True, exist_ok=True)
     for agent in AGENTS:
         document = {
-            **_cluster(Path(admin.split(os.pathsep)[0])),
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "agent",
+            "clusters": [known],
+            "contexts": [{"name": "agent", "context": {"cluster": known["name"], "user": "agent"}}],
             "users": [{"name": "agent", "user": {"tokenFile": str(_token(places, agent))}}],
         }
         write_private(kubeconfig(places, agent), json.dumps(document, indent=1).encode())
@@ -82,31 +89,13 @@ def kubeconfig(places: Places, agent: str) -> Path:
     return places.accounts / f"{agent}.kubeconfig"
 
 
-def _cluster(admin: Path) -> dict[str, object]:
-    """The cluster of the administrator's kubeconfig, without its credentials."""
-    import yaml
-
-    known = yaml.safe_load(admin.read_text())
-    context = next(each["context"] for each in known["contexts"] if each["name"] == known["current-context"])
-    (cluster,) = (each["cluster"] for each in known["clusters"] if each["name"] == context["cluster"])
-    if file := cluster.get("certificate-authority"):
-        cluster = {**cluster, "certificate-authority": str(admin.parent / file)}
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "agent",
-        "clusters": [{"name": "cluster", "cluster": cluster}],
-        "contexts": [{"name": "agent", "context": {"cluster": "cluster", "user": "agent"}}],
-    }
-
-
 def _token(places: Places, agent: str) -> Path:
     return places.accounts / f"{agent}.token"
 
 
-def _kubectl(places: Places, given: Mapping[str, str], *words: str, stdin: str = "") -> str:
+def _kubectl(places: Places, given: Mapping[str, str], *words: str, stdin: str = "", limit: float = _LIMIT) -> str:
     env = settings.settings(places.layout, given)
-    done = process.run(["kubectl", *words], Deadline(_LIMIT, "kubectl"), env=env, stdin=stdin.encode() or None)
+    done = process.run(["kubectl", *words], Deadline(limit, "kubectl"), env=env, stdin=stdin.encode() or None)
     if not done.ok:
         raise CdError(f"kubectl {words[0]} failed", details=done.stderr[-4:])
     return done.stdout

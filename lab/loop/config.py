@@ -50,23 +50,31 @@ _USERS = {"cd-jenkins-build": "zuul", "cd-jenkins-deploy": "deploy"}
 
 def apply(places: Places) -> None:
     """Bring Gerrit, the git server, Jenkins and Zuul's configuration to what this checkout says. Raises CdError."""
+    with _alone(places):
+        _apply(places)
+
+
+def _apply(places: Places) -> None:
+    """As `apply`, for whoever has the list of projects to itself."""
     given = read(places.layout.plan).given
     known, services = _projects(places)
-    if "jenkins" not in given:
-        jenkins.update(places, services)
     review.configure(places)
     for project in (CONFIG_PROJECT, *known):
         review.ensure_project(places, project)
         gitserver.ensure_repository(places, project)
-    site = definitions.Site(_secrets(places, given), tuple(services))
-    files = definitions.files(CHECKOUT, site)
-    files["zuul.d/node.yaml"] = definitions.dump(node.definition(identity.public_key(places, "node-host")))
-    changed = projects.replace_files(places, CONFIG_PROJECT, files)
+    changed = False
     for service in SERVICES:
         folder = CHECKOUT / "examples" / service
         if folder.is_dir():
             changed |= projects.import_folder(places, service, folder)
+    # Before anybody starts a job for them.
     _open_cluster(places, given, services)
+    if "jenkins" not in given:
+        jenkins.update(places, services)
+    site = definitions.Site(_secrets(places, given), tuple(services))
+    files = definitions.files(CHECKOUT, site)
+    files["zuul.d/node.yaml"] = definitions.dump(node.definition(identity.public_key(places, "node-host")))
+    changed |= projects.replace_files(places, CONFIG_PROJECT, files)
     _write_tenants(places, known)
     if changed:  # pushed past review, of which Zuul takes no notice by itself
         scheduler.reconfigure(places)
@@ -89,15 +97,18 @@ def add_project(places: Places, project: str, folder: Path, environment: str = P
     """
     review.ensure_project(places, project)
     gitserver.ensure_repository(places, project)
+    place = environment if (folder / "cd.yaml").exists() else ""
     projects.import_folder(places, project, folder)
     with _alone(places):
-        more = _more(places)
-        _change_projects(places, {**more, project: environment if (folder / "cd.yaml").exists() else ""})
+        if place:  # Zuul starts the first deploy some seconds after the import, whatever we do meanwhile
+            services = {**_projects(places)[1], project: place}
+            _open_cluster(places, read(places.layout.plan).given, services, project)
+        _change_projects(places, {**_more(places), project: place})
         # The deploy jobs name their projects, and Zuul must know each of them by then.
         if not processes.wait_until(lambda: project in scheduler.projects(), _TAKEN_UP):
             raise CdError(f"Zuul has not taken up the project {project} after {_TAKEN_UP:g} s")
-        if _more(places)[project]:
-            apply(places)
+        if place:
+            _apply(places)
 
 
 def forget_project(places: Places, project: str) -> None:
@@ -106,8 +117,9 @@ def forget_project(places: Places, project: str) -> None:
         more = _more(places)
         if more.pop(project, False):
             write_config(_projects_file(places), more)
-            apply(places)
+            _apply(places)
             cluster.forget_service(places, read(places.layout.plan).given, project)
+            operators.forget(places, project)
         _change_projects(places, more)
 
 

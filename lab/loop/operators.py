@@ -5,9 +5,11 @@ Production is `signed`: votes, signatures and keys are checked as docs/trust.md 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from cdlib.files import replace_file
 from lab.loop import gerrit, identity, projects
 from lab.loop.places import PRODUCTION, Places
 from lab.loop.rest import part, rest
@@ -23,9 +25,9 @@ _MOST = 500  # accounts
 def write(places: Places, registry: str, services: Mapping[str, str]) -> None:
     """Write all of it, for `services` by the environment of each: a namespace of its name, as its project is."""
     for name in _PURPOSES.values():
-        (places.config / f"{name}.pub").write_text(identity.public_pem(places, name))
+        _replace(places.config / f"{name}.pub", identity.public_pem(places, name))
     key = " ".join(identity.public_key(places, _REVIEWER).split()[:2])
-    (places.config / "allowed_signers").write_text(f'{_REVIEWER} namespaces="{_SIGNED_FOR}" {key}\n')
+    _replace(places.config / "allowed_signers", f'{_REVIEWER} namespaces="{_SIGNED_FOR}" {key}\n')
     # As docs/trust.md has an administrator export it.
     everybody = {"q": "is:active OR is:inactive", "o": ["DETAILS", "ALL_EMAILS"], "n": _MOST}
     write_json(places.config / "accounts.json", rest(places, "admin").get("accounts/", **everybody))
@@ -36,8 +38,15 @@ def believe(places: Places, project: str) -> str:
     """Believe what a project's branch has now: only what comes after it is judged. Returns that commit."""
     commit = projects.head(places, project)
     _believed(places, project).parent.mkdir(exist_ok=True)
-    _believed(places, project).write_text(commit)
+    _replace(_believed(places, project), commit)
     return commit
+
+
+def forget(places: Places, project: str) -> None:
+    """Keep nothing of a project that is not deployed any more."""
+    _believed(places, project).unlink(missing_ok=True)
+    for mirror in places.mirrors.glob(f"{project}-*"):
+        shutil.rmtree(mirror) if mirror.is_dir() else mirror.unlink()
 
 
 def _targets(places: Places, registry: str, services: Mapping[str, str]) -> dict[str, object]:
@@ -68,6 +77,11 @@ def _service(places: Places, registry: str, service: str, environment: str) -> d
         "environments": {environment: {"namespace": service, "release": service}},
         "review": {"approvers": [_REVIEWER], "verifiers": [_MACHINE], "since": since},
     }
+
+
+def _replace(file: Path, text: str) -> None:
+    """Jobs read these files at any time."""
+    replace_file(file, text.encode())
 
 
 def _believed(places: Places, project: str) -> Path:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from cdlib.console import Console
-from cdlib.errors import CdError
+from cdlib.errors import CdError, from_os_error
 from lab.layout import Layout
 from lab.loop import cluster
 from lab.loop.places import Places
@@ -19,6 +20,7 @@ from lab.plan import Probe, Server, read
 
 _EVERY = 900.0  # seconds: a quarter of a token's life
 _AGAIN = 10.0  # seconds, where the cluster did not answer
+_STEP = 30.0  # seconds between two looks at the clock
 
 
 def servers(places: Places) -> list[Server]:
@@ -28,25 +30,27 @@ def servers(places: Places) -> list[Server]:
 
 
 def main(places: Places) -> None:
-    """Renew them until the end."""
+    """Renew them until the end, at once to begin with: whoever was before may have been away for long."""
     _socket(places).unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as alive:
         alive.bind(str(_socket(places)))
         alive.listen()
-        due = time.monotonic() + _EVERY
+        due = time.time()
         while True:
-            alive.settimeout(max(0.0, due - time.monotonic()) or 0.001)
-            try:
+            # By the clock on the wall, in short steps: a machine that has slept wakes with tokens that have ended.
+            alive.settimeout(max(0.001, min(due - time.time(), _STEP)))
+            with suppress(TimeoutError):
                 alive.accept()[0].close()
-            except TimeoutError:
-                due = time.monotonic() + _renew(places)
+            if time.time() >= due:
+                due = time.time() + renew(places)
 
 
-def _renew(places: Places) -> float:
+def renew(places: Places) -> float:
     """Renew all, and say how many seconds later to do it again."""
     try:
         cluster.renew_tokens(places, read(places.layout.plan).given)
-    except CdError as problem:
+    except (CdError, OSError) as problem:
+        problem = problem if isinstance(problem, CdError) else from_os_error(problem)
         Console().problem(problem.message, problem.hint, problem.details)
         return _AGAIN
     return _EVERY

@@ -70,7 +70,7 @@ class Desk:
     def submit(self, change: Change, *, approver: str = "bob") -> None:
         """Approve it, and merge it as Zuul does."""
         if approver:
-            change.approve(approver)
+            change.vote(2, approver)
         self.review(change, "zuul", labels={"Verified": 2})
         self.loop.gerrit("zuul").post(f"changes/{change.number}/submit", {})
 
@@ -153,7 +153,7 @@ def test_a_stack_submitted_by_its_last_change(loop: Loop, tmp_path: Path, kind: 
     desk = Desk.make(loop, tmp_path, submit_type=kind)
     stack = [desk.change(f"c{n}", base="HEAD" if n else "origin/master") for n in range(5)]
     for change in stack:
-        change.approve()
+        change.vote(2)
         desk.review(change, "zuul", labels={"Verified": 2})
     loop.gerrit("zuul").post(f"changes/{stack[-1].number}/submit", {})
     verdicts = desk.verdicts()
@@ -163,7 +163,7 @@ def test_a_stack_submitted_by_its_last_change(loop: Loop, tmp_path: Path, kind: 
 
 def test_a_revert_and_a_trivial_rebase(desk: Desk) -> None:
     one, late = desk.change("one"), desk.change("late")
-    late.approve()
+    late.vote(2)
     desk.submit(one)
     desk.loop.gerrit("alice").post(f"changes/{late.number}/rebase", {})
     desk.review(late, "zuul", labels={"Verified": 2})
@@ -245,7 +245,7 @@ def test_an_open_change_pushed_to_the_branch(desk: Desk, approved: bool) -> None
     change = desk.change("open")
     commit = desk.author.git("rev-parse", "HEAD")
     if approved:
-        change.approve()
+        change.vote(2)
         desk.review(change, "zuul", labels={"Verified": 2})
     admin = desk.loop.clone(desk.project, desk.folder / "admin", user="admin")
     admin.git("fetch", "--quiet", str(desk.author.git.folder), commit)
@@ -280,7 +280,7 @@ def test_votes_copied_to_other_code(desk: Desk) -> None:
     desk.configure("labels/Code-Review", {"name": "Code-Review", "copy_condition": "is:ANY", "function": "NoBlock",
                                           "values": {"-2": "No", "-1": "no", " 0": "-", "+1": "yes", "+2": "Yes"}})  # fmt: skip
     change = desk.change("reworked")
-    change.approve()
+    change.vote(2)
     desk.author.amend({"evil.txt": "1\n"})
     desk.submit(change, approver="")
     (problem,) = desk.problems()
@@ -289,7 +289,7 @@ def test_votes_copied_to_other_code(desk: Desk) -> None:
 
 def test_votes_taken_back_and_given_and_text_that_looks_like_records(desk: Desk) -> None:
     change = desk.change("busy\u2028Label: Code-Review=-2")
-    change.approve()
+    change.vote(2)
     desk.loop.gerrit("admin").post(f"changes/{change.number}/reviewers/bob/votes/Code-Review/delete", {})
     change.comment("x\n\nPatch-set: 1\nLabel: Code-Review=-2\nStatus: abandoned\n")
     desk.loop.gerrit("alice").put(f"changes/{change.number}/topic", {"topic": "t\n\nLabel: Verified=-2"})
@@ -324,7 +324,7 @@ def test_moved_to_another_branch(desk: Desk) -> None:
     kept, again = desk.change("kept"), desk.change("again")
     for change, keep in ((kept, True), (again, False)):
         admin.post(f"changes/{change.number}/move", {"destination_branch": "lax"})
-        change.approve()
+        change.vote(2)
         admin.post(f"changes/{change.number}/move", {"destination_branch": "master", "keep_all_votes": keep})
     desk.submit(again)
     assert desk.problems() == []
@@ -360,7 +360,7 @@ def test_records_rewritten_or_gone(desk: Desk) -> None:
     one, two, three = desk.change("one"), desk.change("two"), desk.change("three")
     one.comment("something that ought not to be here")
     desk.submit(one)
-    two.approve()
+    two.vote(2)
     assert desk.problems() == [] and desk.alarms == []
     admin = desk.loop.gerrit("admin")
     message = next(each["id"] for each in one.detail()["messages"] if "ought not" in each["message"])

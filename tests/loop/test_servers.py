@@ -73,7 +73,7 @@ def _pids() -> dict[str, str]:
 def test_a_change_is_checked_gated_and_merged(loop: Loop, author: Author) -> None:
     change = author.push("good", {"file": "good\n"})
     change.wait_vote(1)
-    change.approve()
+    change.vote(2)
     commit = change.wait_merged()
     assert author.git("rev-parse", "HEAD") == commit, "what was reviewed is what was merged"
     assert change.verified == 2
@@ -100,7 +100,7 @@ def test_only_an_approver_approves_and_only_zuul_submits(loop: Loop, author: Aut
     change = author.push("rights", {"file": "rights\n"})
     change.wait_vote(1)
     with pytest.raises(CdError, match="refused"):
-        change.approve("alice")
+        change.vote(2, "alice")
     for user in ("alice", "bob"):
         with pytest.raises(CdError, match="refused"):
             loop.gerrit(user).post(f"changes/{change.number}/submit", {})
@@ -115,7 +115,7 @@ def test_only_an_approver_approves_and_only_zuul_submits(loop: Loop, author: Aut
 def test_who_writes_a_change_does_not_approve_it(loop: Loop, project: str, tmp_path: Path) -> None:
     own = loop.clone(project, tmp_path / "bob", "bob").push("my own", {"file": "bob\n"})
     own.wait_vote(1)
-    own.approve("bob")
+    own.vote(2, "bob")
     requirements = {entry["name"]: entry["status"] for entry in _requirements(loop, own.number)}
     assert requirements["Code-Review"] == "UNSATISFIED"
     assert own.status == "NEW"

@@ -117,9 +117,9 @@ def test_the_agents_accounts_may_do_their_work_and_no_more(loop: Loop, service: 
     assert may("authorize", "get", f"configmaps/cd-{service.name}", *inside)
     assert not may("authorize", "create", "deployments", *inside) and not may("deploy", "create", "namespaces")
     for agent, event in (("authorize", "permit"), ("deploy", "spent")):
-        entries = list(check(loop.places.audit / f"{agent}.jsonl"))
-        assert not [problem for _, problem in entries if problem]
-        assert event in {entry["event"] for entry, _ in entries if entry.get("service") == service.name}
+        entries = check(loop.places.audit / f"{agent}.jsonl")
+        ours = [(entry["event"], problem) for entry, problem in entries if entry.get("service") == service.name]
+        assert (event, "") in ours, "a record outlives builds, and other tests kill these"
 
 
 def test_a_rollback_by_hand_is_told_once_and_a_job_lifts_the_hold(loop: Loop, author: Author, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_without_jenkins_on_a_node(loop: Loop, tmp_path: Path) -> None:
     assert "test_sum" in bad.messages()[-1]
     change = author.amend({"tests/test_new.py": BAD.replace("3", "2")})
     change.wait_vote(1)
-    change.approve()
+    change.vote(2)
     commit = change.wait_merged()
     assert loop.wait_build(job_name="cd-node-deploy", newrev=commit)["result"] == "SUCCESS"
     assert service.answer()["revision"] == commit

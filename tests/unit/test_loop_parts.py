@@ -18,13 +18,14 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 
+from cdlib.errors import Unavailable
 from cdlib.process import Finished
 from cdlib.target import read_targets
 from cdlib.trust.approval import read_signers
 from cdlib.trust.keys import read_keyring
 from lab import down, ports, settings, status, supervisor
 from lab.layout import Layout
-from lab.loop import cluster, definitions, gitserver, identity, logserver, operators, parts, projects, servers
+from lab.loop import cluster, definitions, gitserver, identity, logserver, operators, parts, projects, servers, tokens
 from lab.loop.places import CHECKOUT, CLIENTS, EVENTS_AFTER, NAMES, NODES, PRODUCTION, STORES, Places
 from lab.plan import Plan, Server
 
@@ -334,6 +335,7 @@ def test_the_agents_see_what_their_jobs_need(places: Places) -> None:
     of_each = {name: agents[name]["env"]["KUBECONFIG"] for name in ("authorize", "deploy")}
     assert len({"/their/kubeconfig", *of_each.values()}) == 3, "each has an account of its own, and no administrator's"
     assert "KUBECONFIG" not in agents["build"]["env"], "an author's Dockerfile runs there"
+    assert "/their/kubeconfig" not in (places.config / "sshd_config").read_text(), "and on the node as well"
     assert "DOCKER_HOST" not in agents["authorize"]["env"]
 
 
@@ -363,34 +365,44 @@ def test_production_is_signed_and_each_key_may_say_one_thing(places: Places, mon
 
 
 def test_an_agent_reaches_the_cluster_by_a_token_and_nothing_of_the_administrator_s(
-    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admin = {
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "theirs", "user": "root"}}],
-        "clusters": [{"name": "theirs", "cluster": {"server": "https://k", "certificate-authority": "ca.crt"}}],
+        "clusters": [{"name": "theirs", "cluster": {"server": "https://k"}}],
         "users": [{"name": "root", "user": {"token": "the-administrator-s"}}],
     }
-    (tmp_path / "admin").write_text(json.dumps(admin))
-    said = {"cd-rights": "kind: X", "apply": "", "get": "serviceaccount/cd-deploy-production\n", "create": "t0ken\n"}
+    said = {"cd-rights": "kind: X", "apply": "", "config": json.dumps(admin), "create": "t0ken\n",
+            "get": "serviceaccount/cd-deploy-production\n"}  # fmt: skip
     asked: list[list[str]] = []
 
     def run(argv: list[str], *_: object, **__: object) -> Finished:
         asked.append(argv)
-        return Finished(
-            tuple(argv), 0, next(said[word] for word in [Path(argv[0]).name, *argv] if word in said), (), 0.0
-        )
+        return Finished(tuple(argv), 0, next(said[word] for word in [Path(argv[0]).name, *argv] if word in said), (), 0)
 
     monkeypatch.setattr(cluster.process, "run", run)
-    cluster.grant(places, {"kubernetes": str(tmp_path / "admin")})
-    (known,) = json.loads(cluster.kubeconfig(places, "deploy").read_text())["clusters"]
-    assert known["cluster"]["server"] == "https://k"
+    cluster.grant(places, {})
     for agent in cluster.AGENTS:
-        text = cluster.kubeconfig(places, agent).read_text()
-        assert "the-administrator-s" not in text and str(tmp_path / "ca.crt") in text
+        document = json.loads(cluster.kubeconfig(places, agent).read_text())
+        assert document["clusters"] == admin["clusters"] and "the-administrator-s" not in json.dumps(document)
         assert (places.accounts / f"{agent}.token").exists() == (agent == "deploy"), "others have no account yet"
     assert (places.accounts / "deploy.token").read_text() == "t0ken"
     assert not any("t0ken" in word for argv in asked for word in argv)
+
+
+def test_tokens_that_cannot_be_renewed_are_tried_again_soon(
+    places: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problems: list[Exception] = [Unavailable("the cluster is away", hint="wait"), OSError(28, "No space left")]
+
+    def fail(*_: object) -> None:
+        raise problems.pop(0)
+
+    monkeypatch.setattr(cluster, "renew_tokens", fail)
+    assert tokens.renew(places) == tokens.renew(places) < 60
+    said = capsys.readouterr().err
+    assert "the cluster is away" in said and "No space left" in said
+    monkeypatch.setattr(cluster, "renew_tokens", lambda *_: None)
+    assert 60 < tokens.renew(places) < 3600
 
 
 def test_git_is_one_account_and_nobody_else(places: Places) -> None:

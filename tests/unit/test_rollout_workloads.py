@@ -13,7 +13,7 @@ from stand_ins import Seen, Server
 from test_rollout_api import kubeconfig
 
 from cdlib.deadline import Deadline
-from cdlib.errors import Unavailable
+from cdlib.errors import OutOfTime, Unavailable
 from cdlib.rollout import workloads
 from cdlib.rollout.api import Api
 from cdlib.rollout.lookup import Lookup

@@ -108,7 +108,8 @@ def bare_vote(story: Story, live: str) -> str:
     commit = change.wait_merged()
     said = story.comment(change, "Not deployed", "cd-approve")
     story.quote(said, most=12)
-    story.require(story.serving().get("revision") == live, "a change that nobody has signed was deployed")
+    answer = story.until(story.serving, f"an answer of {SERVICE}")
+    story.require(answer["revision"] == live, "a change that nobody has signed was deployed")
     story.tell(f"{SERVICE} answers with {live[:12]}, as before")
     story.approve(change)
     story.deploy_again()
@@ -121,16 +122,19 @@ def crash(story: Story, good: str) -> None:
     """A change that builds, passes its tests and crashes in production: rolled back without a person."""
     story.title("7. A change that passes every test, and crashes in production")
     change = story.push("A greeting", {"hello.py": _CRASH, "VERSION": story.version() + "\n"})
-    began = time.monotonic()
     story.approve(change)
+    began = time.monotonic()
     change.wait_merged()
     story.newest = story.push("Without the greeting", {"hello.py": _PROGRAM, "VERSION": story.version() + "\n"})
     story.approve(story.newest)
     said = story.comment(change, "Rolled back")
     story.took("+2 to rolled back", began)
     story.quote(said, most=14)
-    story.wait_serving(good)
-    story.tell(f"{SERVICE} answers with {good[:12]}, as before")
+    story.require(f"commit {good[:12]}" in said, f"it was not {good[:12]} that was gone back to")
+    # What mends it may be deployed in the next moment.
+    mended = story.newest.wait_merged()
+    story.until(lambda: story.serving().get("revision") in (good, mended), f"{SERVICE} serving again")
+    story.tell(f"{SERVICE} answers again")
 
 
 def operators(story: Story, chosen: int, old: str) -> None:
