@@ -51,29 +51,33 @@ svg { display: block; min-width: 5rem; }
 """
 
 
-def page(story: Story) -> bytes:
-    """The page, as UTF-8, of at most LARGEST bytes: lists are cut, and say what is left out, where it has to be."""
+def page(story: Story, *, plain: bool = False) -> bytes:
+    """The page, as UTF-8, of at most LARGEST bytes: lists are cut, and say what is left out, where it has to be.
+
+    `plain` leaves out what servers may refuse, and browsers then complain of: the style sheet, and loading itself anew.
+    """
     written = b""
     for share in _SHARES:
-        written = _document(story, share).encode()
+        written = _document(story, share, plain).encode()
         if len(written) <= LARGEST:
             break
     return written
 
 
-def _document(story: Story, share: float) -> str:
+def _document(story: Story, share: float, plain: bool) -> str:
     parts = [
         sections.cause(story, share), sections.facts(story), figures.times(story), figures.way(story, share),
         figures.pods(story, share), sections.tests(story, share), sections.said(story, share),
     ]  # fmt: skip
     body = tag("body", _header(story), tag("main", *parts), _footer(story), class_=story.state)
-    return f"<!DOCTYPE html>\n{tag('html', _head(story), body, lang='en')}\n"
+    return f"<!DOCTYPE html>\n{tag('html', _head(story, plain), body, lang='en')}\n"
 
 
-def _head(story: Story) -> Markup:
+def _head(story: Story, plain: bool) -> Markup:
     allowed = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{allowed}'; base-uri 'none'; form-action 'none'"
-    refresh = tag("meta", http_equiv="refresh", content=REFRESH) if story.state == "running" else None
+    styles = "'none'" if plain else f"'sha256-{allowed}'"
+    policy = f"default-src 'none'; style-src {styles}; base-uri 'none'; form-action 'none'"
+    again = story.state == "running" and not plain
     return tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -81,9 +85,9 @@ def _head(story: Story) -> Markup:
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="referrer", content="no-referrer"),
-        refresh,
+        tag("meta", http_equiv="refresh", content=REFRESH) if again else None,
         tag("title", unbroken(f"{MARKS[story.state]} {_name(story)}: {story.outcome}")),
-        tag("style", Markup(STYLE)),
+        None if plain else tag("style", Markup(STYLE)),
     )
 
 
