@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.option("--page", metavar="FILE", type=click.Path(path_type=Path),
               help="Where the page goes.  [default: report.html below --out]")  # fmt: skip
 @click.option("--ended", is_flag=True, help="Nothing runs any more: what has no end was killed.")
-@click.option("--plain", is_flag=True, help="Without a style sheet: for a server whose policy forbids them, as Jenkins'.")
+@click.option(
+    "--plain", is_flag=True, help="Without a style sheet: for a server whose policy forbids them, as Jenkins'."
+)
 @click.option("--url", metavar="URL", default="", envvar="CD_GERRIT_URL", help="The Gerrit server, for links.")
 @click.option("--dora", is_flag=True, help="Show the four DORA figures of each release in --targets; makes no page.")
 @click.option("--days", type=click.IntRange(1, 3650), default=30, help="With --dora: how far to look back.")

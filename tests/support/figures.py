@@ -20,6 +20,8 @@ ACTIVITY = {
     "helm rollback": "rollback", "comment": "comments", "review": "authorize", "attestations": "authorize",
     "permit": "authorize", "sign": "authorize", "attest": "attest",
 }  # fmt: skip
+RUNNER = "jenkins-run"  # which only waits for the others
+WAITING = {"queue": "queue", "push": "source"}
 OURS, ELSEWHERE = "the commands themselves", "between the commands: Zuul, Gerrit, Jenkins"
 _UNITS = {"h": 3600.0, "min": 60.0, "s": 1.0}
 
@@ -93,8 +95,7 @@ def whole(runs: Sequence[Told]) -> tuple[int, int]:
 def activities(runs: Sequence[Told]) -> dict[str, float]:
     """Seconds by activity: each piece of time belongs to the stage that began last of those that are open."""
     start, end = whole(runs)
-    spans = [(s.start, s.end or run.end, 2, ACTIVITY.get(s.name, OURS)) for run in runs for s in run.stages]
-    spans += [(run.start, run.end, 1, "authorize" if run.command == "authorize-deploy" else OURS) for run in runs]
+    spans = [span for run in runs for span in _spans(run)]
     edges = sorted({start, end} | {edge for span in spans for edge in span[:2]})
     found: dict[str, float] = {}
     for left, right in pairwise(edges):
@@ -102,6 +103,15 @@ def activities(runs: Sequence[Told]) -> dict[str, float]:
         name = max(here)[2] if here else ELSEWHERE
         found[name] = found.get(name, 0.0) + (right - left) / 1000
     return found
+
+
+def _spans(run: Told) -> list[tuple[int, int, int, str]]:
+    """From when to when, how deep, and whose: the run itself, and each of its stages."""
+    waits = run.command == RUNNER
+    own = "authorize" if run.command == "authorize-deploy" else OURS
+    names = {s.name: WAITING.get(s.name, ELSEWHERE) if waits else ACTIVITY.get(s.name, OURS) for s in run.stages}
+    inner = [(s.start, run.end if s.end is None else s.end, 1 if waits else 3, names[s.name]) for s in run.stages]
+    return [(run.start, run.end, 0 if waits else 2, own), *inner]
 
 
 def lanes(runs: Sequence[Told]) -> dict[str, tuple[int, list[tuple[str, float | None]]]]:
@@ -118,6 +128,13 @@ def lanes(runs: Sequence[Told]) -> dict[str, tuple[int, list[tuple[str, float | 
             ]
             found[pod] = max(event.get("restarts", 0) for event in mine), states
     return found
+
+
+def judged(run: Told) -> Stage | None:
+    """The stage whose end a verdict has called a failure: the last one before the evidence was gathered."""
+    verdicts = [at(event) for event in run.events if event["event"] == "verdict" and event["outcome"] == "failed"]
+    before = [s for s in run.stages if verdicts and s.end and s.end <= verdicts[0] and s.name != "evidence"]
+    return before[-1] if before else None
 
 
 def last(found: Iterable[Event], kind: str, key: str, **wanted: Any) -> Any:
