@@ -46,7 +46,10 @@ code { font: .9em ui-monospace, monospace; }
   td:empty { display: none; }
   td::before { content: attr(data-head) ": "; color: var(--soft); }
 }
-@media print { :root { --ground: #fff; --paper: #fff; --ink: #000; --soft: #333; --link: #000; } tr { break-inside: avoid; } }
+@media print {
+  :root { --ground: #fff; --paper: #fff; --ink: #000; --soft: #333; --link: #000; }
+  tr { break-inside: avoid; }
+}
 """
 
 

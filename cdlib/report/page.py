@@ -73,6 +73,7 @@ footer { color: var(--soft); font-size: .875rem; }
   th, td { padding-inline-end: .5rem; }
   .facts th { white-space: normal; padding-inline-end: .75rem; }
   .inner { padding-inline-start: .5rem; }
+  .facts th, .word { overflow-wrap: anywhere; min-width: 4.5rem; }
   .bar { display: none; }
   .lanes { width: 55%; }
 }

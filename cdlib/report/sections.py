@@ -88,8 +88,8 @@ def said(story: Story, share: float) -> Markup | None:
     told = sorted(story.events(*SAID), key=lambda pair: at(pair[1]))
     shown, left = first(told, NOTES, share)
     rows = [
-        tag("tr", figure(f"{at(event) - story.start:.1f}"), cell(run.command, class_="word"), cell(event["event"], class_="word"),
-            cell(text(event, SAID[event["event"]])))
+        tag("tr", figure(f"{at(event) - story.start:.1f}"), cell(run.command, class_="word"),
+            cell(event["event"], class_="word"), cell(text(event, SAID[event["event"]])))
         for run, event in shown
     ]  # fmt: skip
     heads = (amount("Begins"), head("Command"), head("Kind"), head("Text"))

@@ -68,7 +68,7 @@ class Browser:
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
-    def open(self, url: str, look: Look = Look(), headers: Mapping[str, str] | None = None) -> None:  # noqa: B008
+    def open(self, url: str, look: Look = Look(), headers: Mapping[str, str] | None = None) -> None:
         """Open a page, and wait until it is there."""
         self.driver.get("about:blank")
         self.look(look)
