@@ -125,7 +125,7 @@ class Demo:
         self.run("git", "commit", "--quiet", "--message", message)
 
 
-def play(root: Path, environment: Mapping[str, str]) -> None:
+def play(root: Path, environment: Mapping[str, str]) -> Demo:
     """The whole demo, below `root`, against the servers that `environment` names. Raises at the first surprise."""
     started, console = time.monotonic(), Console(sys.stdout)
     demo = _prepare(root / "demo", environment, console)
@@ -136,6 +136,7 @@ def play(root: Path, environment: Mapping[str, str]) -> None:
     _table(demo)
     console.line("bold", "", f"The pages of it are in {demo.service / '.cd'}; v3.html is the crash.")
     console.line("ok", "", f"demo: ok in {time.monotonic() - started:.0f} s")
+    return demo
 
 
 def _prepare(folder: Path, environment: Mapping[str, str], console: Console) -> Demo:

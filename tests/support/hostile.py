@@ -18,6 +18,9 @@ HOSTILE = (
     "{{7*7}}${x}", "a" * 5000,
 )  # fmt: skip
 
+# The same, as far as a program can print it and a log can hold it; the worst last, since the end of a log is shown.
+PRINTED = tuple(text for text in reversed(HOSTILE) if not set(text) & {"\0", "\ud800"})
+
 
 def planted(value: Any, pick: random.Random, keep: tuple[str, ...]) -> Any:
     """The same, with hostile text in every string save those under the keys that make it readable at all."""
