@@ -15,7 +15,7 @@ STOPPING := tests/loop/test_servers.py
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit integration soak bench bench-rollout bench-trust jenkins-update docs reference clean
+.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit browser integration screenshots soak bench bench-rollout bench-trust jenkins-update docs reference clean
 
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ loop: venv ## See a change go from a push to serving, through Gerrit, Zuul and J
 
 loop-tests: venv ## Run the tests against Gerrit, Zuul and Jenkins as well.
 	$(LAB) up --loop
-	$(PYTEST) -n 3 --dist loadfile --ignore $(STOPPING) tests/loop
+	$(PYTEST) -n 4 --dist loadfile --ignore $(STOPPING) tests/loop
 	$(PYTEST) $(STOPPING)
 
 lint: venv ## Check style, types and the arrows between modules.
@@ -61,18 +61,28 @@ lint: venv ## Check style, types and the arrows between modules.
 unit: venv ## Run the tests that need no server.
 	$(PYTEST) -n auto --maxprocesses 4 tests/unit
 
+browser: venv ## Run the tests of the pages in Chromium, which need no other server.
+	$(LAB) install --extras
+	$(PYTEST) -n 2 tests/browser
+
 integration: venv ## Run the tests against the lab's servers.
 	$(LAB) install --extras
 	$(LAB) up
-	$(PYTEST) -n 4 --ignore $(ALONE) tests/integration
+	$(PYTEST) -n 4 --dist loadgroup --ignore $(ALONE) tests/integration
 	$(PYTEST) $(ALONE)
 
-test: venv ## All that CI runs: install, lint, unit, integration, loop-tests.
+test: venv ## All that CI runs: install, lint, unit, browser, integration, loop-tests.
 	$(LAB) install --extras --loop
 	$(MAKE) lint
 	$(MAKE) unit
+	$(MAKE) browser
 	$(MAKE) integration
 	$(MAKE) loop-tests
+
+screenshots: venv ## Make the pictures of docs/ anew, from a run of the demo.
+	$(LAB) install --extras
+	$(LAB) up
+	CD_SCREENSHOTS=docs/images $(PYTEST) tests/integration/test_demo_pages.py
 
 soak: venv ## Run the long tests: crashes, interruptions, many rollouts.
 	$(LAB) install --extras
