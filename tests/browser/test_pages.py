@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import figures
@@ -12,13 +14,15 @@ import pytest
 from browser import Browser, Look
 from hostile import HOSTILE, hostile
 from reading import figures_hold, laid_out, opens_alone, readable, told_without_colour
-from serving import Artifacts, served
+from serving import served
 
 from cdlib import process
 from cdlib.deadline import Deadline
+from lab.jenkins.testing import ADMIN, StandIn, freestyle, in_process
 from lab.loop.logserver import Handler as Logs
 
 RUNS = Path(__file__).parents[1] / "unit" / "recorded" / "runs"
+LOGGED_IN = {"Authorization": "Basic " + base64.b64encode(f"{ADMIN.name}:{ADMIN.token}".encode()).decode()}
 NAMES = ("serving", "rolled-back", "tests-failed")
 # What there is where markup has become markup: an element or an attribute that no page of ours has.
 FOREIGN = (
@@ -53,24 +57,37 @@ def test_it_reads_well_however_it_is_looked_at(browser: Browser, run: Path) -> N
     readable(browser, made(run))
 
 
-def test_as_jenkins_serves_it(browser: Browser, run: Path) -> None:
+@pytest.fixture(scope="module")
+def jenkins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    with in_process(tmp_path_factory.mktemp("jenkins")) as made:
+        yield made
+
+
+def archived(jenkins: StandIn, run: Path) -> str:
+    """The address of the page as a build's artifact."""
+    job = f"of-{run.parent.name}"
+    archive = "<hudson.tasks.ArtifactArchiver><artifacts>.cd/**</artifacts></hudson.tasks.ArtifactArchiver>"
+    jenkins.create(job, freestyle(f"cp -r {run} .cd", more={"publishers": archive}))
+    assert jenkins.build(job)["result"] == "SUCCESS"
+    return f"{jenkins.url}job/{job}/1/artifact/.cd/report.html"
+
+
+def test_as_jenkins_serves_it(browser: Browser, jenkins: StandIn, run: Path) -> None:
     """Its policy forbids style sheets: there is none, so that nothing is refused, and it is laid out all the same."""
     page = made(run, "--plain")
-    with served(run, Artifacts) as address:
-        opens_alone(browser, address + "report.html")
-        laid_out(browser)
-        told_without_colour(browser)
-        figures_hold(browser, figures.of_page(run))
+    opens_alone(browser, archived(jenkins, run), LOGGED_IN)
+    laid_out(browser)
+    told_without_colour(browser)
+    figures_hold(browser, figures.of_page(run))
     readable(browser, page, plain=True)
 
 
-def test_a_style_sheet_would_be_refused_by_jenkins(browser: Browser, run: Path) -> None:
+def test_a_style_sheet_would_be_refused_by_jenkins(browser: Browser, jenkins: StandIn, run: Path) -> None:
     """Why there is `--plain`; and a page with one shows the same there."""
     made(run)
-    with served(run, Artifacts) as address:
-        browser.open(address + "report.html")
-        assert len(browser.complaints) == 1 and "inline style" in browser.complaints[0]
-        laid_out(browser)
+    browser.open(archived(jenkins, run), headers=LOGGED_IN)
+    assert len(browser.complaints) == 1 and "inline style" in browser.complaints[0]
+    laid_out(browser)
 
 
 def test_as_zuuls_log_server_serves_it(browser: Browser, run: Path) -> None:

@@ -1,16 +1,13 @@
-"""Folders over HTTP on this machine, as the servers that pages lie on would serve them."""
+"""A folder over HTTP on this machine."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-
-from lab.jenkins.routes import ARTIFACT_POLICY
 
 
 @contextmanager
@@ -24,23 +21,3 @@ def served(folder: Path, handler: type[BaseHTTPRequestHandler]) -> Iterator[str]
         finally:
             server.shutdown()
             thread.join()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """Files with the headers that a kind of server adds to each."""
-
-    added: Mapping[str, str] = {}
-
-    def end_headers(self) -> None:
-        for name, value in self.added.items():
-            self.send_header(name, value)
-        super().end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
-class Artifacts(Quiet):
-    """As Jenkins serves artifacts."""
-
-    added = {"Content-Security-Policy": ARTIFACT_POLICY, "X-Content-Type-Options": "nosniff"}
