@@ -1,5 +1,5 @@
 # Everything here runs on a fresh Debian 12, as root, with git, make and python3.11.
-# Only package registries are reached: apt, PyPI and the Go module proxy.
+# Only package registries are reached: apt, PyPI, the Go module proxy, Maven Central, and npm's for one file.
 
 PYTHON ?= python3.11
 BIN := .venv/bin

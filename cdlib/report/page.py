@@ -1,7 +1,8 @@
 """A run as one HTML file: no script, nothing from elsewhere, and readable where even its styles are forbidden.
 
 Jenkins serves artifacts with a policy that forbids inline styles, so nothing may depend on them: the order, the
-tables, the drawings (report.drawing) and light or dark hold without. Everything goes through report.html's `tag`.
+tables, the drawings (report.drawing) and light or dark hold without, and `plain` leaves them out, since a browser
+complains of each that it refuses. Everything goes through report.html's `tag`.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ th:last-child, td:last-child { padding-inline-end: 0; }
 thead th.number { font-variant-numeric: normal; }
 .facts th { width: 1%; white-space: nowrap; color: var(--soft); padding-inline-end: 1.5rem; }
 .facts th, .word { overflow-wrap: normal; }
+td.word { min-width: 7.5rem; }
 .drawn { width: 35%; }
 .lanes { width: 65%; }
 .inner { padding-inline-start: 1rem; }
@@ -73,7 +75,7 @@ footer { color: var(--soft); font-size: .875rem; }
   th, td { padding-inline-end: .5rem; }
   .facts th { white-space: normal; padding-inline-end: .75rem; }
   .inner { padding-inline-start: .5rem; }
-  .facts th, .word { overflow-wrap: anywhere; min-width: 4.5rem; }
+  .facts th, td.word { overflow-wrap: anywhere; min-width: 4.5rem; }
   .bar { display: none; }
   .lanes { width: 55%; }
 }
@@ -81,7 +83,7 @@ footer { color: var(--soft); font-size: .875rem; }
   :root { --ground: #fff; --paper: #fff; --code: #fff; --ink: #000; --soft: #333; --line: #bbb; --link: #000; }
   body { max-width: none; padding: 0; }
   header, section { border-width: 0 0 1px; border-radius: 0; padding: 0 0 1rem; }
-  header { border-inline-start-width: .5rem; padding-inline-start: .75rem; }
+  header { border-inline-start-width: .5rem; padding: .5rem .75rem; }
   h2, caption, thead { break-after: avoid; }
   tr { break-inside: avoid; }
 }

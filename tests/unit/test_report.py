@@ -158,6 +158,21 @@ def test_several_jobs_are_one_way(recorded: Recorded) -> None:
     assert "serving" in page.text
 
 
+def test_a_plain_page_has_no_style_sheet_and_does_not_load_itself(recorded: Recorded) -> None:
+    folder = recorded("serving")
+    cut(folder, '"stage": "rollout"')
+    page = shown(folder, "--plain")
+    assert not page.all("style") and not [e for e in page.all("meta") if e.get("http-equiv") == "refresh"]
+    assert "running" in page.text
+
+
+def test_evidence_is_linked_however_the_folders_are_named(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = recorded("rolled-back")
+    monkeypatch.chdir(folder.parent)
+    page = shown(folder, "--page", ".cd/report.html")
+    assert sum("evidence/" in (link["href"] or "") for link in page.all("a")) == 2
+
+
 def test_its_own_events_and_result_lie_apart(recorded: Recorded) -> None:
     folder = recorded("serving")
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
