@@ -8,6 +8,8 @@ PYTEST := $(BIN)/python -m pytest
 
 # These look at all of the Engine's test containers, so nothing may run beside them.
 ALONE := tests/integration/test_run_tests.py
+# Those of the loop mostly wait, so others may run beside them: BESIDE=tests/browser.
+BESIDE :=
 # These stop servers that the others need.
 STOPPING := tests/loop/test_servers.py
 
@@ -49,7 +51,7 @@ loop: venv ## See a change go from a push to serving, through Gerrit, Zuul and J
 
 loop-tests: venv ## Run the tests against Gerrit, Zuul and Jenkins as well.
 	$(LAB) up --loop
-	$(PYTEST) -n 4 --dist loadfile --ignore $(STOPPING) tests/loop
+	$(PYTEST) -n 5 --dist loadfile --ignore $(STOPPING) tests/loop $(BESIDE)
 	$(PYTEST) $(STOPPING)
 
 lint: venv ## Check style, types and the arrows between modules.
@@ -71,13 +73,12 @@ integration: venv ## Run the tests against the lab's servers.
 	$(PYTEST) -n 4 --dist loadgroup --ignore $(ALONE) tests/integration
 	$(PYTEST) $(ALONE)
 
-test: venv ## All that CI runs: install, lint, unit, browser, integration, loop-tests.
+test: venv ## All that CI runs: install, lint, unit, integration, loop-tests, browser.
 	$(LAB) install --extras --loop
 	$(MAKE) lint
 	$(MAKE) unit
-	$(MAKE) browser
 	$(MAKE) integration
-	$(MAKE) loop-tests
+	$(MAKE) loop-tests BESIDE=tests/browser
 
 screenshots: venv ## Make the pictures of docs/ anew, from a run of the demo.
 	$(LAB) install --extras

@@ -73,10 +73,10 @@ class Browser:
         self.driver.get("about:blank")
         self.look(look)
         self.cdp("Network.setExtraHTTPHeaders", headers=dict(headers or {}))
-        self._read_logs()
+        self.listen()
         self.complaints, self.requests = [], []
         self.driver.get(url)
-        self._read_logs()
+        self.listen()
 
     def look(self, look: Look) -> None:
         """Look at what is open in another way."""
@@ -113,7 +113,8 @@ class Browser:
             "e => getComputedStyle(e).backgroundColor != 'rgba(0, 0, 0, 0)'))"
             " document.documentElement.style.backgroundColor = 'Canvas'"
         )
-        self.ask(AXE.path(layout()).read_text(encoding="utf-8") + "; 0")
+        if not self.ask("typeof axe == 'object'"):
+            self.ask(AXE.path(layout()).read_text(encoding="utf-8") + "; 0")
         found = self.ask("axe.run(document, {resultTypes: ['violations']}).then(done => done.violations)")
         return [
             f"{each['id']}: {node['html'][:200]}: {node.get('failureSummary', '')}"
@@ -130,7 +131,8 @@ class Browser:
         shot = self.cdp("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
         file.write_bytes(base64.b64decode(shot["data"]))
 
-    def _read_logs(self) -> None:
+    def listen(self) -> None:
+        """Take in what it has complained of and asked for since."""
         self.complaints += [f"{entry['level']}: {entry['message']}" for entry in self.driver.get_log("browser")]
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
