@@ -46,7 +46,7 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", ["serving", "rolled-back", "tests-failed"])
+@pytest.mark.parametrize("name", ["serving", "rolled-back", "crashed", "tests-failed"])
 def test_each_figure_is_the_events_own(recorded: Recorded, name: str) -> None:
     folder = recorded(name)
     page, every = shown(folder), events(folder)

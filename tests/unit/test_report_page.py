@@ -24,7 +24,7 @@ TAGS = {"html", "head", "meta", "title", "style", "body", "header", "main", "foo
         "tr", "th", "td", "svg", "rect", "line", "wbr"}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["serving", "rolled-back", "tests-failed"])
+@pytest.mark.parametrize("name", ["serving", "rolled-back", "crashed", "tests-failed"])
 @pytest.mark.parametrize("seed", range(8))
 def test_what_comes_from_a_change_is_text(tmp_path: Path, name: str, seed: int) -> None:
     document = hostile(RUNS / name, tmp_path, seed)
