@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 
 # These look at all of the Engine's test containers, so nothing may run beside them.
 ALONE := tests/integration/test_run_tests.py
-# Those of the loop mostly wait, so others may run beside them: BESIDE=tests/browser.
+# Those of the loop mostly wait, so others may run beside them.
 BESIDE :=
 # These stop servers that the others need.
 STOPPING := tests/loop/test_servers.py
@@ -63,14 +63,15 @@ lint: venv ## Check style, types and the arrows between modules.
 unit: venv ## Run the tests that need no server.
 	$(PYTEST) -n auto --maxprocesses 4 tests/unit
 
-browser: venv ## Run the tests of the pages in Chromium, which need no other server.
+browser: venv ## Run the tests that look at pages in Chromium: of recorded runs, and of a demo that is played for them.
 	$(LAB) install --extras
-	$(PYTEST) -n 2 tests/browser
+	$(LAB) up
+	$(PYTEST) -n 3 --dist loadfile tests/browser tests/demo
 
 integration: venv ## Run the tests against the lab's servers.
 	$(LAB) install --extras
 	$(LAB) up
-	$(PYTEST) -n 4 --dist loadgroup --ignore $(ALONE) tests/integration
+	$(PYTEST) -n 4 --ignore $(ALONE) tests/integration
 	$(PYTEST) $(ALONE)
 
 test: venv ## All that CI runs: install, lint, unit, integration, loop-tests, browser.
@@ -78,12 +79,12 @@ test: venv ## All that CI runs: install, lint, unit, integration, loop-tests, br
 	$(MAKE) lint
 	$(MAKE) unit
 	$(MAKE) integration
-	$(MAKE) loop-tests BESIDE=tests/browser
+	$(MAKE) loop-tests BESIDE="tests/browser tests/demo"
 
 screenshots: venv ## Make the pictures of docs/ anew, from a run of the demo.
 	$(LAB) install --extras
 	$(LAB) up
-	CD_SCREENSHOTS=docs/images $(PYTEST) tests/integration/test_demo_pages.py
+	CD_SCREENSHOTS=docs/images $(PYTEST) tests/demo
 
 soak: venv ## Run the long tests: crashes, interruptions, many rollouts.
 	$(LAB) install --extras

@@ -34,6 +34,7 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--no-first-run",
+    "--no-proxy-server",
     # Nothing but this machine can be reached, even where a page tried.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     "--force-color-profile=srgb",  # pictures of one page are the same everywhere
@@ -143,7 +144,9 @@ class Browser:
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A Chromium of its own, without any state."""
-    os.environ.setdefault("SE_OFFLINE", "true")  # Selenium must not fetch a browser or a driver of its own
+    os.environ["SE_OFFLINE"] = "true"  # Selenium must not fetch a browser or a driver of its own
+    for name in ("no_proxy", "NO_PROXY"):  # the driver is on this machine, whatever leads out of it
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1"]))
     options = Options()
     options.binary_location = CHROMIUM
     for flag in _FLAGS:

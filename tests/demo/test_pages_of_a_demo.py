@@ -20,8 +20,9 @@ from reading import figures_hold, laid_out, opens_alone, readable, told_without_
 from lab import demo
 from lab.testing import RunningLab
 
-# One demo at a time: its namespace is its own. With `--dist loadgroup` all tests here are one worker's.
-pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(600)]
+# The first test waits for the demo. One at a time can be played, since its namespace is its own: all tests here are in
+# one file, and with several workers `--dist loadfile` has to be given.
+pytestmark = pytest.mark.timeout(600)
 PAGES = ("v1", "v2", "v3", "back", "held")
 LARGEST_PICTURE = 200_000  # bytes
 
@@ -112,12 +113,14 @@ def test_a_hostile_run_shows_as_text(browser: Browser, played: Played) -> None:
     program.write_text(program.read_text(encoding="utf-8").replace("def main() -> None:\n", crash), encoding="utf-8")
     made.commit("\n".join(PRINTED))
     made.step("hostile", "build-image")
+    made.step("hostile", "run-tests")
     made.step("hostile", "publish-tag")
     made.step("hostile", "helm-deploy", expect=7)
     made.page("hostile")
     test = f"import pytest\n\n\n@pytest.mark.parametrize('x', {PRINTED!a})\ndef test_x(x):\n    assert not x, x\n"
     (made.service / "tests" / "test_hostile.py").write_text(test, encoding="utf-8")
     made.commit("<b>tests</b>")
+    made.step("hostile", "build-image")
     made.step("hostile", "run-tests", expect=4)
     made.page("hostile-tests")
     for name in ("hostile", "hostile-tests"):
