@@ -1,5 +1,5 @@
 # Everything here runs on a fresh Debian 12, as root, with git, make and python3.11.
-# Only package registries are reached: apt, PyPI and the Go module proxy.
+# Only package registries are reached: apt, PyPI, the Go module proxy, Maven Central, and npm's for one file.
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -8,6 +8,8 @@ PYTEST := $(BIN)/python -m pytest
 
 # These look at all of the Engine's test containers, so nothing may run beside them.
 ALONE := tests/integration/test_run_tests.py
+# Those of the loop mostly wait, so others may run beside them.
+BESIDE :=
 # These stop servers that the others need.
 STOPPING := tests/loop/test_servers.py
 
@@ -15,7 +17,7 @@ STOPPING := tests/loop/test_servers.py
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit integration soak bench bench-rollout bench-trust jenkins-update docs reference clean
+.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit browser integration screenshots soak bench bench-rollout bench-trust jenkins-update docs reference clean
 
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +51,7 @@ loop: venv ## See a change go from a push to serving, through Gerrit, Zuul and J
 
 loop-tests: venv ## Run the tests against Gerrit, Zuul and Jenkins as well.
 	$(LAB) up --loop
-	$(PYTEST) -n 3 --dist loadfile --ignore $(STOPPING) tests/loop
+	$(PYTEST) -n 5 --dist loadfile --ignore $(STOPPING) tests/loop $(BESIDE)
 	$(PYTEST) $(STOPPING)
 
 lint: venv ## Check style, types and the arrows between modules.
@@ -61,18 +63,28 @@ lint: venv ## Check style, types and the arrows between modules.
 unit: venv ## Run the tests that need no server.
 	$(PYTEST) -n auto --maxprocesses 4 tests/unit
 
+browser: venv ## Run the tests that look at pages in Chromium: of recorded runs, and of a demo that is played for them.
+	$(LAB) install --extras
+	$(LAB) up
+	$(PYTEST) -n 3 --dist loadfile tests/browser tests/demo
+
 integration: venv ## Run the tests against the lab's servers.
 	$(LAB) install --extras
 	$(LAB) up
 	$(PYTEST) -n 4 --ignore $(ALONE) tests/integration
 	$(PYTEST) $(ALONE)
 
-test: venv ## All that CI runs: install, lint, unit, integration, loop-tests.
+test: venv ## All that CI runs: install, lint, unit, integration, loop-tests, browser.
 	$(LAB) install --extras --loop
 	$(MAKE) lint
 	$(MAKE) unit
 	$(MAKE) integration
-	$(MAKE) loop-tests
+	$(MAKE) loop-tests BESIDE="tests/browser tests/demo"
+
+screenshots: venv ## Make the pictures of docs/ anew, from a run of the demo.
+	$(LAB) install --extras
+	$(LAB) up
+	CD_SCREENSHOTS=docs/images $(PYTEST) tests/demo
 
 soak: venv ## Run the long tests: crashes, interruptions, many rollouts.
 	$(LAB) install --extras
@@ -82,7 +94,7 @@ soak: venv ## Run the long tests: crashes, interruptions, many rollouts.
 bench: venv ## Measure, side by side with what one would use instead.
 	$(BIN)/python -m bench
 
-bench-rollout: venv ## Measure rollouts, good and broken, side by side, and what many pods cost. Takes some 40 minutes.
+bench-rollout: venv ## Measure rollouts, good and broken, side by side, and what many pods cost. Takes some 25 minutes.
 	$(LAB) install --extras
 	$(LAB) up
 	$(BIN)/python -m bench.rollout

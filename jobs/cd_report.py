@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 @click.option("--page", metavar="FILE", type=click.Path(path_type=Path),
               help="Where the page goes.  [default: report.html below --out]")  # fmt: skip
 @click.option("--ended", is_flag=True, help="Nothing runs any more: what has no end was killed.")
+@click.option(
+    "--plain", is_flag=True, help="Without a style sheet: for a server whose policy forbids them, as Jenkins'."
+)
 @click.option("--url", metavar="URL", default="", envvar="CD_GERRIT_URL", help="The Gerrit server, for links.")
 @click.option("--dora", is_flag=True, help="Show the four DORA figures of each release in --targets; makes no page.")
 @click.option("--days", type=click.IntRange(1, 3650), default=30, help="With --dora: how far to look back.")
 @click.option("--service", default="", metavar="NAME", help="With --dora: only this service.  [default: all]")
 @click.option("-e", "--environment", default="", metavar="NAME", help="With --dora: only there.  [default: all]")
 @targets_option
-def main(run: Run, folder: Path, paths: tuple[Path, ...], page: Path, ended: bool, url: str, dora: bool, days: int,
-         service: str, environment: str, targets: Path | None) -> Result:  # fmt: skip
+def main(run: Run, folder: Path, paths: tuple[Path, ...], page: Path, ended: bool, plain: bool, url: str, dora: bool,
+         days: int, service: str, environment: str, targets: Path | None) -> Result:  # fmt: skip
     """Make one page of the last run in PATHS: how it ended, why, where the time went, what its pods did.
 
     PATHS are files of events, or folders with such files in them, by default --out; several are one run in several
@@ -50,7 +53,7 @@ def main(run: Run, folder: Path, paths: tuple[Path, ...], page: Path, ended: boo
     story = sources.gather_story(paths, page, asdict(read_trigger()), url, ended=ended)
     tests = read_tests(sources.beside(paths, "reports", "*.xml"))
     story.tests = Tests(tests.failures, tests.unreadable)
-    written = made_page(story)
+    written = made_page(story, plain=plain)
     if not run.would(f"write {page}"):
         replace_file(page, written)
     return {"page": str(page), "shows": story.outcome, "text": str(page)}

@@ -25,7 +25,9 @@ def cli() -> None:
 
 @cli.command()
 @click.option(
-    "--extras", is_flag=True, help="Also what the tests need: Helm 3, buildx, cosign, kwok, a frontend of BuildKit."
+    "--extras",
+    is_flag=True,
+    help="Also what the tests need: Helm 3, buildx, cosign, kwok, a frontend of BuildKit, Chromium, axe.",
 )
 @click.option("--loop", is_flag=True, help="Also Gerrit, ZooKeeper and Zuul.")
 def install(extras: bool, loop: bool) -> None:

@@ -98,6 +98,10 @@ class Demo:
         self.rows.append(row)
         return result
 
+    def page(self, name: str) -> None:
+        """Make the page of what the last command ended, under a name of its own."""
+        self.run("cd-report", "--page", f".cd/{name}.html")
+
     def ask(self, expect: str) -> None:
         """Ask the running service for its version over HTTP, and insist on the answer.
 
@@ -121,7 +125,7 @@ class Demo:
         self.run("git", "commit", "--quiet", "--message", message)
 
 
-def play(root: Path, environment: Mapping[str, str]) -> None:
+def play(root: Path, environment: Mapping[str, str]) -> Demo:
     """The whole demo, below `root`, against the servers that `environment` names. Raises at the first surprise."""
     started, console = time.monotonic(), Console(sys.stdout)
     demo = _prepare(root / "demo", environment, console)
@@ -130,7 +134,9 @@ def play(root: Path, environment: Mapping[str, str]) -> None:
     _crashing_version(demo)
     _back_to_the_first(demo)
     _table(demo)
+    console.line("bold", "", f"The pages of it are in {demo.service / '.cd'}; v3.html is the crash.")
     console.line("ok", "", f"demo: ok in {time.monotonic() - started:.0f} s")
+    return demo
 
 
 def _prepare(folder: Path, environment: Mapping[str, str], console: Console) -> Demo:
@@ -158,6 +164,7 @@ def _good_version(demo: Demo, number: int, message: str, title: str) -> None:
     demo.commit(message)
     _build_to_publish(demo, f"v{number}")
     demo.step(f"v{number}", "helm-deploy")
+    demo.page(f"v{number}")
     demo.ask(_version(demo, number))
 
 
@@ -169,6 +176,7 @@ def _crashing_version(demo: Demo) -> None:
     demo.commit("The third version, with a greeting")
     _build_to_publish(demo, "v3")
     demo.step("v3", "helm-deploy", expect=7)
+    demo.page("v3")
     demo.ask(_version(demo, 2))
 
 
@@ -176,8 +184,11 @@ def _back_to_the_first(demo: Demo) -> None:
     _title(demo, "4. Back to the first, by a person")
     demo.run("helm-rollback", "--list")
     demo.step("back", "helm-rollback", "--to", "1", "--reason", "the demo wants the first version")
+    demo.page("back")
     demo.ask(_version(demo, 1))
     demo.step("held", "helm-deploy", expect=6)
+    demo.page("held")
+    demo.run("cd-status", "--html", ".cd/board.html")
     demo.run("cd-hold", "--lift")
 
 

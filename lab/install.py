@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from lab import base, golang, images, packages, processes
+from lab import base, golang, images, npm, packages, processes
 from lab.layout import Layout
 from lab.loop import parts
 from lab.servers import PAUSE_IMAGE
@@ -19,8 +19,8 @@ def install(layout: Layout, given: Collection[str], *, extras: bool, say: Say, l
     """Install what is missing, leaving out what is only for servers that are `given`.
 
     `loop` adds Gerrit, ZooKeeper and Zuul. `extras` adds what tests need beside: Helm 3, buildx, cosign, kwok, a
-    frontend of BuildKit, pgrep. Quick where all is there. Raises UsageProblem without root, Unavailable where a package
-    cannot be had.
+    frontend of BuildKit, pgrep, Chromium, axe. Quick where all is there. Raises UsageProblem without root, Unavailable
+    where a package cannot be had.
     """
     processes.require_root("lab install")
     _discard_half_made(layout)
@@ -34,6 +34,8 @@ def install(layout: Layout, given: Collection[str], *, extras: bool, say: Say, l
     if "kubernetes" not in given:
         images.pause(layout, layout.tools / PAUSE.key / "pause", PAUSE_IMAGE)
     base.make(layout.images, say)
+    if extras:
+        npm.install(npm.AXE, layout, say)
     if loop:
         parts.install(layout, say)
     _link(layout)

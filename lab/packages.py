@@ -20,8 +20,8 @@ _LISTS = Path("/var/lib/apt/lists")
 # curl is what the demo and the tests ask services with.
 ALWAYS = ("curl", "docker-registry", "iproute2", "iptables", "kmod", "mmdebstrap")
 DOCKER = ("docker.io",)
-# What only the tests call: pgrep, and shells that complete.
-EXTRAS = ("fish", "procps", "zsh")
+# What only the tests call: pgrep, shells that complete, and a browser with letters to write in.
+EXTRAS = ("chromium", "chromium-driver", "fish", "fonts-dejavu-core", "procps", "zsh")
 APPARMOR = ("apparmor",)
 KUBERNETES = ("conntrack", "containerd", "containernetworking-plugins", "etcd-server", "socat")
 

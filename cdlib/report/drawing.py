@@ -19,14 +19,21 @@ GONE = "gone"
 
 
 def bar(start: float, end: float, whole: tuple[float, float], kind: str) -> Markup:
-    """A bar from `start` to `end` on a scale that is `whole`; `kind` is good, bad or running."""
+    """A bar from `start` to `end` on a scale that is `whole`; `kind` is good, bad, running, or time: only how long."""
     left, width = _place(start, end, whole)
     colour = {"good": GOOD, "bad": BAD}.get(kind, BUSY)
-    dashes = None if kind == "good" else ("2 2" if kind == "bad" else "6 3")
+    dashes = {"bad": "2 2", "running": "6 3"}.get(kind)
     outline = {"stroke": colour, "stroke_width": 2, "stroke_dasharray": dashes} if dashes else {}
     filled = tag("rect", x=left, y=3, width=width, height=_HEIGHT - 6, fill=colour,
                  fill_opacity="0.35" if dashes else None, **outline)  # fmt: skip
     return _drawing(_ground(), filled)
+
+
+def strip(state: str) -> Markup:
+    """A line of the state's colour, across the page: for where there are no styles."""
+    colour = {"good": GOOD, "bad": BAD}.get(state, BUSY)
+    return tag("svg", tag("rect", width="100%", height=6, fill=colour), width="100%", height=6, aria_hidden="true",
+               focusable="false")  # fmt: skip
 
 
 def lane(pod: Lane, whole: tuple[float, float]) -> Markup:

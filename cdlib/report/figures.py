@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cdlib.report.drawing import bar, lane, periods
 from cdlib.report.html import Markup, tag
-from cdlib.report.parts import cell, duration, figure, first, row, section, table
+from cdlib.report.parts import amount, cell, duration, figure, first, head, row, section, table
 from cdlib.report.story import Lane, Story
 from cdlib.report.timeline import CommandRun, Stage
 
@@ -19,10 +19,10 @@ def times(story: Story) -> Markup:
     whole = max(story.end - story.start, 1e-9)
     rows = [
         row(name, figure(f"{seconds:.2f}"), figure(f"{100 * seconds / whole:.1f}\u00a0%"),
-            cell(bar(0, seconds, (0, whole), "good"), class_="drawn"))
+            cell(bar(0, seconds, (0, whole), "time"), class_="drawn bar"))
         for name, seconds in story.shares()
     ]  # fmt: skip
-    heads = ("Activity", "Seconds", "Share", "Drawn")
+    heads = (head("Activity"), amount("Seconds"), amount("Share"), head("Drawn", "bar"))
     return section("Where the time went", table(f"{duration(whole)} in all.", heads, rows))
 
 
@@ -32,7 +32,7 @@ def way(story: Story, share: float) -> Markup:
     rows = [each for run in story.runs for each in (_run(story, run, scale), *_stages(story, run, scale))]
     shown, left = first(rows, STAGES, share)
     caption = "Begins is in seconds from the start. A bar that is dashed did not end well, or has not ended."
-    heads = ("Command and stage", "Begins", "Seconds", "Ended", "Drawn")
+    heads = (head("Command and stage"), amount("Begins"), amount("Seconds"), head("Ended"), head("Drawn", "bar"))
     return section("The way, step by step", table(caption, heads, shown), left)
 
 
@@ -41,8 +41,8 @@ def _run(story: Story, run: CommandRun, scale: Scale) -> Markup:
     outcome = run.outcome if run.end is not None else ("running" if state == "running" else "no end")
     code = f" ({run.exit_code})" if run.exit_code else ""
     return row(tag("strong", run.command), figure(f"{run.start - story.start:.1f}"),
-               figure(f"{run.last - run.start:.2f}"), cell(outcome + code),
-               cell(bar(run.start, run.last, scale, state), class_="drawn"))  # fmt: skip
+               figure(f"{run.last - run.start:.2f}"), cell(outcome + code, class_="word"),
+               cell(bar(run.start, run.last, scale, state), class_="drawn bar"))  # fmt: skip
 
 
 def _stages(story: Story, run: CommandRun, scale: Scale) -> Iterator[Markup]:
@@ -51,9 +51,9 @@ def _stages(story: Story, run: CommandRun, scale: Scale) -> Iterator[Markup]:
         outcome, state = ("judged a failure", "bad") if stage is judged else _ended(story, run, stage)
         end = run.last if stage.end is None else stage.end
         about = f" {stage.about}" if stage.about else ""
-        yield row(f"{stage.name}{about}"[:120], figure(f"{stage.start - story.start:.1f}"),
-                  figure(f"{end - stage.start:.2f}"), cell(outcome),
-                  cell(bar(stage.start, end, scale, state), class_="drawn"), class_="inner")  # fmt: skip
+        yield row(tag("small", f"{stage.name}{about}"[:120]), figure(f"{stage.start - story.start:.1f}"),
+                  figure(f"{end - stage.start:.2f}"), cell(outcome, class_="word"),
+                  cell(bar(stage.start, end, scale, state), class_="drawn bar"), class_="inner")  # fmt: skip
 
 
 def _ended(story: Story, run: CommandRun, stage: Stage) -> tuple[str, str]:
@@ -77,7 +77,7 @@ def pods(story: Story, share: float) -> Markup | None:
         f"{duration(scale[1] - scale[0])} from the first pod that was seen. A lane rises as its pod comes up, is full "
         "while it is ready, and dashed where something is wrong."
     )
-    return section("Pods over time", table(caption, ("Pod", "Restarts", "States"), rows), left)
+    return section("Pods over time", table(caption, (head("Pod"), amount("Restarts"), head("States")), rows), left)
 
 
 def _states(pod: Lane, share: float) -> Markup:

@@ -10,7 +10,7 @@ from cdlib.text import printable
 LONGEST = 1000  # characters of one text; who needs more finds it in the events
 _VOID = ("meta",)  # of those that are used here; shapes in SVG need their end
 # A word that is longer may be broken: a digest must not make a table wider than a phone.
-_LONG = re.compile(r"(\S{32})(?=\S)")
+_LONG = re.compile(r"(\S{16})(?=\S)")
 _LINKS = ("https://", "http://")
 
 
@@ -48,7 +48,7 @@ def link(url: str, *children: object) -> Markup:
 
 
 def unbroken(value: object) -> Markup:
-    """Text with no place to break: for a title, which has no elements in it, and for the lines of a log."""
+    """Text with no place to break: for a title, which has no elements in it."""
     return Markup(_escaped(value))
 
 

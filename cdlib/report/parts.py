@@ -17,11 +17,21 @@ def section(heading: str, *children: object) -> Markup:
     return tag("section", tag("h2", heading, id=name), *children, aria_labelledby=name)
 
 
-def table(caption: str, heads: Sequence[str], rows: Iterable[Markup]) -> Markup:
+def table(caption: str, heads: Sequence[Markup], rows: Iterable[Markup]) -> Markup:
     """A table; its caption says what the figures are. Its attributes of old are for where styles are forbidden."""
-    head = tag("tr", *(tag("th", words, scope="col", align="left") for words in heads))
-    said = tag("caption", caption, align="left")
-    return tag("table", said, tag("thead", head), tag("tbody", *rows), width="100%", cellpadding=4, cellspacing=0)
+    said = tag("caption", tag("div", caption, align="left"))
+    return tag("table", said, tag("thead", tag("tr", *heads)), tag("tbody", *rows), width="100%", cellpadding=4,
+               cellspacing=0)  # fmt: skip
+
+
+def head(words: str, class_: str | None = None) -> Markup:
+    """What heads a column of text, or of drawings."""
+    return tag("th", words, scope="col", align="left", class_=class_)
+
+
+def amount(words: str) -> Markup:
+    """What heads a column of numbers."""
+    return tag("th", words, scope="col", align="right", class_="number")
 
 
 def row(name: object, *cells: Markup, class_: str | None = None) -> Markup:

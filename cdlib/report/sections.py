@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import quote, unquote
 
-from cdlib.report.html import Markup, joined, link, tag, unbroken
-from cdlib.report.parts import cell, figure, first, section, table, value
+from cdlib.report.html import Markup, joined, link, tag
+from cdlib.report.parts import amount, cell, figure, first, head, row, section, table, value
 from cdlib.report.story import SAID, Story
 from cdlib.report.timeline import at, text
 
@@ -30,7 +30,7 @@ def cause(story: Story, share: float) -> Markup | None:
     message, hint, details = text(story.error, "message"), text(story.error, "hint"), story.error.get("details")
     lines, left = first(details if isinstance(details, list) else [], DETAILS, share)
     # One child a line, so that each has a length of its own.
-    proof = tag("pre", *(joined(unbroken(line), Markup("\n")) for line in lines)) if lines else None
+    proof = tag("pre", *(joined(line, "\n") for line in lines), wrap="") if lines else None
     return section(
         "Cause",
         tag("p", tag("strong", story.cause)),
@@ -38,7 +38,7 @@ def cause(story: Story, share: float) -> Markup | None:
         proof,
         left,
         _evidence(story),
-        tag("p", tag("strong", "Next: "), hint) if hint else None,
+        tag("p", tag("strong", "Next: "), hint, class_="next") if hint else None,
     )
 
 
@@ -58,8 +58,8 @@ def facts(story: Story) -> Markup | None:
             rows.append(
                 (words, link(base + quote(str(found), errors="replace"), value(found)) if base else value(found))
             )
-    items = [part for words, said in rows for part in (tag("dt", words), tag("dd", said))]
-    return section("What it was about", tag("dl", *items)) if items else None
+    about = tag("tbody", *(row(words, cell(said)) for words, said in rows))
+    return section("What it was about", tag("table", about, class_="facts", cellpadding=4)) if rows else None
 
 
 def _trigger(story: Story) -> Iterator[tuple[str, Markup]]:
@@ -88,9 +88,9 @@ def said(story: Story, share: float) -> Markup | None:
     told = sorted(story.events(*SAID), key=lambda pair: at(pair[1]))
     shown, left = first(told, NOTES, share)
     rows = [
-        tag("tr", figure(f"{at(event) - story.start:.1f}"), cell(run.command), cell(event["event"]),
-            cell(text(event, SAID[event["event"]])))
+        tag("tr", figure(f"{at(event) - story.start:.1f}"), cell(run.command, class_="word"),
+            cell(event["event"], class_="word"), cell(text(event, SAID[event["event"]])))
         for run, event in shown
     ]  # fmt: skip
-    heads = ("Begins", "Command", "Kind", "Text")
+    heads = (amount("Begins"), head("Command"), head("Kind"), head("Text"))
     return section("What was said on the way", table("In seconds from the start.", heads, rows), left) if rows else None

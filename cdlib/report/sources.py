@@ -67,7 +67,7 @@ def _links(about: Mapping[str, str], gerrit: str, build: Any) -> Iterator[tuple[
 def _relative(file: Path, page: Path) -> str:
     """The way from the page to the file; empty where it leads out of the page's folder."""
     try:
-        return quote(os.fsencode(file.relative_to(page.parent)))
+        return quote(os.fsencode(file.absolute().relative_to(page.absolute().parent)))
     except ValueError:
         return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from collections.abc import Callable
 
@@ -15,6 +16,10 @@ from lab.jenkins.store import DONE, Build, Job
 
 Handler = Callable[..., Answer]
 _JOB = r"/job/(?P<name>[^/]+)"
+# What Jenkins sends with each artifact unless hudson.model.DirectoryBrowserSupport.CSP says otherwise, and under which
+# names: https://www.jenkins.io/doc/book/security/configuring-content-security-policy/
+ARTIFACT_POLICY = "sandbox; default-src 'none'; img-src 'self'; style-src 'self';"
+_POLICY_HEADERS = ("Content-Security-Policy", "X-WebKit-CSP", "X-Content-Security-Policy")
 _BUILD = _JOB + r"/(?P<number>\d+|lastBuild|lastCompletedBuild|lastSuccessfulBuild)"
 
 
@@ -202,7 +207,9 @@ class Routes:
         if path not in build.artifacts:
             raise Denied(404, "Not Found")
         body = (job.place(build.number) / "archive" / path).read_bytes()
-        return Answer(200, body, {"Content-Type": "application/octet-stream"})
+        kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+        policy = dict.fromkeys(_POLICY_HEADERS, ARTIFACT_POLICY)
+        return Answer(200, body, {"Content-Type": kind, "X-Content-Type-Options": "nosniff", **policy})
 
     def _find_job(self, request: Request, name: str) -> Job:
         job = self._controller.store.jobs.get(name)

@@ -18,7 +18,7 @@ def servers(places: Places) -> list[Server]:
     return [Server("log-server", argv, Probe(url=f"{LOGS_URL}/"), (), ((LOOPBACK, LOGS_PORT),), LOGS_URL)]
 
 
-class _Handler(SimpleHTTPRequestHandler):
+class Handler(SimpleHTTPRequestHandler):
     """Files as text, for a browser and for Zuul's own pages."""
 
     extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".jsonl": "text/plain", ".log": "text/plain"}
@@ -39,7 +39,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
 def main(folder: str, port: int) -> None:
     """Serve until the end."""
-    with ThreadingHTTPServer((LOOPBACK, port), partial(_Handler, directory=folder)) as server:
+    with ThreadingHTTPServer((LOOPBACK, port), partial(Handler, directory=folder)) as server:
         server.serve_forever()
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from browser import browser
 from planted import GARDEN
 
 from lab.loop.actors import Loop
 from lab.loop.testing import loop
 
-__all__ = ["loop"]
+__all__ = ["browser", "loop"]
 _MOST = 100_000  # files of logs and artifacts
 
 

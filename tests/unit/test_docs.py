@@ -65,6 +65,16 @@ def test_the_front_page_leads_to_every_page() -> None:
     assert there - {DOCS / "index.md"} <= found, "docs/index.md should name each page of docs/"
 
 
+def test_pictures_are_shown_small_and_told_in_words() -> None:
+    found = [shown for page in PAGES for shown in re.findall(r"!\[([^]]*)\]\(([^)]+)\)", text(page))]
+    assert all(len(words) > 20 for words, _ in found)
+    there = {file.name for file in (DOCS / "images").iterdir()}
+    assert there == {Path(path).name for _, path in found}
+    for name in there:
+        content = (DOCS / "images" / name).read_bytes()
+        assert content.startswith(b"\x89PNG") and len(content) <= 200_000, name
+
+
 def test_files_are_shown_as_they_are() -> None:
     shown = [(page, block) for page in PAGES for block in blocks(page) if "/" in block.name]
     assert {"first-pipeline.md", "quick-start.md"} == {page.name for page, _ in shown}

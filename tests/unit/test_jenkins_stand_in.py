@@ -317,6 +317,9 @@ def test_files_and_reports_are_kept(server: StandIn) -> None:
     assert server.get("job/job/1/artifact/b.txt").text == "2\n"
     assert server.get("job/job/1/artifact/none").status_code == 404
     assert server.get("job/job/1/artifact/../build.json").status_code == 404
+    kept = server.get("job/job/1/artifact/b.txt").headers
+    assert kept["Content-Type"] == "text/plain"
+    assert kept["Content-Security-Policy"] == "sandbox; default-src 'none'; img-src 'self'; style-src 'self';"
     server.create("job", freestyle("true", more={"publishers": PUBLISHERS.format(empty="false")}))
     server.create("bare", freestyle("true", more={"publishers": PUBLISHERS.format(empty="true")}))
     assert server.build("bare")["result"] == "SUCCESS"

@@ -217,7 +217,7 @@ class TestLogServer:
     def served(self, tmp_path: Path) -> Iterator[tuple[Path, str]]:
         folder = tmp_path / "logs"
         folder.mkdir()
-        handler = partial(logserver._Handler, directory=str(folder))
+        handler = partial(logserver.Handler, directory=str(folder))
         with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
             thread.start()

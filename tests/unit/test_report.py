@@ -46,7 +46,7 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", ["serving", "rolled-back", "tests-failed"])
+@pytest.mark.parametrize("name", ["serving", "rolled-back", "crashed", "tests-failed"])
 def test_each_figure_is_the_events_own(recorded: Recorded, name: str) -> None:
     folder = recorded(name)
     page, every = shown(folder), events(folder)
@@ -156,6 +156,21 @@ def test_several_jobs_are_one_way(recorded: Recorded) -> None:
     commands = [row[0] for row in page.rows["the-way-step-by-step"]]
     assert commands.count("cd-checkout") == 2 and commands.count("helm-deploy") == 1
     assert "serving" in page.text
+
+
+def test_a_plain_page_has_no_style_sheet_and_does_not_load_itself(recorded: Recorded) -> None:
+    folder = recorded("serving")
+    cut(folder, '"stage": "rollout"')
+    page = shown(folder, "--plain")
+    assert not page.all("style") and not [e for e in page.all("meta") if e.get("http-equiv") == "refresh"]
+    assert "running" in page.text
+
+
+def test_evidence_is_linked_however_the_folders_are_named(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = recorded("rolled-back")
+    monkeypatch.chdir(folder.parent)
+    page = shown(folder, "--page", ".cd/report.html")
+    assert sum("evidence/" in (link["href"] or "") for link in page.all("a")) == 2
 
 
 def test_its_own_events_and_result_lie_apart(recorded: Recorded) -> None:
