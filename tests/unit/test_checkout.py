@@ -134,7 +134,7 @@ def test_refs_that_are_none(place: Place, ref: str) -> None:
 
 def test_servers_that_are_none(place: Place) -> None:
     gone = Wanted("git://127.0.0.1:1", "hello", "master")
-    place.run.deadline = Deadline(1)
+    place.run.deadline = Deadline(3)
     with pytest.raises(Unavailable, match="cannot be reached"):
         check_out(place.run, place.folder, gone)
     place.run.deadline = Deadline(30)
