@@ -68,7 +68,7 @@ def test_a_cache_mount_that_a_check_has_poisoned(work: Workshop, signers: Signer
     assert signed["key"] == poisoned["key"] and signed["reference"].startswith("cdlib-attested/")
 
 
-@pytest.mark.parametrize("builder", BUILDERS)
+@pytest.mark.parametrize("builder", BUILDKITS)
 def test_a_layer_that_a_check_has_poisoned(work: Workshop, signers: Signers, builder: str) -> None:
     """A proxy is no part of a layer's key, so that whoever names one decides what a step of everybody's fetches."""
     step = f'RUN echo "{work.name} by ${{HTTP_PROXY:-nobody}}" > /out\n'
@@ -78,6 +78,15 @@ def test_a_layer_that_a_check_has_poisoned(work: Workshop, signers: Signers, bui
     assert "evil.test" in work.read(build(work, builder)["id"], "/out"), "the attack works"
     signed = build(work, builder, signers.file("provenance"))
     assert work.read(signed["id"], "/out") == f"{work.name} by nobody\n"
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_no_layer_of_another_build_is_taken(work: Workshop, signers: Signers, builder: str) -> None:
+    change(work, f"RUN echo {work.name} && cat /proc/sys/kernel/random/uuid > /out\n")
+    first = work.read(build(work, builder)["id"], "/out")
+    work.write(another="file")
+    assert work.read(build(work, builder)["id"], "/out") == first, "a build that nobody signs for takes it"
+    assert work.read(build(work, builder, signers.file("provenance"))["id"], "/out") != first
 
 
 @pytest.mark.parametrize("builder", BUILDKITS)
