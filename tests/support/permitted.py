@@ -148,10 +148,9 @@ class Place:
         work = self.work()
         assert work.target
         place = work.target.environment(environment)
-        records = Records(self.cluster, place.namespace, "web", "web")  # type: ignore[arg-type]
         api = SimpleNamespace(get=lambda *_: {"metadata": {"uid": self.uid}}, server="https://k.test")
         trigger = Trigger("zuul", pipeline=GATE, url="https://jenkins.test/7/")
-        release = SimpleNamespace(run=self.run, environment=place, trigger=trigger, api=api, records=records,
+        release = SimpleNamespace(run=self.run, environment=place, trigger=trigger, api=api, records=self.records(place.namespace),
                                   helm=Helm(self.run, place), holder="me",
                                   images=Images(lambda *_: True, self.run.warn))  # fmt: skip
         return Permits(release, work.target, self.base / "audit", **more)  # type: ignore[arg-type]
@@ -162,22 +161,27 @@ class Place:
     def authorize(self, environment: str = "production", **seal: str) -> dict[str, Any]:
         return authorize_deploy(self.permits(environment), self.work(), self.seal(**seal), self.image)
 
+    def records(self, namespace: str = "web") -> Records:
+        return Records(self.cluster, namespace, "web", "web")  # type: ignore[arg-type]
+
     def record(self) -> Record:
-        return self.permits().release.records.read(Deadline(5))
+        return self.records().read(Deadline(5))
 
     def settle(self, use: Use | None = None, **more: Any) -> None:
         """What a deploy leaves behind: its entry, and the permit that was spent."""
 
+        commit = self.commit
+
         def change(record: Record) -> None:
             number = len(record.revisions) + 1
             label = use.label if use else ""
-            facts = {"commit": self.commit, "image": str(self.image), "permit": label, **more}
+            facts = {"commit": commit, "image": str(self.image), "permit": label, **more}
             record.put(entry(number, digest=self.digest, **facts))
             record.live = number
             if use:
                 record.permit_sequence, record.permit_nonce = use.sequence, use.nonce
 
-        self.permits().release.records.update(change, Deadline(5))
+        self.records().update(change, Deadline(5))
 
     def guard(self, environment: str = "production", **more: Any) -> Use | None:
         """What the deploy's guard says of the work tree as it is now."""

@@ -221,13 +221,13 @@ def by_a_stranger(place: Place) -> None:
 def held(place: Place) -> None:
     place.change("one")
     place.attest()
-    place.permits().release.records.update(lambda r: setattr(r, "hold", {"reason": "freeze"}), Deadline(5))
+    place.records().update(lambda r: setattr(r, "hold", {"reason": "freeze"}), Deadline(5))
 
 
 def quarantined(place: Place) -> None:
     place.change("one")
     place.attest()
-    place.permits().release.records.update(lambda r: r.quarantine.update({place.digest: {}}), Deadline(5))
+    place.records().update(lambda r: r.quarantine.update({place.digest: {}}), Deadline(5))
 
 
 def older(place: Place) -> None:
@@ -467,14 +467,14 @@ class TestRollback:
 
     def test_not_to_what_is_quarantined(self, place: Place) -> None:
         place.settle(chart=place.digest, values=place.digest)
-        place.permits().release.records.update(lambda r: r.quarantine.update({place.digest: {}}), Deadline(5))
+        place.records().update(lambda r: r.quarantine.update({place.digest: {}}), Deadline(5))
         refused(lambda: authorize_rollback(place.permits(), place.seal(), 1), "quarantined")
 
     def test_quarantined_after_the_permit(self, place: Place) -> None:
         place.template.ready.restore(place)
         place.settle(chart=place.digest, values=place.digest)
         authorize_rollback(place.permits(), place.seal(), 1)
-        place.permits().release.records.update(lambda r: r.quarantine.update({place.digest: {}}), Deadline(5))
+        place.records().update(lambda r: r.quarantine.update({place.digest: {}}), Deadline(5))
         target = place.record().find(1)
         assert target
         refused(lambda: place.permits().guard_rollback(target, place.record()), "quarantined")
@@ -526,7 +526,7 @@ class TestRollback:
         def change(record: Record) -> None:
             record.put(entry(4, status, commit=place.commit, image=str(place.image)))
 
-        place.permits().release.records.update(change, Deadline(5))
+        place.records().update(change, Deadline(5))
         made = authorize_rollback(place.permits(), place.seal(), None)
         seen = place.record()
         seen.live = 4  # as Release.read has it from Helm
