@@ -38,6 +38,7 @@ from cdlib.rollout.permit import Use
 from cdlib.rollout.record import Record
 from cdlib.rollout.records import Records
 from cdlib.run import Run
+from cdlib.target import read_target
 from cdlib.trigger import Trigger
 from cdlib.trust.attached import Attestation, attach
 from cdlib.trust.predicates import Provenance, TestResult
@@ -102,7 +103,7 @@ class Place:
 
     def take(self) -> None:
         self.world.save()
-        self.git("fetch", "-q", str(self.world.folder), "master")
+        self.git("-c", "fetch.unpackLimit=1", "fetch", "-q", str(self.world.folder), "master")
         self.git("checkout", "-q", "--force", "FETCH_HEAD")
 
     def git(self, *args: str) -> str:
@@ -145,15 +146,14 @@ class Place:
         return open_work(self.run, self.base / "web", self.base / "targets.yaml", need_target=True)
 
     def permits(self, environment: str = "production", **more: Any) -> Permits:
-        work = self.work()
-        assert work.target
-        place = work.target.environment(environment)
+        target = read_target(self.base / "targets.yaml", "web")
+        place = target.environment(environment)
         api = SimpleNamespace(get=lambda *_: {"metadata": {"uid": self.uid}}, server="https://k.test")
         trigger = Trigger("zuul", pipeline=GATE, url="https://jenkins.test/7/")
         release = SimpleNamespace(run=self.run, environment=place, trigger=trigger, api=api, records=self.records(place.namespace),
                                   helm=Helm(self.run, place), holder="me",
                                   images=Images(lambda *_: True, self.run.warn))  # fmt: skip
-        return Permits(release, work.target, self.base / "audit", **more)  # type: ignore[arg-type]
+        return Permits(release, target, self.base / "audit", **more)  # type: ignore[arg-type]
 
     def seal(self, purpose: str = "permit", reason: str = "") -> Seal:
         return Seal(self.signers.key(purpose), purpose, reason)
