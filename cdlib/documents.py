@@ -112,8 +112,8 @@ def _path(parts: Any) -> str:
 def _parse(text: str) -> Any:
     """The document in `text`. Raises YAMLError for aliases, keys that stand twice, and what is nested too deeply.
 
-    What would be more than its text is refused as the parser comes upon it, before any of it is made: libyaml follows
-    a document's levels on the C stack, without a bound of its own.
+    Both are refused as the parser comes upon them, before anything is made: of 200,000 levels libyaml would take more
+    than a minute, and what makes the document follows its levels on the C stack.
     """
     import yaml
 

@@ -27,9 +27,12 @@ def times(story: Story) -> Markup:
 def way(story: Story, share: float) -> Markup:
     """Every command and its stages, on one scale of time."""
     scale = (story.start, story.end)
-    steps = [(run, stage) for run in story.runs for stage in (None, *run.stages)]
+    steps = [(run, stage, judged) for run in story.runs for judged in [run.judged] for stage in (None, *run.stages)]
     shown, left = first(steps, STAGES, share)
-    rows = [_stage(story, run, stage, scale) if stage else _run(story, run, scale) for run, stage in shown]
+    rows = [
+        _stage(story, run, stage, scale, judged=stage is judged) if stage else _run(story, run, scale)
+        for run, stage, judged in shown
+    ]
     caption = "Begins is in seconds from the start. A bar that is dashed did not end well, or has not ended."
     heads = (head("Command and stage"), amount("Begins"), amount("Seconds"), head("Ended"), head("Drawn", "bar"))
     return section("The way, step by step", table(caption, heads, rows), left)
@@ -44,8 +47,8 @@ def _run(story: Story, run: CommandRun, scale: Scale) -> Markup:
                cell(bar(run.start, run.last, scale, state), class_="drawn bar"))  # fmt: skip
 
 
-def _stage(story: Story, run: CommandRun, stage: Stage, scale: Scale) -> Markup:
-    outcome, state = ("judged a failure", "bad") if stage is run.judged else _ended(story, run, stage)
+def _stage(story: Story, run: CommandRun, stage: Stage, scale: Scale, *, judged: bool) -> Markup:
+    outcome, state = ("judged a failure", "bad") if judged else _ended(story, run, stage)
     end = run.last if stage.end is None else stage.end
     about = f" {stage.about}" if stage.about else ""
     return row(tag("small", f"{stage.name}{about}"[:120]), figure(f"{stage.start - story.start:.1f}"),
