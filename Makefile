@@ -17,7 +17,7 @@ STOPPING := tests/loop/test_servers.py
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit browser integration screenshots soak bench bench-rollout bench-trust jenkins-update docs reference clean
+.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit manuals browser integration screenshots soak bench bench-rollout bench-trust jenkins-update docs reference clean
 
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ lint: venv ## Check style, types and the arrows between modules.
 unit: venv ## Run the tests that need no server.
 	$(PYTEST) -n auto --maxprocesses 4 tests/unit
 
+manuals: venv ## Run the tests that do what the manuals say, command by command; they need no server either.
+	$(PYTEST) -n auto --maxprocesses 4 tests/manuals
+
 browser: venv ## Run the tests that look at pages in Chromium: of recorded runs, and of a demo that is played for them.
 	$(LAB) install --extras
 	$(LAB) up
@@ -74,12 +77,12 @@ integration: venv ## Run the tests against the lab's servers.
 	$(PYTEST) -n 4 --ignore $(ALONE) tests/integration
 	$(PYTEST) $(ALONE)
 
-test: venv ## All that CI runs: install, lint, unit, integration, loop-tests, browser.
+test: venv ## All that CI runs: install, lint, unit, integration, loop-tests, manuals, browser.
 	$(LAB) install --extras --loop
 	$(MAKE) lint
 	$(MAKE) unit
 	$(MAKE) integration
-	$(MAKE) loop-tests BESIDE="tests/browser tests/demo"
+	$(MAKE) loop-tests BESIDE="tests/manuals tests/browser tests/demo"
 
 screenshots: venv ## Make the pictures of docs/ anew, from a run of the demo.
 	$(LAB) install --extras

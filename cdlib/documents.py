@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from importlib import resources
 from typing import Any
 
 from cdlib.errors import UsageProblem
 
 LARGEST = 256 * 1024  # bytes; a file that people write by hand is far below
+DEEPEST = 50  # levels of lists and mappings; schemas know of 10
 
 
 def read_yaml(text: str, name: str, schema: str) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def read_yaml(text: str, name: str, schema: str) -> dict[str, Any]:
     if len(text) > LARGEST:
         raise UsageProblem(f"{name} is larger than {LARGEST} bytes", hint="move what is not configuration elsewhere")
     try:
-        document = yaml.load(text, Loader=_strict_loader())
+        document = _parse(text)
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         where = getattr(problem, "problem_mark", None)
         place = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
@@ -68,11 +70,17 @@ def read_all(*readers: Callable[[], Any]) -> list[Any]:
 
 def schema_mistakes(document: object, schema: str) -> list[str]:
     """One line for each way in which `document` breaks the schema, led by its path, in the document's order."""
+    found = sorted(
+        _validator(schema).iter_errors(document), key=lambda error: [str(part) for part in error.absolute_path]
+    )
+    return [f"{_path(error.absolute_path)}: {_said(error)}" for error in found]
+
+
+@cache
+def _validator(schema: str) -> Any:
     import jsonschema
 
-    validator = jsonschema.Draft202012Validator(load_schema(schema))
-    found = sorted(validator.iter_errors(document), key=lambda error: [str(part) for part in error.absolute_path])
-    return [f"{_path(error.absolute_path)}: {_said(error)}" for error in found]
+    return jsonschema.Draft202012Validator(load_schema(schema))
 
 
 def load_schema(name: str) -> dict[str, Any]:
@@ -101,16 +109,30 @@ def _path(parts: Any) -> str:
     return text or "(top)"
 
 
+def _parse(text: str) -> Any:
+    """The document in `text`. Raises YAMLError for aliases, keys that stand twice, and what is nested too deeply.
+
+    Aliases and levels are looked for in the parser's events, before anything is made: what makes the document follows
+    its levels on the C stack, and 30,000 end the process.
+    """
+    import yaml
+
+    loader, level = _strict_loader(), 0
+    for event in yaml.parse(text, Loader=loader):
+        mark: Any = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", mark)
+        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if level > DEEPEST:
+            raise yaml.composer.ComposerError(None, None, f"more than {DEEPEST} levels", mark)
+    return yaml.load(text, Loader=loader)
+
+
+@cache
 def _strict_loader() -> Any:
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                event = self.peek_event()  # type: ignore[no-untyped-call]
-                raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not allowed", event.start_mark)
-            return super().compose_node(parent, index)
-
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             seen = set()
             for key_node, _ in node.value:

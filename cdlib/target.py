@@ -99,17 +99,18 @@ def read_target(path: Path | None, service: str) -> Target:
     """
     document = read_document(path)
     assert path is not None
-    return _target(path, document, service)
+    return target_in(document, path, service)
 
 
 def read_targets(path: Path | None) -> list[Target]:
     """The targets of all services in the file. Raises as `read_target`."""
     document = read_document(path)
     assert path is not None
-    return [_target(path, document, service) for service in document["services"]]
+    return [target_in(document, path, service) for service in document["services"]]
 
 
-def _target(path: Path, document: dict[str, Any], service: str) -> Target:
+def target_in(document: dict[str, Any], path: Path, service: str) -> Target:
+    """The target of `service` in what `read_document` has read from `path`. Raises UsageProblem where it has none."""
     entry = document["services"].get(service)
     if entry is None:
         known = ", ".join(sorted(document["services"])) or "none"

@@ -44,14 +44,15 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
     from cdlib.rollout.release import Release
     from cdlib.service import read_service
     from cdlib.source import open_source
-    from cdlib.target import read_document, read_target
+    from cdlib.target import read_document, target_in
     from cdlib.trigger import read_trigger
 
     source = open_source(folder, meanwhile=prepare)
-    service, _ = read_all(lambda: read_service(source), lambda: read_document(targets))
+    service, document = read_all(lambda: read_service(source), lambda: read_document(targets))
     if source.uncommitted:
         run.warn("there are uncommitted changes: what is deployed is the commit")
-    target = read_target(targets, service.name)
+    assert targets is not None
+    target = target_in(document, targets, service.name)
     place, trigger = target.environment(environment), read_trigger()
     with at(run, place, service.name):
         if permit_file is None:  # a permit that was given is for the guard to judge, whoever brings it

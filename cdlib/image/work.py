@@ -13,7 +13,7 @@ from cdlib.registry.repository import Registries
 from cdlib.run import Run
 from cdlib.service import Service, read_service
 from cdlib.source import Source, open_source
-from cdlib.target import Target, read_document, read_target
+from cdlib.target import Target, read_document, target_in
 
 
 @dataclass
@@ -63,8 +63,9 @@ def open_work(
     source = open_source(folder, with_changes=with_changes, meanwhile=prepare)
     if targets is None and not need_target:
         return Work(run, source, _told(run, read_service(source)))
-    service, _ = read_all(lambda: read_service(source), lambda: read_document(targets))
-    target = read_target(targets, service.name)  # only then is the name one that operators know
+    service, document = read_all(lambda: read_service(source), lambda: read_document(targets))
+    assert targets is not None
+    target = target_in(document, targets, service.name)  # only then is the name one that operators know
     return Work(run, source, _told(run, service), target)
 
 

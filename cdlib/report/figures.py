@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from cdlib.report.drawing import bar, lane, periods
 from cdlib.report.html import Markup, tag
 from cdlib.report.parts import amount, cell, duration, figure, first, head, row, section, table
@@ -29,11 +27,15 @@ def times(story: Story) -> Markup:
 def way(story: Story, share: float) -> Markup:
     """Every command and its stages, on one scale of time."""
     scale = (story.start, story.end)
-    rows = [each for run in story.runs for each in (_run(story, run, scale), *_stages(story, run, scale))]
-    shown, left = first(rows, STAGES, share)
+    steps = [(run, stage, judged) for run in story.runs for judged in [run.judged] for stage in (None, *run.stages)]
+    shown, left = first(steps, STAGES, share)
+    rows = [
+        _stage(story, run, stage, scale, judged=stage is judged) if stage else _run(story, run, scale)
+        for run, stage, judged in shown
+    ]
     caption = "Begins is in seconds from the start. A bar that is dashed did not end well, or has not ended."
     heads = (head("Command and stage"), amount("Begins"), amount("Seconds"), head("Ended"), head("Drawn", "bar"))
-    return section("The way, step by step", table(caption, heads, shown), left)
+    return section("The way, step by step", table(caption, heads, rows), left)
 
 
 def _run(story: Story, run: CommandRun, scale: Scale) -> Markup:
@@ -45,15 +47,13 @@ def _run(story: Story, run: CommandRun, scale: Scale) -> Markup:
                cell(bar(run.start, run.last, scale, state), class_="drawn bar"))  # fmt: skip
 
 
-def _stages(story: Story, run: CommandRun, scale: Scale) -> Iterator[Markup]:
-    judged = run.judged
-    for stage in run.stages:
-        outcome, state = ("judged a failure", "bad") if stage is judged else _ended(story, run, stage)
-        end = run.last if stage.end is None else stage.end
-        about = f" {stage.about}" if stage.about else ""
-        yield row(tag("small", f"{stage.name}{about}"[:120]), figure(f"{stage.start - story.start:.1f}"),
-                  figure(f"{end - stage.start:.2f}"), cell(outcome, class_="word"),
-                  cell(bar(stage.start, end, scale, state), class_="drawn bar"), class_="inner")  # fmt: skip
+def _stage(story: Story, run: CommandRun, stage: Stage, scale: Scale, *, judged: bool) -> Markup:
+    outcome, state = ("judged a failure", "bad") if judged else _ended(story, run, stage)
+    end = run.last if stage.end is None else stage.end
+    about = f" {stage.about}" if stage.about else ""
+    return row(tag("small", f"{stage.name}{about}"[:120]), figure(f"{stage.start - story.start:.1f}"),
+               figure(f"{end - stage.start:.2f}"), cell(outcome, class_="word"),
+               cell(bar(stage.start, end, scale, state), class_="drawn bar"), class_="inner")  # fmt: skip
 
 
 def _ended(story: Story, run: CommandRun, stage: Stage) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from cdlib.deadline import Deadline
@@ -87,7 +87,7 @@ class Records:
         old = by_age[:count]
         record.revisions = [entry for entry in record.revisions if entry not in old]
         name = f"{self.name}-archive-{old[0].revision}-{old[0].run[:8]}"
-        body = self._object(name, {"revisions.json": json.dumps([asdict(e) for e in old], ensure_ascii=False)})
+        body = self._object(name, {"revisions.json": json.dumps(old, default=vars, ensure_ascii=False)})
         body["metadata"]["labels"][ARCHIVE] = "true"
         with suppress(Conflict):  # a run that died after this step wrote the same entries
             self._api.create(self._path(), {**body, "immutable": True}, deadline)
@@ -173,4 +173,4 @@ def _entry(document: dict[str, Any]) -> Revision:
 
 
 def _dump(record: Record) -> str:
-    return json.dumps({"schema": SCHEMA, **asdict(record)}, ensure_ascii=False, indent=1)
+    return json.dumps({"schema": SCHEMA, **vars(record)}, default=vars, ensure_ascii=False, indent=1)

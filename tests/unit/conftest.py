@@ -8,28 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from plain_git import git_settings, plain_git
 from stand_ins import StandInRegistry, serving
 
+__all__ = ["git_settings", "plain_git"]
+
 Commit = Callable[..., str]
-
-
-@pytest.fixture(scope="session")
-def _git_settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Without a clean-up after each commit, and without sample hooks: each costs a moment, and tests make thousands."""
-    folder = tmp_path_factory.mktemp("git")
-    (folder / "template" / "hooks").mkdir(parents=True)
-    settings = f"[gc]\nauto = 0\n[maintenance]\nauto = false\n[init]\ntemplateDir = {folder}/template\n"
-    (folder / "config").write_text(settings, encoding="utf-8")
-    return folder / "config"
-
-
-@pytest.fixture(autouse=True)
-def _plain_git(monkeypatch: pytest.MonkeyPatch, _git_settings: Path) -> None:
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(_git_settings))
-    for who in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{who}_NAME", "Test")
-        monkeypatch.setenv(f"GIT_{who}_EMAIL", "test@example.org")
 
 
 @pytest.fixture

@@ -38,7 +38,8 @@ def test_all_mistakes_come_at_once_with_their_paths() -> None:
     [
         ("a: [", "no valid YAML at line"), ("a: &x 1\nb: *x\n", "aliases"), ("service: a\nservice: b\n", "stands twice"),
         ("service: !!python/object:os.system {}\n", "no valid YAML"), ("service: a\n--- \nservice: b\n", "no valid YAML"),
-        ("x" * 300_000, "larger than"), ("service: \x07\n", "no valid YAML"), ("? [a]\n: b\n", "stands twice"),
+        ("x" * 300_000, "larger than"), ("a: " + "[" * 200_000, "more than 50 levels"),
+        ("{a: " * 51 + "1" + "}" * 51, "more than 50 levels"), ("service: \x07\n", "no valid YAML"), ("? [a]\n: b\n", "stands twice"),
     ],
 )  # fmt: skip
 def test_what_is_no_file_of_ours(text: str, said: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import configparser
 import json
+import shutil
 import stat
 import subprocess
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -37,9 +38,22 @@ class Accounts:
         return [{"_account_id": 1, "username": "bob", "email": "bob@example.com"}]
 
 
+@pytest.fixture(scope="module")
+def node_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The key of the nodes as it is made: RSA, for which the machine looks for primes 0.2 s."""
+    made = Places(Layout(tmp_path_factory.mktemp("keys") / "lab"))
+    identity.ensure(made)
+    return made.keys / "node"
+
+
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(Layout(tmp_path / "lab"))
+def places(tmp_path: Path, node_key: Path) -> Places:
+    """A loop of which nothing is there yet but the nodes' key."""
+    made = Places(Layout(tmp_path / "lab"))
+    made.keys.mkdir(parents=True)
+    for file in (node_key, node_key.with_suffix(".pub")):
+        shutil.copy2(file, made.keys)
+    return made
 
 
 class TestPlan:
@@ -171,10 +185,12 @@ class TestZuulJobs:
                 assert value["name"].startswith("cd-"), (kind, value["name"])
 
 
+@cache
 def _zuul(file: str) -> list[dict]:  # type: ignore[type-arg]
     return list(yaml.safe_load((CHECKOUT / "zuul.d" / f"{file}.yaml").read_text()))
 
 
+@cache
 def _jobs() -> dict[str, dict]:  # type: ignore[type-arg]
     found = [entry["job"] for file in ("jobs", "deploy") for entry in _zuul(file) if "job" in entry]
     return {job["name"]: job for job in found}
@@ -191,6 +207,7 @@ def _playbooks(job: dict) -> Iterator[str]:  # type: ignore[type-arg]
             yield entry["name"] if isinstance(entry, dict) else entry
 
 
+@cache
 def _template(stage: str) -> dict:  # type: ignore[type-arg]
     text = (CHECKOUT / "jjb" / "templates" / "pipelines.yaml").read_text().replace("!include-raw-verbatim:", "")
     found = [entry["job-template"] for entry in yaml.safe_load(text)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from planted import plant
+from clusters import kubeconfig
 from stand_ins import Fault, Seen, Server
 
 from cdlib.deadline import Deadline
@@ -27,19 +27,6 @@ def server() -> Iterator[Server]:
     made = Server(_answer)
     yield made
     made.close()
-
-
-def kubeconfig(folder: Path, server: str) -> Path:
-    file = folder / "kubeconfig"
-    document = {
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {"token": "tok-12345678"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    file.write_text(json.dumps(document))
-    plant("a kubeconfig's token", "tok-12345678", file)
-    return file
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_rollout_record import entry
+from clusters import entry
 
 from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed, OutOfTime, Unavailable, UsageProblem

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from clusters import entry
 from stand_ins import Fault, StandInRegistry
-from test_rollout_record import entry
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Unavailable

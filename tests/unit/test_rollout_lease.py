@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from test_rollout_record import OneObject
+from clusters import OneObject
 
 from cdlib.deadline import Deadline
 from cdlib.errors import Held, Unavailable

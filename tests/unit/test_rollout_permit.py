@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_rollout_record import OneObject, entry, record
+from clusters import OneObject, entry, record
 
 from cdlib import retry
 from cdlib.deadline import Deadline

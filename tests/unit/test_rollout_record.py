@@ -4,42 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import pytest
+from clusters import OneObject, entry, record
 
 from cdlib.deadline import Deadline
 from cdlib.errors import UsageProblem
-from cdlib.rollout.api import Conflict
 from cdlib.rollout.record import Record, Revision
 from cdlib.rollout.records import ARCHIVED_AT_ONCE, KEPT, Records
 
 BAD = "sha256:" + "b" * 64
 
 
-def entry(number: int, status: str = "verified", digest: str = "", **more: Any) -> Revision:
-    digest = digest or f"sha256:{number:064d}"
-    base = Revision(
-        number,
-        f"{number:040d}",
-        f"r/hello@{digest}",
-        digest,
-        "chart",
-        "values",
-        status,
-        "2026-01-01T00:00:00Z",
-        "me",
-        "run",
-    )
-    return replace(base, **more)
-
-
 def target_of(found: Record, present: set[int]) -> Revision | None:
     return next(found.rollback_targets(present), None)
-
-
-def record(*entries: Revision, live: int = 0, **more: Any) -> Record:
-    return Record("hello", "hello", list(entries), live or max(e.revision for e in entries), **more)
 
 
 def test_the_last_good_revision_is_not_simply_the_one_before() -> None:
@@ -88,40 +66,6 @@ def test_entries_that_helm_has_dropped_or_not_seen_yet_are_kept() -> None:
     assert [e.revision for e in found.revisions] == [1, 2, 3, 4]
     found.forget_former({})
     assert [e.revision for e in found.revisions] == [4]
-
-
-class OneObject:
-    """The API of a single ConfigMap, with resourceVersion as the server keeps it."""
-
-    def __init__(self) -> None:
-        self.stored: dict[str, dict[str, Any]] = {}
-        self.version = 0
-        self.interfere: Any = None
-
-    def get(self, where: str, _deadline: Deadline) -> Any:
-        found = self.stored.get(where.rsplit("/", 1)[1])
-        return json.loads(json.dumps(found)) if found else None
-
-    def create(self, where: str, body: dict[str, Any], _deadline: Deadline) -> Any:
-        assert where.endswith("/configmaps")
-        if body["metadata"]["name"] in self.stored:
-            raise Conflict("exists")
-        return self._keep(body)
-
-    def replace(self, where: str, body: dict[str, Any], _deadline: Deadline) -> Any:
-        if self.interfere:
-            interfere, self.interfere = self.interfere, None
-            interfere()
-        if body["metadata"]["resourceVersion"] != self.stored[where.rsplit("/", 1)[1]]["metadata"]["resourceVersion"]:
-            raise Conflict("changed")
-        return self._keep(body)
-
-    def _keep(self, body: dict[str, Any]) -> Any:
-        self.version += 1
-        body = json.loads(json.dumps(body))
-        body["metadata"]["resourceVersion"] = str(self.version)
-        self.stored[body["metadata"]["name"]] = body
-        return body
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from clusters import kubeconfig
 from stand_ins import Seen, Server, serving
-from test_rollout_api import kubeconfig
 
 from cdlib.deadline import Deadline
 from cdlib.redact import Redactor

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clusters import kubeconfig
 from stand_ins import Seen, Server
-from test_rollout_api import kubeconfig
 
 from cdlib.rollout.api import Api
 from cdlib.rollout.watch import Watch

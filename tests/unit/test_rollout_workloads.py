@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clusters import kubeconfig
 from stand_ins import Seen, Server
-from test_rollout_api import kubeconfig
 
 from cdlib.deadline import Deadline
 from cdlib.errors import OutOfTime, Unavailable

@@ -1,22 +1,94 @@
-"""Stand-ins for clusters that hold releases: what the API server lists of records, Helm's Secrets and Leases."""
+"""Stand-ins for clusters that hold releases: what the API server lists of records, Helm's Secrets and Leases.
+
+Also the API of one record alone, with its entries, and the kubeconfig by which commands find a stand-in.
+"""
 
 from __future__ import annotations
 
 import json
 import urllib.parse
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
+from planted import plant
 from stand_ins import Seen, Server
-from test_rollout_api import kubeconfig
-from test_rollout_record import entry
 
-from cdlib.rollout.api import path
+from cdlib.deadline import Deadline
+from cdlib.rollout.api import Conflict, path
 from cdlib.rollout.record import Record, Revision
 from cdlib.rollout.records import Records
+
+
+def kubeconfig(folder: Path, server: str) -> Path:
+    file = folder / "kubeconfig"
+    document = {
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {"token": "tok-12345678"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    file.write_text(json.dumps(document))
+    plant("a kubeconfig's token", "tok-12345678", file)
+    return file
+
+
+def entry(number: int, status: str = "verified", digest: str = "", **more: Any) -> Revision:
+    digest = digest or f"sha256:{number:064d}"
+    base = Revision(
+        number,
+        f"{number:040d}",
+        f"r/hello@{digest}",
+        digest,
+        "chart",
+        "values",
+        status,
+        "2026-01-01T00:00:00Z",
+        "me",
+        "run",
+    )
+    return replace(base, **more)
+
+
+def record(*entries: Revision, live: int = 0, **more: Any) -> Record:
+    return Record("hello", "hello", list(entries), live or max(e.revision for e in entries), **more)
+
+
+class OneObject:
+    """The API of a single ConfigMap, with resourceVersion as the server keeps it."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, dict[str, Any]] = {}
+        self.version = 0
+        self.interfere: Any = None
+
+    def get(self, where: str, _deadline: Deadline) -> Any:
+        found = self.stored.get(where.rsplit("/", 1)[1])
+        return json.loads(json.dumps(found)) if found else None
+
+    def create(self, where: str, body: dict[str, Any], _deadline: Deadline) -> Any:
+        assert where.endswith("/configmaps")
+        if body["metadata"]["name"] in self.stored:
+            raise Conflict("exists")
+        return self._keep(body)
+
+    def replace(self, where: str, body: dict[str, Any], _deadline: Deadline) -> Any:
+        if self.interfere:
+            interfere, self.interfere = self.interfere, None
+            interfere()
+        if body["metadata"]["resourceVersion"] != self.stored[where.rsplit("/", 1)[1]]["metadata"]["resourceVersion"]:
+            raise Conflict("changed")
+        return self._keep(body)
+
+    def _keep(self, body: dict[str, Any]) -> Any:
+        self.version += 1
+        body = json.loads(json.dumps(body))
+        body["metadata"]["resourceVersion"] = str(self.version)
+        self.stored[body["metadata"]["name"]] = body
+        return body
 
 
 class Cluster(Server):

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from approved import Desk
+from approved import keys as ssh_keys
 from manuals import blocks, follow
 from notedb import ACCOUNTS, SID
+from permitted import Place, Template, refused, signers, template
+from permitted import place as place_of_permits
 from planted import plant
 from signing import Signers
 from stand_ins import Seen, Server, serving
-from test_approvals import Desk
-from test_approvals import keys as ssh_keys
-from test_permits import Place, Template, refused, signers, template
-from test_permits import place as place_of_permits
 
 from cdlib.errors import Refused
 from cdlib.promotion.authorizing import asked_deploy
