@@ -127,8 +127,14 @@ def find_image(work: Work, tag: str = "", digest: str = "", *, by_hand: bool = F
             found = work.registries.repository(work.target.candidates).digest(digest)
         else:
             found = "" if tag or digest else find_candidate(work, work.service.deploy.variant, by_hand=by_hand)
-        if not found:
+        if not found and (tag or digest):
             raise
+    if not found:
+        raise RegistryRefused(
+            f"{work.target.image.repository} has no {work.source.default_tag}, and {work.target.candidates.repository} "
+            "has no candidate for it",
+            hint=f"let the gate build it: comment `regate` on its change, or start {work.service.name}-gate",
+        )
     return work.target.candidates.at(found)
 
 

@@ -31,6 +31,7 @@ th, td { text-align: start; vertical-align: top; padding: .5rem .75rem; border-b
 thead th { color: var(--soft); font-weight: 400; font-size: .875rem; white-space: nowrap; }
 tbody th { border-inline-start: .3rem solid var(--line); white-space: nowrap; }
 th, .word { overflow-wrap: normal; }
+td[data-head=By] { min-width: 6rem; }
 td { min-width: 5.5rem; }
 code { font: .9em ui-monospace, monospace; }
 .digest { color: var(--soft); font-size: .8em; }

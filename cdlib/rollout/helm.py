@@ -230,6 +230,7 @@ def _objects(text: str) -> list[Object]:
     """The objects in a stream of YAML documents, those in Lists too."""
     import yaml
 
+    # libyaml bears no more than some 30,000 levels; Helm has refused what has more than 10,000.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         found = [o for o in yaml.load_all(text, Loader=loader) if isinstance(o, dict)]

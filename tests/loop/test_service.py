@@ -75,13 +75,13 @@ def _deploy(loop: Loop, author: Author, version: str) -> tuple[Change, str]:
 
 
 def _operate(loop: Loop, out: Path, job: str, code: int = 0, **parameters: str) -> dict[str, Any]:
-    """Start a Jenkins job as an operator does, which ends with `code`; what its command made."""
+    """Start a Jenkins job as an operator does, which ends with `code`; what its command made, or why it failed."""
     words = [word for name, value in parameters.items() for word in ("--param", f"{name}={value}")]
     argv = [Path(sys.executable).with_name("jenkins-run"), "--json", "--out", out, "--job", job, *words]
     done = process.run(argv, Deadline(120, "jenkins-run"), env={**loop.lab.env, **loop.operator})
     assert done.returncode == code, done.stderr[-20:]
-    made: dict[str, Any] = json.loads(done.stdout)["job_result"]
-    return made
+    made: dict[str, Any] = json.loads(done.stdout)
+    return made["job_result"] if done.ok else made
 
 
 def test_an_approved_change_serves(loop: Loop, service: Service, author: Author) -> None:
