@@ -38,8 +38,7 @@ def play(loop: Loop, root: Path) -> None:
     scenes.mended_while_it_runs(story, change)
     first = scenes.approved(story, change)
     chosen = story.command("helm-rollback", "--service", SERVICE, "--list")["revisions"][0]["revision"]
-    newest = scenes.three_at_once(story)
-    newest = scenes.bare_vote(story, newest)
+    newest = scenes.bare_vote(story, *scenes.three_at_once(story))
     scenes.crash(story, newest)
     scenes.operators(story, chosen, first)
     _close(story, folder / "loop.json", time.monotonic() - began)

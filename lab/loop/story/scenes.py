@@ -77,8 +77,11 @@ def approved(story: Story, change: Change) -> str:
     return commit
 
 
-def three_at_once(story: Story) -> str:
-    """Three approved changes, of which the middle one is bad: two are merged, and told which deploy carried them."""
+def three_at_once(story: Story) -> tuple[str, Change]:
+    """Three approved changes, of which the middle one is bad: two are merged, and told which deploy carried them.
+
+    Returns the commit that serves, and the change of the next scene, whose gate works while these are told.
+    """
     story.title("5. Three changes approved at once; the middle one is bad")
     first = story.push("A note", {"docs/one.md": f"one {story.version()}\n"})
     middle = story.push("A version with a space, again", {"VERSION": _BAD_VERSION})
@@ -93,18 +96,18 @@ def three_at_once(story: Story) -> str:
     story.took("three +2 to two merged", began)
     story.wait_serving(commit)
     story.took("three +2 to serving", began)
+    bare = story.push("A line that nobody signed", {"docs/bare.md": f"bare {story.version()}\n"})
+    bare.vote(2)
+    story.tell("somebody with bob's password votes Code-Review +2")
     for change in (first, last):
         story.quote(story.comment(change, "Deployed to"), most=3)
     middle.abandon()
-    return commit
+    return commit, bare
 
 
-def bare_vote(story: Story, live: str) -> str:
+def bare_vote(story: Story, live: str, change: Change) -> str:
     """A +2 that nobody has signed merges, and is not deployed before an approver signs it."""
     story.title("6. A bare +2: it merges, and production does without it until it is signed")
-    change = story.push("A line that nobody signed", {"docs/bare.md": f"bare {story.version()}\n"})
-    change.vote(2)
-    story.tell("somebody with bob's password votes Code-Review +2")
     commit = change.wait_merged()
     said = story.comment(change, "Not deployed", "cd-approve")
     story.quote(said, most=12)
