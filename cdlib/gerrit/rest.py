@@ -89,7 +89,7 @@ class Rest:
             raise UsageProblem(f"{self.url} answers what no Gerrit does while {doing}", hint="mend its address")
         try:
             return json.loads(text)
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise Unavailable(f"{self.url} sent no whole JSON while {doing}", hint="run this again") from problem
 
     def _problem(self, response: requests.Response, content: bytes, doing: str) -> CdError:

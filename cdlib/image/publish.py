@@ -171,7 +171,7 @@ def _labels(repository: Repository, manifest: Manifest) -> Mapping[str, str]:
         manifest = child
     try:
         return dict(json.loads(repository.blob(manifest.config))["config"].get("Labels") or {})
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

@@ -67,7 +67,7 @@ class Server:
             return None
         try:
             document = json.loads(answer.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             raise UsageProblem(

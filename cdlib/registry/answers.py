@@ -105,6 +105,6 @@ def _said(body: bytes) -> str:
         errors = json.loads(body)["errors"]
         parts = [": ".join(filter(None, (str(e.get("code", "")), str(e.get("message", ""))))) for e in errors]
         text = "; ".join(parts) + (" (no space left on device)" if DISK_FULL in text.lower() else "")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         text = words(body)
     return text[:300]

@@ -78,7 +78,7 @@ def read_manifest(answer: Answer, name: str) -> Manifest:
         sound = kind in (*IMAGE_TYPES, *INDEX_TYPES) and said in ("", kind)
         digests = manifest.children if manifest.is_index else tuple(blob.digest for blob in manifest.blobs)
         sound = sound and all(DIGEST.match(digest) for digest in digests)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         sound = False
     if not sound:
         raise RegistryRefused(f"{name} is no image that can be read", hint="build and push it again")

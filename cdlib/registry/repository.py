@@ -209,7 +209,7 @@ def _tags(answer: Answer, name: str) -> list[str]:
         return []
     try:
         return [str(tag) for tag in json.loads(answer.body)["tags"] or ()]
-    except (ValueError, KeyError, TypeError) as problem:
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
         raise RegistryRefused(f"{name} answers with no list of tags", hint="is this a registry?") from problem
 
 

@@ -184,7 +184,7 @@ class Transport:
         try:
             document = json.loads(answer.body)
             token = str(document.get("token") or document["access_token"])
-        except (ValueError, KeyError, AttributeError) as problem:
+        except (ValueError, KeyError, AttributeError, RecursionError) as problem:
             raise Unavailable(
                 f"{realm.netloc} answered without a token",
                 hint="look at that token server; it is the one that the registry names",

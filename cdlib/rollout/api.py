@@ -123,7 +123,7 @@ class Api:
             return None
         try:
             found: Object = json.loads(answer.body)
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise Unavailable(
                 f"{self.server} answers {method} {where} with no JSON", hint="see what is in between"
             ) from problem
@@ -147,7 +147,7 @@ class Api:
         """The error for an answer that is none of those expected."""
         try:
             said = str(json.loads(answer.body)["message"])
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             said = answer.body[:200].decode("utf-8", "replace")
         status, what = answer.status, f"{method} {where} on {self.server}"
         if status == 409:

@@ -117,7 +117,7 @@ class Credentials:
         done = process.run(argv, deadline.part(PLUGIN, "the credential plugin"), env=env, hint=hint)
         try:
             status = json.loads(done.stdout)["status"] if done.ok else None
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             status = None
         if not isinstance(status, dict):
             why = next((line for line in reversed(done.stderr) if line.strip()), f"status {done.returncode}")

@@ -215,7 +215,7 @@ def applied(done: Finished) -> tuple[int, list[Object]]:
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
         return int(answer.get("version", 0)), _objects(str(answer.get("manifest") or ""))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return 0, []
 
 

@@ -115,7 +115,7 @@ def parse(found: Object) -> Record:
             raise ValueError("another schema")
         entries = _entries(document["revisions"])
         return _typed(Record(**{**document, "revisions": entries}))
-    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as problem:
         raise _unreadable(found, problem) from problem
 
 
@@ -123,7 +123,7 @@ def parse_archive(found: Object) -> list[Revision]:
     """The entries that were moved out of a record into a ConfigMap. Raises UsageProblem where it holds none."""
     try:
         return _entries(json.loads(found["data"]["revisions.json"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as problem:
         raise _unreadable(found, problem) from problem
 
 

@@ -156,8 +156,11 @@ def _announce(repository: Repository, prefix: str, attestation: Attestation) -> 
 
 def _announced(repository: Repository, prefix: str, missing: set[str]) -> list[Layer]:
     """The announced layers of `missing`. A tag that holds something else is none of ours, and announces nothing."""
-    found = ((short, _layers(repository, f"{prefix}.{short}")) for short in sorted(missing))
-    return [layer for short, layers in found for layer in layers if _short(layer) == short]
+    found: list[Layer] = []
+    for short in sorted(missing):
+        with suppress(RegistryRefused):  # of ours that is told: it is not present then
+            found += [layer for layer in _layers(repository, f"{prefix}.{short}") if _short(layer) == short]
+    return found
 
 
 def _chosen(missing: set[str], mine: set[str]) -> set[str]:
@@ -196,9 +199,21 @@ def _put(repository: Repository, tag: str, layers: list[Layer]) -> None:
 
 
 def _layers(repository: Repository, tag: str) -> list[Layer]:
-    """The layers at a tag as they are described there, none where there is no such tag."""
+    """The layers at a tag as they are described there, none where there is no such tag, or an index.
+
+    Raises RegistryRefused for what could not be written again beside others: NaN, half a surrogate pair.
+    """
     manifest = repository.manifest(tag)
-    return list(json.loads(manifest.raw).get("layers", ())) if manifest else []
+    if manifest is None or manifest.is_index:
+        return []
+    try:
+        layers: list[Layer] = list(json.loads(manifest.raw).get("layers", ()))
+        write_json(layers)
+    except (ValueError, RecursionError) as problem:
+        raise RegistryRefused(
+            f"{repository.name}:{tag} is nothing that can be written again", hint=_FLOODED
+        ) from problem
+    return layers
 
 
 def _short(layer: Mapping[str, Any]) -> str:

@@ -83,7 +83,7 @@ def _read(path: Path) -> list[Any]:
         raise UsageProblem(
             f"table of accounts {path}: {problem.strerror}", hint="see gerrit.accounts in targets.yaml"
         ) from problem
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise UsageProblem(f"table of accounts {path} is no JSON", hint=_HINT) from problem
     if not isinstance(document, list) or not all(isinstance(entry, dict) for entry in document):
         raise UsageProblem(f"table of accounts {path} is no list of accounts", hint=_HINT)

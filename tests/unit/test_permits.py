@@ -612,6 +612,21 @@ class TestBreakGlass:
         (place.base / "permit.json").write_bytes(ordinary.replace(b"payload", b"Payload"))
         refused(lambda: place.guard(file=place.base / "permit.json"), "no permit")
 
+    def test_one_spoilt_push_locks_nobody_out_of_break_glass(self, place: Place) -> None:
+        """A manifest that is nested too deep to be read, beside the image and under an announcement's name."""
+        ready(place)
+        deep = ("application/vnd.oci.image.manifest.v1+json", b'{"layers":' + b"[" * 3000 + b"]" * 3000 + b"}")
+        tags = place.registry.manifests["t/web"]
+        tags[f"{tag_of(place.digest)}.{'0' * 32}"] = deep
+        assert place.guard()
+        place.settle(place.guard())
+        tags[tag_of(place.digest)] = deep
+        with pytest.raises(RegistryRefused):
+            place.guard()
+        place.authorize(purpose="break-glass", reason="a tag is spoilt")
+        use = place.guard(file=place.base / "permit.json")
+        assert use and use.loud
+
     @pytest.mark.usefixtures("_signals")
     def test_by_hand_without_any_pipeline(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in [name for name in os.environ if name.startswith("ZUUL_") or name in ("BUILD_TAG", "CD_ZUUL")]:

@@ -150,6 +150,45 @@ def test_an_announcement_under_our_name_that_is_not_ours_is_told(registry: Stand
         attach(repository(registry), DIGEST, [made])
 
 
+DEEP = b'{"layers":' + b"[" * 3000 + b"]" * 3000 + b"}"
+SPOILT = [
+    DEEP,
+    b'{"layers":[{"digest":"sha256:%b","size":1e999}]}' % (b"0" * 64),
+    b'{"layers":[{"digest":"sha256:%b","size":1,"a":NaN}],"config":{"digest":"sha256:%b"}}' % (b"0" * 64, b"0" * 64),
+    rb'{"layers":[{"digest":"sha256:%b","size":1,"a":"\ud800"}],"config":{"digest":"sha256:%b"}}'
+    % (b"0" * 64, b"0" * 64),
+]
+
+
+@pytest.mark.parametrize("spoilt", SPOILT, ids=["deep", "endless", "nan", "surrogate"])
+def test_one_announcement_that_cannot_be_read_keeps_nobody_from_writing(
+    registry: StandInRegistry, signers: Signers, spoilt: bytes
+) -> None:
+    made = some(signers)
+    registry.manifests.setdefault("hello", {})[f"{TAG}.{'0' * 32}"] = (MANIFEST, spoilt)
+    assert attach(repository(registry), DIGEST, made) and fetch(repository(registry), DIGEST) == [made[0].envelope]
+
+
+@pytest.mark.parametrize("spoilt", SPOILT, ids=["deep", "endless", "nan", "surrogate"])
+def test_a_tag_that_cannot_be_read_is_refused_with_a_hint(
+    registry: StandInRegistry, signers: Signers, spoilt: bytes
+) -> None:
+    """Which the guards around a permit that was handed over take for what it is."""
+    registry.manifests.setdefault("hello", {})[TAG] = (MANIFEST, spoilt)
+    for doing in (lambda: fetch(repository(registry), DIGEST), lambda: attach(repository(registry), DIGEST, [])):
+        with pytest.raises(RegistryRefused, match=TAG) as caught:
+            doing()
+        assert caught.value.hint
+
+
+def test_an_index_in_its_place_holds_nothing(registry: StandInRegistry, signers: Signers) -> None:
+    kind = "application/vnd.oci.image.index.v1+json"
+    registry.manifests.setdefault("hello", {})[TAG] = (kind, b'{"manifests":[],"layers":[{"mediaType":5}]}')
+    assert fetch(repository(registry), DIGEST) == []
+    made = some(signers)
+    assert attach(repository(registry), DIGEST, made) and fetch(repository(registry), DIGEST) == [made[0].envelope]
+
+
 def test_a_registry_that_stumbles_over_two_writers_is_given_a_moment(
     registry: StandInRegistry, signers: Signers
 ) -> None:
