@@ -57,26 +57,30 @@ def fetch(repository: Repository, digest: str, ring: Keyring | None = None) -> l
 
     Who may push there can add as many as the registry takes. None of that is in the way: of each key and kind the
     newest MOST are kept, of all that does not count MOST_STRANGE. The smallest are read first, up to BUDGET, since ours
-    are small; what is no envelope, is not there, or is larger than is said, is passed over.
+    are small; what is no envelope, is not there, or is larger than is said, is passed over, and taken from BUDGET too.
 
     Raises Refused where there are more than MOST_READ, and what Repository does: what cannot be read is not the same
     as what is not there.
     """
     tag = tag_of(digest)
-    sizes: dict[str, list[int]] = {}  # as they are said: who adds a layer may say any
+    places: dict[Blob, int] = {}  # who adds a layer may say any size, also several of one digest
     for layer in _layers(repository, tag):
-        if layer.get("mediaType") == ENVELOPE and int(layer["size"]) <= LARGEST:
-            sizes.setdefault(str(layer["digest"]), []).append(int(layer["size"]))
-    if len(sizes) > MOST_READ:
-        raise Refused(_too_many(repository, tag, len(sizes)), hint=_FLOODED)
-    kept, places, left = _Kept(digest, ring or {}), {name: place for place, name in enumerate(sizes)}, BUDGET
-    for name in sorted(sizes, key=lambda name: (min(sizes[name]), -places[name])):
+        blob = Blob(str(layer["digest"]), int(layer["size"]))
+        if layer.get("mediaType") == ENVELOPE and 0 < blob.size <= LARGEST:
+            places.setdefault(blob, len(places))
+    if len(places) > MOST_READ:
+        raise Refused(_too_many(repository, tag, len(places)), hint=_FLOODED)
+    kept, had, left = _Kept(digest, ring or {}), set[str](), BUDGET
+    for blob in sorted(places, key=lambda blob: (blob.size, -places[blob])):
+        if blob.digest in had:
+            continue
+        left -= blob.size
+        if left < 0:
+            break
         with suppress(RegistryRefused):  # what a layer names need not be there
-            envelope = repository.blob(Blob(name, max(sizes[name])), strict=True)
-            left -= len(envelope)
-            if left < 0:
-                break
-            kept.add(places[name], envelope)
+            envelope = repository.blob(blob, strict=True)
+            had.add(blob.digest)
+            kept.add(places[blob], envelope)
     return kept.envelopes()
 
 

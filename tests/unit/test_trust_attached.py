@@ -295,6 +295,14 @@ def junk_as_large_as_may_be(flood: Flood, count: int = 6) -> None:
         flood.add(b"%d" % number + b"x" * (LARGEST - 3))
 
 
+def large_junk_listed_twice(flood: Flood, count: int = 6) -> None:
+    """First as small, so that it is read early, and then as large as it is, so that it is read whole."""
+    for number in range(count):
+        raw = b"%d" % number + b"y" * (LARGEST - 3)
+        flood.add(raw, size=1)
+        flood.add(raw)
+
+
 def layers_of_which_nothing_is_there(flood: Flood) -> None:
     for number in range(40):
         flood.add(b"gone %d" % number)
@@ -309,7 +317,7 @@ def the_good_ones_again_with_wrong_sizes(flood: Flood) -> None:
     "flooded",
     [small_junk, by_a_strangers_key, by_a_key_for_something_else, good_ones_of_other_images,
      one_good_one_with_other_signatures_added, large_junk_that_is_said_to_be_small, junk_as_large_as_may_be,
-     layers_of_which_nothing_is_there, the_good_ones_again_with_wrong_sizes],
+     large_junk_listed_twice, layers_of_which_nothing_is_there, the_good_ones_again_with_wrong_sizes],
 )  # fmt: skip
 @pytest.mark.parametrize("good_come", ["first", "last"])
 def test_a_flood_is_not_in_the_way_of_what_is_good(
@@ -331,6 +339,17 @@ def test_a_flood_is_not_in_the_way_of_what_is_good(
         flooded(flood)
     found = flood.fetched()
     assert [each for each in found if each in good] == good and len(found) <= len(good) + MOST_STRANGE + 1
+
+
+def test_what_cannot_be_read_is_taken_from_the_budget_too(
+    registry: StandInRegistry, signers: Signers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attached, "BUDGET", 4 * LARGEST)
+    flood = Flood(registry, signers)
+    for number in range(40):
+        flood.add(b"gone %d" % number, size=LARGEST)
+        registry.blobs["hello"].pop(str(flood.layers[-1]["digest"]))
+    assert flood.fetched() == [] and len(registry.requests("GET", "/blobs/")) == 4
 
 
 def test_what_is_kept_of_a_flood_is_bounded(registry: StandInRegistry, signers: Signers) -> None:
