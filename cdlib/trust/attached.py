@@ -29,7 +29,8 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 ENVELOPE = "application/vnd.dsse.envelope.v1+json"
 MOST = 200  # attestations of one kind by one key that are looked at: the newest
 MOST_STRANGE = 20  # of those by unknown keys, which only say in a refusal why they do not count
-MOST_READ = 10_000  # layers of one tag; a manifest has 4 MiB at most, and there is little more room in it
+MOST_READ = 2000  # layers of one tag, each a request: ten seconds where one takes 5 ms
+MOST_CHECKED = 20_000  # signatures by keys that they are checked with: less than two seconds
 BUDGET = 64 * 2**20  # bytes that are read of one tag
 MOST_TAKEN_UP = 50  # announcements of others, looked at after one write
 TRIES = 40
@@ -59,8 +60,8 @@ def fetch(repository: Repository, digest: str, ring: Keyring | None = None) -> l
     newest MOST are kept, of all that does not count MOST_STRANGE. The smallest are read first, up to BUDGET, since ours
     are small; what is no envelope, is not there, or is larger than is said, is passed over, and taken from BUDGET too.
 
-    Raises Refused where there are more than MOST_READ, and what Repository does: what cannot be read is not the same
-    as what is not there.
+    Raises Refused where there are more than MOST_READ or MOST_CHECKED, and what Repository does: what cannot be read
+    is not the same as what is not there.
     """
     tag = tag_of(digest)
     places: dict[Blob, int] = {}  # who adds a layer may say any size, also several of one digest
@@ -81,6 +82,8 @@ def fetch(repository: Repository, digest: str, ring: Keyring | None = None) -> l
             envelope = repository.blob(blob, strict=True)
             had.add(blob.digest)
             kept.add(places[blob], envelope)
+        if kept.checked > MOST_CHECKED:
+            raise Refused(f"{repository.name}:{tag} has more signatures than are checked", hint=_FLOODED)
     return kept.envelopes()
 
 
@@ -89,10 +92,14 @@ def _too_many(repository: Repository, tag: str, count: int) -> str:
 
 
 class _Kept:
-    """Envelopes about one digest, by who has signed them and what they say; of each such group the newest."""
+    """Envelopes about one digest, by who has signed them and what they say; of each such group the newest.
+
+    `checked` is how often a signature was checked with a key.
+    """
 
     def __init__(self, digest: str, ring: Keyring) -> None:
         self._digest, self._ring = digest, ring
+        self._keys, self.checked = sum(len(keys) for keys in ring.values()), 0
         self._groups: dict[tuple[str, ...], dict[bytes, tuple[int, bytes]]] = {}
 
     def add(self, place: int, envelope: bytes) -> None:
@@ -113,9 +120,11 @@ class _Kept:
     def _read(self, envelope: bytes) -> tuple[tuple[str, ...], bytes]:
         """Who says what of the digest, and the payload; nobody where it does not count, and the envelope."""
         with suppress(Unsound):
+            parsed = dsse.parse(envelope)
+            self.checked += len(parsed.signatures) * self._keys
             statement = read_statement(envelope, self._ring)
             if self._digest in statement.digests:
-                return (min(statement.signers), statement.predicate_type), dsse.parse(envelope).payload
+                return (min(statement.signers), statement.predicate_type), parsed.payload
         return (), envelope
 
 

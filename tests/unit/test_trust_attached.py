@@ -390,6 +390,22 @@ def test_more_than_a_tag_can_hold_is_told_with_what_to_do(
         attach(repository(registry), DIGEST, some(signers))
 
 
+def test_more_signatures_than_can_be_checked_in_time_are_told_with_what_to_do(
+    registry: StandInRegistry, signers: Signers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = sum(len(keys) for keys in signers.ring.values())
+    monkeypatch.setattr(attached, "MOST_CHECKED", 9 * keys)
+    flood = Flood(registry, signers)
+    whole = json.loads(flood.said(0, "stranger"))
+    flood.add(flood.said(1))
+    flood.add(json.dumps({**whole, "signatures": whole["signatures"] * 8}).encode())
+    assert len(flood.fetched()) == 2, "nine"
+    flood.add(flood.said(2))
+    with pytest.raises(Refused, match="more signatures than are checked") as caught:
+        flood.fetched()
+    assert "docs/keys.md" in caught.value.hint
+
+
 def test_thousands_of_announcements_keep_nobody_from_writing(registry: StandInRegistry, signers: Signers) -> None:
     """Of which none announces anything: what is true of all is looked at a few at a time."""
     registry.add_image("hello", "image")
