@@ -176,8 +176,13 @@ class Server:
     def _new_crumb(self, deadline: Deadline) -> dict[str, str]:
         """A crumb, which a password needs and an API token does not; the cookie of its session stays with ours."""
         answer = self.send("GET", "crumbIssuer/api/json", "asking for a crumb", deadline, ok=(200,))
-        document = json.loads(answer.body)
-        return {str(document["crumbRequestField"]): str(document["crumb"])}
+        try:
+            document = json.loads(answer.body)
+            return {str(document["crumbRequestField"]): str(document["crumb"])}
+        except (ValueError, LookupError, TypeError, RecursionError) as problem:
+            raise UsageProblem(
+                f"{self.host} answers with no crumb", hint="does JENKINS_URL lead to Jenkins?"
+            ) from problem
 
 
 @contextmanager

@@ -561,6 +561,7 @@ def test_time_that_is_up_is_70(desk: Desk) -> None:
         (Fault("GET", "accounts", 200, b"<html>log in"), 2, "what no Gerrit does"),
         (Fault("GET", "accounts", 404, b"<html>nothing"), 2, "answers 404 while logging in"),
         (Fault("GET", "accounts", 200, b")]}'\n{"), 69, "no whole JSON"),
+        (Fault("GET", "accounts", 200, b")]}'\n" + b"[" * 3000 + b"]" * 3000), 69, "no whole JSON"),
         (Fault("GET", "changes/.q", 200, b")]}'\n[]", cut=True), 69, "cannot be reached"),
     ],
     ids=lambda value: str(value.status) if isinstance(value, Fault) else None,

@@ -537,6 +537,14 @@ def test_a_password_gets_its_crumb(server: StandIn, tmp_path: Path) -> None:
     assert client("job").build.number == 2
 
 
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b"[" * 3000 + b"]" * 3000], ids=["page", "empty", "deep"])
+def test_a_crumb_that_is_none_is_told(body: bytes) -> None:
+    fake = Server(lambda seen: (403, {}, b"No valid crumb") if seen.method == "POST" else (200, {}, body))
+    with pytest.raises(UsageProblem, match="answers with no crumb"):
+        http.Server(fake.url, "me", "secret").act("stop", "stopping", Deadline(5), ok=(200,))
+    fake.close()
+
+
 # Trouble
 
 
@@ -563,9 +571,11 @@ def test_no_json_and_a_redirect_are_told(tmp_path: Path) -> None:
     answers = {
         "GET /job/a/api/json": (200, {}, b"<html>log in"),
         "GET /job/b/api/json": (302, {"Location": "https://sso/?x=1"}, b""),
+        "GET /job/c/api/json": (200, {}, b"[" * 3000 + b"]" * 3000),
     }
     with scripted(answers) as fake:
-        for name, words in (("a", "answers with no JSON"), ("b", "302.*sends us to https://sso/$")):
+        for name, words in (("a", "answers with no JSON"), ("b", "302.*sends us to https://sso/$"),
+                            ("c", "answers with no JSON")):  # fmt: skip
             with pytest.raises(UsageProblem, match=words):
                 Client(tmp_path, fake.url)(name)
     for url in ("", "jenkins", "ftp://x/", "http://me:secret@host/"):

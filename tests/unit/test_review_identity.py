@@ -72,7 +72,7 @@ def test_two_accounts_of_one_person(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("", "is no JSON"), ("{}", "is no list"), ("[1]", "is no list"), ('[{"_account_id": "3"}]', "has no number"),
+    [("", "is no JSON"), ("[" * 3000 + "]" * 3000, "is no JSON"), ("{}", "is no list"), ("[1]", "is no list"), ('[{"_account_id": "3"}]', "has no number"),
      ('[{"_account_id": true}]', "has no number"), ('[{"_account_id": 3, "_more_accounts": true}]', "is cut short"),
      ('[{"_account_id": 1, "username": "x"}, {"_account_id": 2, "username": "x"}]', "two accounts")],
 )  # fmt: skip

@@ -157,7 +157,11 @@ def test_a_credential_that_has_expired_or_was_revoked_is_asked_for_again(tmp_pat
     assert calls(tmp_path) == 4
 
 
-@pytest.mark.parametrize("body", ["echo secret-in-stdout; echo please log in >&2; exit 1", "echo secret-in-stdout"])
+@pytest.mark.parametrize(
+    "body",
+    ["echo secret-in-stdout; echo please log in >&2; exit 1", "echo secret-in-stdout",
+     "printf '[%.0s' $(seq 3000); printf ']%.0s' $(seq 3000)"],
+)  # fmt: skip
 def test_a_plugin_that_gives_nothing_is_told_without_its_output(tmp_path: Path, server: Server, body: str) -> None:
     file = write(tmp_path / "k", server=server.url, user=plugin(tmp_path, body), context="x")
     api = Api(file, None)

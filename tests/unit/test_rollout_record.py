@@ -116,7 +116,11 @@ def test_a_full_record_stays_far_below_what_a_config_map_holds(records: Records,
     assert len(api.stored["cd-hello"]["data"]["record.json"]) < 512 * 1024
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"schema": "cd-release/9"}', '{"schema": "cd-release/1"}', "[]"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", '{"schema": "cd-release/9"}', '{"schema": "cd-release/1"}', "[]", "[" * 3000 + "]" * 3000],
+    ids=lambda text: text[:40] or "empty",
+)
 def test_a_record_that_cannot_be_read_is_never_taken_for_an_empty_one(
     records: Records, api: OneObject, text: str
 ) -> None:

@@ -15,6 +15,7 @@ from stand_ins import Fault, StandInRegistry, sha
 from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, RegistryRefused, Unavailable, UsageProblem
+from cdlib.image import publish
 from cdlib.registry.manifest import Manifest
 from cdlib.registry.repository import Repository
 from cdlib.registry.transport import Transport
@@ -427,6 +428,18 @@ def test_tags_are_listed_page_by_page(registry: StandInRegistry) -> None:
     many = [f"production-{n:064x}" for n in range(70_000)]  # more than is taken of anything else
     registry.faults[:] = [Fault("GET", "tags/list", 200, json.dumps({"tags": ["b1", *many]}).encode())]
     assert repository(registry).tags("b") == ["b1"]
-    registry.faults[:] = [Fault("GET", "tags/list", 200, b'{"names": []}')]
-    with pytest.raises(RegistryRefused, match="no list of tags"):
+    for nothing in (b'{"names": []}', DEEP):
+        registry.faults[:] = [Fault("GET", "tags/list", 200, nothing)]
+        with pytest.raises(RegistryRefused, match="no list of tags"):
+            repository(registry).tags("b")
+    registry.faults[:] = [Fault("GET", "tags/list", 400, DEEP)]
+    with pytest.raises(RegistryRefused):
         repository(registry).tags("b")
+
+
+def test_labels_nested_too_deep_are_none(registry: StandInRegistry) -> None:
+    here = repository(registry)
+    config = here.upload(DEEP)
+    described = {"digest": config.digest, "size": config.size}
+    raw = json.dumps({"mediaType": MANIFEST, "config": described, "layers": []}).encode()
+    assert publish._labels(here, Manifest(raw, MANIFEST, sha(raw))) == {}
