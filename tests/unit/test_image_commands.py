@@ -6,7 +6,8 @@ import gc
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,13 @@ from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.documents import schema_mistakes
 from cdlib.errors import Refused, RegistryRefused
-from cdlib.image.work import open_work
+from cdlib.image import testrun
+from cdlib.image.built import find_built
+from cdlib.image.junit import Tests
+from cdlib.image.work import Work, open_work
+from cdlib.promotion.attesting import attest_build, attest_tests, open_witness
 from cdlib.promotion.authorizing import find_image
+from cdlib.reference import Reference
 from cdlib.registry.repository import Repository
 from cdlib.registry.transport import Transport
 from cdlib.run import Run
@@ -260,3 +266,93 @@ def test_a_key_that_nobody_would_believe_is_said_before_anything_is_done(
 def test_an_empty_key_is_none(service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CD_SIGNING_KEY", "")  # as the gate job's step sets it where the job binds no key
     assert call(build_image, service)[0] == 69  # no Docker here, and no word of keys
+
+
+@dataclass
+class OneImageEngine:
+    """An Engine with one build; `swap` is what somebody else does as soon as it has pushed."""
+
+    registry: StandInRegistry
+    labels: dict[str, str]
+    swap: Callable[[str, str], object] = lambda _repository, _tag: None
+    tells: bool = True
+
+    @property
+    def id(self) -> str:
+        _, raw = self.registry.manifests["built"]["it"]
+        return str(json.loads(raw)["config"]["digest"])
+
+    def image(self, _name: str) -> Any:
+        self.registry.add_image("built", "it", labels=self.labels, text="ours")
+        return self
+
+    def push(self, _image: str, destination: Reference, _on_line: object) -> str:
+        pushed = self.registry.add_image(destination.path, destination.tag, labels=self.labels, text="ours")
+        self.swap(destination.path, destination.tag)
+        return pushed if self.tells else ""
+
+
+def gate(service: Path, registry: StandInRegistry, **more: Any) -> tuple[Work, OneImageEngine]:
+    """A step's work whose Engine has the image built."""
+    work = open_work(Run("test", Deadline(9), out=service), service, service.parent / "targets.yaml", need_target=True)
+    engine = OneImageEngine(registry, dict(work.plan("production").labels), **more)
+    work.__dict__["engine"] = engine
+    work._plans.clear()
+    return work, engine
+
+
+def signed_build(work: Work, signers: Signers) -> list[str]:
+    witness = open_witness(work, signers.file("provenance"), "provenance")
+    image = find_built(work, work.plan("production"))
+    assert image
+    return attest_build(witness, [image])
+
+
+def signed_tests(work: Work, signers: Signers) -> list[str]:
+    witness = open_witness(work, signers.file("test-result"), "test-result")
+    image = find_built(work, work.plan("production"))
+    assert witness and image
+    return attest_tests(witness, testrun.Tested(image, Tests(passed=1), ()), True)
+
+
+def swapped(registry: StandInRegistry, labels: dict[str, str], layers_only: bool = False) -> Callable[[str, str], str]:
+    """Puts another image with the same labels in place of what was pushed; with `layers_only`, its configuration too
+    is what was pushed."""
+
+    def swap(repository: str, tag: str) -> str:
+        theirs = registry.add_image(repository, tag, labels=labels, text="theirs")
+        if layers_only:
+            document = json.loads(registry.manifests[repository][tag][1])
+            document["config"] = json.loads(registry.manifests["built"]["it"][1])["config"]
+            theirs = registry.put(repository, tag, document["mediaType"], json.dumps(document).encode())
+        return theirs
+
+    return swap
+
+
+@pytest.mark.parametrize("layers_only", [False, True])
+def test_nobody_has_another_image_signed_by_swapping_the_tag_while_the_gate_pushes(
+    service: Path, registry: StandInRegistry, signers: Signers, layers_only: bool
+) -> None:
+    work, engine = gate(service, registry)
+    engine.swap = swapped(registry, engine.labels, layers_only)
+    with pytest.raises(RegistryRefused, match="reads back as"):
+        signed_build(work, signers)
+    assert not [tag for tag in registry.tags("candidates/hello") if tag.endswith(".att")]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_test_result_is_attested_only_of_what_the_gate_has_built(
+    service: Path, registry: StandInRegistry, signers: Signers, tells: bool
+) -> None:
+    work, engine = gate(service, registry, tells=tells)
+    (said,) = signed_build(work, signers)
+    digest = said.rpartition("@")[2]
+    tag = work.plan("production").candidate_tag
+    theirs = swapped(registry, engine.labels)("candidates/hello", tag)
+    with pytest.raises(Refused, match="has no provenance"):
+        signed_tests(work, signers)
+    assert beside(registry, "candidates/hello", theirs) == []
+    registry.put("candidates/hello", tag, *registry.manifests["candidates/hello"][digest])
+    (said,) = signed_tests(work, signers)
+    assert said.endswith(f"@{digest}") and len(beside(registry, "candidates/hello", digest)) == 2
