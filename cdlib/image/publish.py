@@ -91,12 +91,14 @@ def publish(
     *,
     moving: bool = True,
     along: Callable[[str], None] = lambda _digest: None,
+    require: Callable[[str], None] = lambda _digest: None,
 ) -> Published:
     """Promote the candidate of `variant` to the service's repository, under `tags` or the commit's own.
 
     Where there is no candidate, a local build becomes one first. With `moving`, what is newly published under
     the commit's own tag also gets those that targets.yaml lists as moving. `along` brings what belongs to a digest,
-    before a tag points to it. Raises RegistryRefused where another tag would have to move.
+    before a tag points to it; `require` raises where a digest may not be published. Raises RegistryRefused where
+    another tag would have to move.
     """
     target = _require(work)
     wanted = _tags(tags or [work.source.default_tag])
@@ -109,7 +111,9 @@ def publish(
         digest = _published_before(work, plan, destination, taken)
         return Published(target.image.repository, wanted[0], digest, unchanged=True)
     _require_unmoved(target, destination, taken, manifest.digest if manifest else local)
-    manifest = manifest or _push_candidate(work, target, plan)
+    require(manifest.digest if manifest else local)
+    if manifest is None and (manifest := _push_candidate(work, target, plan)):
+        require(manifest.digest)
     new = [tag for tag in wanted if manifest is None or taken[tag] != manifest.digest]
     fixed = [tag for tag in new if tag not in target.moving_tags]
     others = [tag for tag in target.moving_tags if tag not in wanted] if moving and fixed and not tags else []

@@ -30,7 +30,9 @@ from cdlib.registry.repository import Repository
 from cdlib.registry.transport import Transport
 from cdlib.run import Run
 from cdlib.trust.attached import Attestation, attach, fetch
-from cdlib.trust.statement import PROVENANCE, TEST_RESULT, make_statement
+from cdlib.trust.permit import Asked, Spent, issue, permit_for
+from cdlib.trust.statement import PROVENANCE, SUMMARY, TEST_RESULT, make_statement
+from cdlib.trust.summary import DEPLOY, Place
 from jobs import build_image, publish_tag, run_tests
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -356,3 +358,53 @@ def test_a_test_result_is_attested_only_of_what_the_gate_has_built(
     registry.put("candidates/hello", tag, *registry.manifests["candidates/hello"][digest])
     (said,) = signed_tests(work, signers)
     assert said.endswith(f"@{digest}") and len(beside(registry, "candidates/hello", digest)) == 2
+
+
+@pytest.fixture
+def strict(service: Path, signers: Signers, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The service, in an environment that asks for proofs, and the pipeline that publishes."""
+    targets = service.parent / "targets.yaml"
+    document = json.loads(targets.read_text())
+    targets.write_text(json.dumps({**document, "environments": {"lab": {"policy": "reviewed"}}}))
+    monkeypatch.setenv("ZUUL_PIPELINE", "postmerge")
+    return service
+
+
+def prove_candidate(service: Path, registry: StandInRegistry, signers: Signers) -> str:
+    """Attest the candidate as the gate does; its digest."""
+    work, _ = gate(service, registry)
+    tag = work.plan("production").candidate_tag
+    del registry.manifests["candidates/hello"][tag]
+    (said,) = signed_build(work, signers)
+    signed_tests(work, signers)
+    return said.rpartition("@")[2]
+
+
+def test_where_a_policy_asks_for_it_only_what_is_proved_is_published(
+    strict: Path, registry: StandInRegistry, signers: Signers
+) -> None:
+    digest = prove_candidate(strict, registry, signers)
+    labels = dict(gate(strict, registry)[0].plan("production").labels)
+    (tag,) = (tag for tag in registry.tags("candidates/hello") if tag.startswith("production-"))
+    swapped(registry, labels)("candidates/hello", tag)
+    code, result = call(publish_tag, strict)
+    assert code == 6 and "no provenance proves" in result["error"]["message"] and result["error"]["hint"]
+    assert registry.tags("hello") == {}, "neither the commit's tag nor latest"
+    registry.put("candidates/hello", tag, *registry.manifests["candidates/hello"][digest])
+    code, result = call(publish_tag, strict)
+    assert code == 0 and result["digest"] == digest and registry.tags("hello")["latest"] == digest
+
+
+@pytest.mark.parametrize(("spoil", "code"), [("", 0), ("another digest", 6), ("another commit", 6)])
+def test_what_a_permit_lies_beside_is_published_too(
+    strict: Path, registry: StandInRegistry, signers: Signers, spoil: str, code: int
+) -> None:
+    (digest,) = set(registry.tags("candidates/hello").values())
+    commit = open_work(Run("test", Deadline(9)), strict, strict.parent / "targets.yaml").source.commit
+    said = "sha256:" + "1" * 64 if spoil == "another digest" else digest
+    asked = Asked(DEPLOY, Place("lab", "u", "x", "x"), "c" * 40 if spoil == "another commit" else commit, "",
+                  f"{registry.host}/hello", said, f"sha256:{'2' * 64}", f"sha256:{'3' * 64}", f"sha256:{'4' * 64}")  # fmt: skip
+    raw = issue(permit_for(asked, Spent(), by="https://x.test/1", reason="down"), signers.key("break-glass"))
+    attach(Repository(Transport(registry.host, Deadline(9)), "candidates/hello"), digest, [Attestation(raw, SUMMARY)])
+    assert call(publish_tag, strict)[0] == code, spoil
+    assert ("latest" in registry.tags("hello")) == (code == 0)
