@@ -95,7 +95,11 @@ def attest_build(witness: Witness | None, images: Sequence[Built]) -> list[str]:
     if witness is None or built is None:
         return []
     work, plan = witness.work, witness.work.plan(variant)
-    published = publish_candidate(work, variant, acceptable=lambda digest: has_provenance(work, digest, witness.ring))
+
+    def attested(digest: str) -> bool:
+        return has_provenance(work, witness.candidates.at(digest), witness.ring)
+
+    published = publish_candidate(work, variant, acceptable=attested)
     if published.unchanged or work.run.would(f"attest how {plan.local_name} was built, beside {published.reference}"):
         return []
     bases = tuple((base.reference, base.digest) for base in plan.bases)
@@ -104,18 +108,16 @@ def attest_build(witness: Witness | None, images: Sequence[Built]) -> list[str]:
     return [witness.attach(published.digest, PROVENANCE, said.predicate())]
 
 
-def has_provenance(work: Work, digest: str, ring: Keyring) -> bool:
-    """Whether a key of `ring` says beside the candidate `digest` that it was built from this very tree: its labels and
-    its tag, which anybody who may push can write, say nothing."""
+def has_provenance(work: Work, image: Reference, ring: Keyring) -> bool:
+    """Whether a key of `ring` says beside the image that it was built from this very tree: its labels and its tag,
+    which anybody who may push can write, say nothing."""
     from cdlib.trust.attached import fetch
     from cdlib.trust.evidence import Wanted, is_attested
     from cdlib.trust.statement import PROVENANCE
 
-    assert work.target is not None
-    wanted = Wanted(digest, work.service.name, work.service.deploy.variant, work.source.tree)
-    return is_attested(
-        fetch(work.registries.repository(work.target.candidates), digest, ring), wanted, ring, PROVENANCE
-    )
+    wanted = Wanted(image.digest, work.service.name, work.service.deploy.variant, work.source.tree)
+    envelopes = fetch(work.registries.repository(image), image.digest, ring)
+    return is_attested(envelopes, wanted, ring, PROVENANCE)
 
 
 def attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
@@ -149,7 +151,7 @@ def _attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
             f"{witness.candidates.repository} has no candidate of this tree to attest a test result for",
             hint="run build-image with its signing key first",
         )
-    if not has_provenance(work, digest, witness.ring):
+    if not has_provenance(work, witness.candidates.at(digest), witness.ring):
         raise Refused(
             f"{witness.candidates.at(digest)} is not what was built from this tree: it has no provenance",
             hint="see who else writes there, and run build-image with its signing key again",

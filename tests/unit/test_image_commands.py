@@ -105,7 +105,6 @@ def test_who_breaks_the_glass_finds_the_candidate_outside_of_any_pipeline(
     with pytest.raises(Refused, match="no pipeline"):
         find_image(work)
     (digest,) = set(registry.tags("candidates/hello").values())
-    assert str(find_image(work, by_hand=True)) == f"{registry.host}/candidates/hello@{digest}"
     assert find_image(work, digest=digest, by_hand=True).digest == digest
     with pytest.raises(RegistryRefused):
         find_image(work, digest="sha256:" + "0" * 64, by_hand=True)
@@ -408,3 +407,24 @@ def test_what_a_permit_lies_beside_is_published_too(
     attach(Repository(Transport(registry.host, Deadline(9)), "candidates/hello"), digest, [Attestation(raw, SUMMARY)])
     assert call(publish_tag, strict)[0] == code, spoil
     assert ("latest" in registry.tags("hello")) == (code == 0)
+
+
+def test_who_breaks_the_glass_without_a_digest_is_given_only_what_the_gate_has_built(
+    strict: Path, registry: StandInRegistry, signers: Signers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody who may push candidates can plant one with the commit's labels."""
+    (planted,) = set(registry.tags("candidates/hello").values())
+    targets = strict.parent / "targets.yaml"
+    monkeypatch.delenv("ZUUL_PIPELINE")
+    work = open_work(Run("test", Deadline(9), out=strict), strict, targets, need_target=True)
+    with pytest.raises(Refused, match=planted) as caught:
+        find_image(work, by_hand=True)
+    assert f"--digest {planted}" in caught.value.hint
+    assert find_image(work, digest=planted, by_hand=True).digest == planted
+    monkeypatch.setenv("ZUUL_PIPELINE", "postmerge")
+    digest = prove_candidate(strict, registry, signers)
+    assert digest != planted and str(find_image(work, by_hand=True)) == f"{registry.host}/candidates/hello@{digest}"
+    registry.faults.append(Fault("GET", "manifests/sha256-", 500, times=20))
+    with pytest.raises(Refused, match="cannot be read"):
+        find_image(work, by_hand=True)
+    assert find_image(work, digest=digest, by_hand=True).digest == digest

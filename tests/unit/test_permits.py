@@ -613,7 +613,9 @@ class TestBreakGlass:
         refused(lambda: place.guard(file=place.base / "permit.json"), "no permit")
 
     @pytest.mark.usefixtures("_signals")
-    def test_by_hand_without_any_pipeline(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_by_hand_without_any_pipeline(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         for name in [name for name in os.environ if name.startswith("ZUUL_") or name in ("BUILD_TAG", "CD_ZUUL")]:
             monkeypatch.delenv(name)
         pushed(place)
@@ -624,6 +626,7 @@ class TestBreakGlass:
             assert "no pipeline" in call(argv, Refused.exit_code)["error"]["message"]
             broken = ["--break-glass", "--reason", "down", "--signing-key", str(place.signers.file("break-glass"))]
             assert call([*argv, *broken], 0)["permit"]["kind"] == "break-glass"
+            assert "may be anything" not in capsys.readouterr().err
             assert "no pipeline" in call(argv, Refused.exit_code, helm_deploy.main)["error"]["message"]
             permit = place.base / "web" / ".cd" / "permit.json"
             monkeypatch.setattr(deploying, "deploy", lambda _release, wish, guard, wait: self.guarded(place, guard))
@@ -632,7 +635,7 @@ class TestBreakGlass:
 
     @pytest.mark.usefixtures("_signals")
     def test_by_hand_although_the_image_was_never_published(
-        self, place: Place, monkeypatch: pytest.MonkeyPatch
+        self, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The deploy job, which publishes, is what does not work."""
         for name in [name for name in os.environ if name.startswith("ZUUL_") or name in ("BUILD_TAG", "CD_ZUUL")]:
@@ -653,6 +656,7 @@ class TestBreakGlass:
             where = ["-e", "production", "--digest", place.digest]
             broken = ["--break-glass", "--reason", "down", "--signing-key", str(place.signers.file("break-glass"))]
             assert call([*argv, *where, *broken], 0)["permit"]["kind"] == "break-glass"
+            assert "may be anything: no provenance" in capsys.readouterr().err
             permit = str(place.base / "web" / ".cd" / "permit.json")
             given = ["-e", "production", "--permit", permit]
             assert "has no" in call([*argv, *given], RegistryRefused.exit_code, helm_deploy.main)["error"]["message"]
