@@ -25,18 +25,19 @@ if TYPE_CHECKING:
 @click.option("--moving/--no-moving", default=True, envvar="CD_MOVING", help="Let the tags that targets.yaml lists as "
               "moving follow what is newly published.")  # fmt: skip
 @click.option("--permit", "permit_file", metavar="FILE", type=click.Path(path_type=Path), help="By hand, outside of "
-              "any pipeline: publish the very image that this permit is for, under the commit's tag.")  # fmt: skip
+              "any pipeline: publish the very image that this permit is for, under the commit's tag if it is of its tree.")  # fmt: skip
 def main(run: Run, folder: Path, targets: Path | None, candidate: bool, variant: str, tags: tuple[str, ...],
          moving: bool, permit_file: Path | None) -> Result:  # fmt: skip
     """Publish the image of the commit in DIR: promote its candidate by digest, or push what was built here.
 
-    A tag that was published never moves, save those that targets.yaml lists as moving. Prints the reference.
+    A tag that was published never moves, save those that targets.yaml lists as moving. Where a policy asks for it, only
+    what is proved to be built from this tree and tested is published, or what a permit is for. Prints the reference.
     """
     from cdlib.errors import UsageProblem
     from cdlib.image.publish import publish, publish_candidate
     from cdlib.image.work import open_work
     from cdlib.promotion.attesting import bring_attestations
-    from cdlib.promotion.publishing import publish_by_permit
+    from cdlib.promotion.publishing import proved, publish_by_permit
 
     if permit_file and (candidate or variant or tags):
         raise UsageProblem("--permit says what is published, and the commit as what",
@@ -48,7 +49,7 @@ def main(run: Run, folder: Path, targets: Path | None, candidate: bool, variant:
     elif candidate:
         published = publish_candidate(work, name)
     else:
-        published = publish(work, name, tags, moving=moving, along=bring_attestations(work))
+        published = publish(work, name, tags, moving=moving, along=bring_attestations(work), require=proved(work, name))
     return {
         "outcome": "unchanged" if published.unchanged else "done",
         "service": work.service.name,

@@ -85,15 +85,20 @@ class Engine:
         return LocalImage(found["Id"], config.get("Labels") or {}, config.get("User") or "",
                           tuple(found.get("RepoDigests") or ()))  # fmt: skip
 
-    def push(self, image: str, destination: Reference, on_line: Callable[[str], None]) -> None:
-        """Push `image` as `destination`, a repository and tag, with the docker configuration's credentials."""
+    def push(self, image: str, destination: Reference, on_line: Callable[[str], None]) -> str:
+        """Push `image` as `destination`, a repository and tag, with the docker configuration's credentials.
+
+        Returns the digest of the manifest that the Engine has pushed, empty where it does not say.
+        """
         # An Engine pushes only what it has under the very name. Another run that pushes the same takes the name
         # away when it is done, so it is given again as often as that happens: at most once for each other run.
-        while not self._push_named(image, destination, on_line):
+        while (pushed := self._push_named(image, destination, on_line)) is None:
             self.deadline.require(f"pushing {destination}")
+        return pushed
 
-    def _push_named(self, image: str, destination: Reference, on_line: Callable[[str], None]) -> bool:
-        """Name the image and push it; False where the name was taken away in between."""
+    def _push_named(self, image: str, destination: Reference, on_line: Callable[[str], None]) -> str | None:
+        """Name the image and push it; its manifest's digest, None where the name was taken away in between."""
+        digest = ""
         with explained(f"pushing {destination}"):
             self.client.tag(image, destination.repository, destination.tag)
         try:
@@ -103,15 +108,17 @@ class Engine:
             )
             for line in stream:
                 if "error" in line and NAME_IS_GONE in str(line["error"]):
-                    return False
+                    return None
                 if "error" in line:
                     raise transfer_problem(str(line["error"]), f"pushing {destination}", destination.host)
+                if isinstance(said := line.get("aux"), dict) and said.get("Digest"):
+                    digest = str(said["Digest"])
                 if "progress" not in line and line.get("status"):
                     on_line(": ".join(filter(None, (line.get("id", ""), line["status"]))))
         finally:
             with suppress(CdError), explained("removing a tag"):
                 self.client.remove_image(str(destination), noprune=True)
-        return True
+        return digest
 
     def pull(self, source: Reference) -> None:
         """Pull an image by tag or digest. Raises what transfer_problem says."""

@@ -68,15 +68,24 @@ def find_candidate(work: Work, variant: str, *, by_hand: bool = False) -> str:
 
 def publish_permitted(work: Work, digest: str, along: Callable[[str], None]) -> Published:
     """Promote exactly `digest`, which somebody has permitted to be deployed, under the commit's own tag; no other tag
-    moves. Raises RegistryRefused where there is no such candidate, or the tag is taken."""
-    target, tag = _require(work, by_hand=True), work.source.default_tag
+    moves. An image of another tree gets a tag of its own, for the commit's would be that image forever.
+
+    Raises RegistryRefused where there is no such candidate, or the tag is taken.
+    """
+    target = _require(work, by_hand=True)
     destination = work.registries.repository(target.image)
-    manifest = destination.manifest(digest) or work.registries.repository(target.candidates).manifest(digest)
-    if manifest is None:
+    places = (destination, work.registries.repository(target.candidates))
+    holder, manifest = next(((place, found) for place in places if (found := place.manifest(digest))), (None, None))
+    if holder is None or manifest is None:
         raise RegistryRefused(
             f"neither {target.image.repository} nor {target.candidates.repository} has {digest}",
             hint="the permit is for another image; let the gate build one, and have that permitted",
         )
+    tag = work.source.default_tag
+    if _labels(holder, manifest).get(TREE_LABEL) != work.source.tree:
+        tag = f"break-glass-{digest.removeprefix('sha256:')[:12]}"
+        work.run.warn(f"{digest[:19]} is of another tree than {work.source.short}, whose own tag stays free: "
+                      f"it becomes {tag}; deploy it by helm-deploy --digest {digest}")  # fmt: skip
     taken = {tag: destination.digest(tag)}
     _require_unmoved(target, destination, taken, digest)
     new = [tag] if taken[tag] != digest else []
@@ -91,12 +100,14 @@ def publish(
     *,
     moving: bool = True,
     along: Callable[[str], None] = lambda _digest: None,
+    require: Callable[[str], None] = lambda _digest: None,
 ) -> Published:
     """Promote the candidate of `variant` to the service's repository, under `tags` or the commit's own.
 
     Where there is no candidate, a local build becomes one first. With `moving`, what is newly published under
     the commit's own tag also gets those that targets.yaml lists as moving. `along` brings what belongs to a digest,
-    before a tag points to it. Raises RegistryRefused where another tag would have to move.
+    before a tag points to it; `require` raises where a digest may not be published. Raises RegistryRefused where
+    another tag would have to move.
     """
     target = _require(work)
     wanted = _tags(tags or [work.source.default_tag])
@@ -109,7 +120,9 @@ def publish(
         digest = _published_before(work, plan, destination, taken)
         return Published(target.image.repository, wanted[0], digest, unchanged=True)
     _require_unmoved(target, destination, taken, manifest.digest if manifest else local)
-    manifest = manifest or _push_candidate(work, target, plan)
+    require(manifest.digest if manifest else local)
+    if manifest is None and (manifest := _push_candidate(work, target, plan)):
+        require(manifest.digest)
     new = [tag for tag in wanted if manifest is None or taken[tag] != manifest.digest]
     fixed = [tag for tag in new if tag not in target.moving_tags]
     others = [tag for tag in target.moving_tags if tag not in wanted] if moving and fixed and not tags else []
@@ -187,11 +200,14 @@ def _push_candidate(work: Work, target: Target, plan: Plan) -> Manifest | None:
     repository.require_writable()
     with work.run.stage("push", str(place)) as found:
         engine = work.engine
-        retrying(lambda: engine.push(image.id, place, work.run.output), work.run.deadline, attempts=3)
+        told = retrying(lambda: engine.push(image.id, place, work.run.output), work.run.deadline, attempts=3)
         manifest = repository.manifest(plan.candidate_tag)
         # The Engine knows an image by its configuration's digest, or, with containerd's store, by its manifest's.
         same = manifest is not None and image.id in (manifest.config.digest, manifest.digest)
-        if manifest is None or not (same or plan.made(_labels(repository, manifest))):
+        same = same and manifest is not None and told in ("", manifest.digest)
+        # Another run may push the same at the same time; but labels can be copied, and who signs signs for bytes.
+        alike = same or (manifest is not None and not plan.attested and plan.made(_labels(repository, manifest)))
+        if manifest is None or not alike:
             has = manifest.config.digest if manifest else "nothing"
             raise RegistryRefused(
                 f"{place} was pushed as {image.id}, and reads back as {has}",

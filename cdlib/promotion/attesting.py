@@ -87,8 +87,6 @@ def open_witness(work: Work, file: Path | None, purpose: str) -> Witness | None:
 def attest_build(witness: Witness | None, images: Sequence[Built]) -> list[str]:
     """Push the image that is deployed as a candidate, and say how it was built; what was attested."""
     from cdlib.image.publish import publish_candidate
-    from cdlib.trust.attached import fetch
-    from cdlib.trust.evidence import Wanted, is_attested
     from cdlib.trust.predicates import Provenance
     from cdlib.trust.statement import PROVENANCE
 
@@ -99,10 +97,8 @@ def attest_build(witness: Witness | None, images: Sequence[Built]) -> list[str]:
     work, plan = witness.work, witness.work.plan(variant)
 
     def attested(digest: str) -> bool:
-        wanted = Wanted(digest, work.service.name, variant, work.source.tree)
-        return is_attested(fetch(candidates, digest, witness.ring), wanted, witness.ring, PROVENANCE)
+        return has_provenance(work, witness.candidates.at(digest), witness.ring)
 
-    candidates = work.registries.repository(witness.candidates)
     published = publish_candidate(work, variant, acceptable=attested)
     if published.unchanged or work.run.would(f"attest how {plan.local_name} was built, beside {published.reference}"):
         return []
@@ -110,6 +106,18 @@ def attest_build(witness: Witness | None, images: Sequence[Built]) -> list[str]:
     said = Provenance(work.service.name, variant, work.source.tree, work.source.url, plan.key, plan.configuration,
                       bases, built.unchanged, witness.done())  # fmt: skip
     return [witness.attach(published.digest, PROVENANCE, said.predicate())]
+
+
+def has_provenance(work: Work, image: Reference, ring: Keyring) -> bool:
+    """Whether a key of `ring` says beside the image that it was built from this very tree: its labels and its tag,
+    which anybody who may push can write, say nothing."""
+    from cdlib.trust.attached import fetch
+    from cdlib.trust.evidence import Wanted, is_attested
+    from cdlib.trust.statement import PROVENANCE
+
+    wanted = Wanted(image.digest, work.service.name, work.service.deploy.variant, work.source.tree)
+    envelopes = fetch(work.registries.repository(image), image.digest, ring)
+    return is_attested(envelopes, wanted, ring, PROVENANCE)
 
 
 def attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
@@ -129,7 +137,7 @@ def attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
 
 
 def _attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
-    from cdlib.errors import RegistryRefused
+    from cdlib.errors import Refused, RegistryRefused
     from cdlib.image.publish import find_candidate
     from cdlib.trust.predicates import TestResult
     from cdlib.trust.statement import TEST_RESULT
@@ -142,6 +150,11 @@ def _attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
         raise RegistryRefused(
             f"{witness.candidates.repository} has no candidate of this tree to attest a test result for",
             hint="run build-image with its signing key first",
+        )
+    if not has_provenance(work, witness.candidates.at(digest), witness.ring):
+        raise Refused(
+            f"{witness.candidates.at(digest)} is not what was built from this tree: it has no provenance",
+            hint="see who else writes there, and run build-image with its signing key again",
         )
     failures = tuple(map(work.run.redactor.text, tests.failures))  # words of the tests, which everybody will read
     said = TestResult(work.service.name, work.source.tree, tested.image.id, tested.image.key, tests.passed,

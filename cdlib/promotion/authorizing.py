@@ -65,6 +65,8 @@ def authorize(run: Run, folder: Path, targets: Path | None, environment: str, se
                 if options.rollback or work is None:
                     return {**about, **authorize_rollback(permits, seal, options.to)}
                 image = find_image(work, options.tag, options.digest, by_hand=options.break_glass)
+                if options.break_glass:
+                    _say_what_it_is(work, image)
                 return {**about, **authorize_deploy(permits, work, seal, image, unrelated=options.unrelated)}
 
 
@@ -113,9 +115,10 @@ def authorize_rollback(permits: Permits, seal: Seal, to: int | None) -> Result:
 def find_image(work: Work, tag: str = "", digest: str = "", *, by_hand: bool = False) -> Reference:
     """The image that a deploy of the commit would take: what is published, or else its candidate.
 
-    `by_hand` finds a candidate by its digest too, and outside of any pipeline.
+    `by_hand` finds a candidate by its digest too, and outside of any pipeline; without its digest, only one that has a
+    provenance, for nothing else is asked then of what anybody may write who may push candidates.
     """
-    from cdlib.errors import RegistryRefused
+    from cdlib.errors import Refused, RegistryRefused
     from cdlib.image.publish import find_candidate
     from cdlib.image.published import find_published
 
@@ -135,7 +138,32 @@ def find_image(work: Work, tag: str = "", digest: str = "", *, by_hand: bool = F
             "has no candidate for it",
             hint=f"let the gate build it: comment `regate` on its change, or start {work.service.name}-gate",
         )
+    if by_hand and not digest and (problem := _unproved(work, work.target.candidates.at(found))):
+        raise Refused(
+            f"{work.target.candidates.at(found)} has the commit's labels only: {problem}",
+            hint=f"find out who built it; if you answer for it all the same, add --digest {found}",
+        )
     return work.target.candidates.at(found)
+
+
+def _say_what_it_is(work: Work, image: Reference) -> None:
+    """Warn whoever breaks the glass for an image that nobody says was built from this tree."""
+    if problem := _unproved(work, image):
+        work.run.warn(f"{image} may be anything: {problem}")
+
+
+def _unproved(work: Work, image: Reference) -> str:
+    """Why nobody knows whether the image was built from this tree; empty where it was, by who may say so."""
+    from cdlib.errors import CdError
+    from cdlib.promotion.attesting import has_provenance
+    from cdlib.trust.keys import read_keyring
+
+    assert work.target is not None
+    try:
+        known = has_provenance(work, image, read_keyring(work.target.keys))
+    except CdError as problem:
+        return f"its provenance cannot be read ({problem.message})"
+    return "" if known else f"no provenance says that it was built from tree {work.source.tree[:12]}"
 
 
 def _review(permits: Permits, work: Work, record: Record) -> list[Verdict]:

@@ -1,7 +1,9 @@
-"""Publishing by hand, by a permit: images and trust meet here."""
+"""What may be published where a policy asks for proofs, and publishing by hand: images and trust meet here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,35 @@ from cdlib.promotion.permits import read_given
 if TYPE_CHECKING:
     from cdlib.image.publish import Published
     from cdlib.image.work import Work
+
+
+def proved(work: Work, variant: str) -> Callable[[str], None]:
+    """What raises Refused for a digest that is neither proved to be `variant` of this tree, nor permitted for this
+    commit, where an environment of the service has a policy: anybody who may push candidates writes their labels."""
+
+    def require(digest: str) -> None:
+        from cdlib.errors import Refused
+        from cdlib.trust.attached import fetch
+        from cdlib.trust.evidence import Wanted, prove
+        from cdlib.trust.keys import read_keyring
+        from cdlib.trust.permit import read_for_publishing
+
+        target, source = work.target, work.source
+        if target is None or target.strictest_policy == "none":
+            return
+        ring, envelopes = read_keyring(target.keys), list[bytes]()
+        for place in dict.fromkeys((target.candidates, target.image)):
+            envelopes += fetch(work.registries.repository(place), digest, ring)
+        try:
+            prove(envelopes, Wanted(digest, work.service.name, variant, source.tree, source.commit), ring)
+        except Refused:
+            for raw in envelopes:
+                with suppress(Refused):
+                    if read_for_publishing(raw, source.commit, target.image.repository, ring).digest == digest:
+                        return
+            raise
+
+    return require
 
 
 def publish_by_permit(work: Work, file: Path) -> Published:

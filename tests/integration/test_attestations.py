@@ -152,6 +152,11 @@ def test_outside_the_gate_nothing_is_attested_where_there_is_a_policy(work: Work
     details = statement.predicate["runDetails"]
     assert details["builder"]["id"] == "https://jenkins.test"
     assert details["metadata"]["invocationId"] == "https://jenkins.test/job/g/7/"
+    untested = work.run("publish-tag")
+    assert untested.code == 6 and "no test result proves" in untested.problem[0], untested.err
+    assert work.run("run-tests", "--signing-key", str(signers.file("test-result"))).code == 0
+    published = work.run("publish-tag")
+    assert published.code == 0 and published.result["digest"] == digest, published.err
 
 
 def test_eight_writers_at_once_lose_nothing(lab: RunningLab, signers: Signers) -> None:

@@ -137,9 +137,12 @@ def test_only_publishing_pipelines_publish_where_the_policy_says_so(work: Worksh
     build(work)
     for pipeline, code in (("", 6), ("check", 6), ("gate", 0), ("postmerge", 0)):
         work.env["ZUUL_PIPELINE"] = pipeline
-        for args in (("--candidate",), ()):
-            done = work.run("publish-tag", *args)
-            assert done.code == code, (pipeline, done.err)
+        done = work.run("publish-tag", "--candidate")
+        assert done.code == code, (pipeline, done.err)
+        done = work.run("publish-tag")
+        assert done.code == 6, (pipeline, done.err)
+        assert ("no provenance proves" in done.problem[0]) == (code == 0), done.err
+    assert work.tags(f"t/{work.name}") == {}
 
 
 def test_a_dry_run_writes_nothing(work: Workshop) -> None:

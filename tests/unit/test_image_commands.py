@@ -6,7 +6,8 @@ import gc
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,20 @@ from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.documents import schema_mistakes
 from cdlib.errors import Refused, RegistryRefused
-from cdlib.image.work import open_work
+from cdlib.image import testrun
+from cdlib.image.built import find_built
+from cdlib.image.junit import Tests
+from cdlib.image.work import Work, open_work
+from cdlib.promotion.attesting import attest_build, attest_tests, open_witness
 from cdlib.promotion.authorizing import find_image
+from cdlib.reference import Reference
 from cdlib.registry.repository import Repository
 from cdlib.registry.transport import Transport
 from cdlib.run import Run
 from cdlib.trust.attached import Attestation, attach, fetch
-from cdlib.trust.statement import PROVENANCE, TEST_RESULT, make_statement
+from cdlib.trust.permit import Asked, Spent, issue, permit_for
+from cdlib.trust.statement import PROVENANCE, SUMMARY, TEST_RESULT, make_statement
+from cdlib.trust.summary import DEPLOY, Place
 from jobs import build_image, publish_tag, run_tests
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -97,7 +105,6 @@ def test_who_breaks_the_glass_finds_the_candidate_outside_of_any_pipeline(
     with pytest.raises(Refused, match="no pipeline"):
         find_image(work)
     (digest,) = set(registry.tags("candidates/hello").values())
-    assert str(find_image(work, by_hand=True)) == f"{registry.host}/candidates/hello@{digest}"
     assert find_image(work, digest=digest, by_hand=True).digest == digest
     with pytest.raises(RegistryRefused):
         find_image(work, digest="sha256:" + "0" * 64, by_hand=True)
@@ -260,3 +267,164 @@ def test_a_key_that_nobody_would_believe_is_said_before_anything_is_done(
 def test_an_empty_key_is_none(service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CD_SIGNING_KEY", "")  # as the gate job's step sets it where the job binds no key
     assert call(build_image, service)[0] == 69  # no Docker here, and no word of keys
+
+
+@dataclass
+class OneImageEngine:
+    """An Engine with one build; `swap` is what somebody else does as soon as it has pushed."""
+
+    registry: StandInRegistry
+    labels: dict[str, str]
+    swap: Callable[[str, str], object] = lambda _repository, _tag: None
+    tells: bool = True
+
+    @property
+    def id(self) -> str:
+        _, raw = self.registry.manifests["built"]["it"]
+        return str(json.loads(raw)["config"]["digest"])
+
+    def image(self, _name: str) -> Any:
+        self.registry.add_image("built", "it", labels=self.labels, text="ours")
+        return self
+
+    def push(self, _image: str, destination: Reference, _on_line: object) -> str:
+        pushed = self.registry.add_image(destination.path, destination.tag, labels=self.labels, text="ours")
+        self.swap(destination.path, destination.tag)
+        return pushed if self.tells else ""
+
+
+def gate(service: Path, registry: StandInRegistry, **more: Any) -> tuple[Work, OneImageEngine]:
+    """A step's work whose Engine has the image built."""
+    work = open_work(Run("test", Deadline(9), out=service), service, service.parent / "targets.yaml", need_target=True)
+    engine = OneImageEngine(registry, dict(work.plan("production").labels), **more)
+    work.__dict__["engine"] = engine
+    work._plans.clear()
+    return work, engine
+
+
+def signed_build(work: Work, signers: Signers) -> list[str]:
+    witness = open_witness(work, signers.file("provenance"), "provenance")
+    image = find_built(work, work.plan("production"))
+    assert image
+    return attest_build(witness, [image])
+
+
+def signed_tests(work: Work, signers: Signers) -> list[str]:
+    witness = open_witness(work, signers.file("test-result"), "test-result")
+    image = find_built(work, work.plan("production"))
+    assert witness and image
+    return attest_tests(witness, testrun.Tested(image, Tests(passed=1), ()), True)
+
+
+def swapped(registry: StandInRegistry, labels: dict[str, str], layers_only: bool = False) -> Callable[[str, str], str]:
+    """Puts another image with the same labels in place of what was pushed; with `layers_only`, its configuration too
+    is what was pushed."""
+
+    def swap(repository: str, tag: str) -> str:
+        theirs = registry.add_image(repository, tag, labels=labels, text="theirs")
+        if layers_only:
+            document = json.loads(registry.manifests[repository][tag][1])
+            document["config"] = json.loads(registry.manifests["built"]["it"][1])["config"]
+            theirs = registry.put(repository, tag, document["mediaType"], json.dumps(document).encode())
+        return theirs
+
+    return swap
+
+
+@pytest.mark.parametrize("layers_only", [False, True])
+def test_nobody_has_another_image_signed_by_swapping_the_tag_while_the_gate_pushes(
+    service: Path, registry: StandInRegistry, signers: Signers, layers_only: bool
+) -> None:
+    work, engine = gate(service, registry)
+    engine.swap = swapped(registry, engine.labels, layers_only)
+    with pytest.raises(RegistryRefused, match="reads back as"):
+        signed_build(work, signers)
+    assert not [tag for tag in registry.tags("candidates/hello") if tag.endswith(".att")]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_test_result_is_attested_only_of_what_the_gate_has_built(
+    service: Path, registry: StandInRegistry, signers: Signers, tells: bool
+) -> None:
+    work, engine = gate(service, registry, tells=tells)
+    (said,) = signed_build(work, signers)
+    digest = said.rpartition("@")[2]
+    tag = work.plan("production").candidate_tag
+    theirs = swapped(registry, engine.labels)("candidates/hello", tag)
+    with pytest.raises(Refused, match="has no provenance"):
+        signed_tests(work, signers)
+    assert beside(registry, "candidates/hello", theirs) == []
+    registry.put("candidates/hello", tag, *registry.manifests["candidates/hello"][digest])
+    (said,) = signed_tests(work, signers)
+    assert said.endswith(f"@{digest}") and len(beside(registry, "candidates/hello", digest)) == 2
+
+
+@pytest.fixture
+def strict(service: Path, signers: Signers, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The service, in an environment that asks for proofs, and the pipeline that publishes."""
+    targets = service.parent / "targets.yaml"
+    document = json.loads(targets.read_text())
+    targets.write_text(json.dumps({**document, "environments": {"lab": {"policy": "reviewed"}}}))
+    monkeypatch.setenv("ZUUL_PIPELINE", "postmerge")
+    return service
+
+
+def prove_candidate(service: Path, registry: StandInRegistry, signers: Signers) -> str:
+    """Attest the candidate as the gate does; its digest."""
+    work, _ = gate(service, registry)
+    tag = work.plan("production").candidate_tag
+    del registry.manifests["candidates/hello"][tag]
+    (said,) = signed_build(work, signers)
+    signed_tests(work, signers)
+    return said.rpartition("@")[2]
+
+
+def test_where_a_policy_asks_for_it_only_what_is_proved_is_published(
+    strict: Path, registry: StandInRegistry, signers: Signers
+) -> None:
+    digest = prove_candidate(strict, registry, signers)
+    labels = dict(gate(strict, registry)[0].plan("production").labels)
+    (tag,) = (tag for tag in registry.tags("candidates/hello") if tag.startswith("production-"))
+    swapped(registry, labels)("candidates/hello", tag)
+    code, result = call(publish_tag, strict)
+    assert code == 6 and "no provenance proves" in result["error"]["message"] and result["error"]["hint"]
+    assert registry.tags("hello") == {}, "neither the commit's tag nor latest"
+    registry.put("candidates/hello", tag, *registry.manifests["candidates/hello"][digest])
+    code, result = call(publish_tag, strict)
+    assert code == 0 and result["digest"] == digest and registry.tags("hello")["latest"] == digest
+
+
+@pytest.mark.parametrize(("spoil", "code"), [("", 0), ("another digest", 6), ("another commit", 6)])
+def test_what_a_permit_lies_beside_is_published_too(
+    strict: Path, registry: StandInRegistry, signers: Signers, spoil: str, code: int
+) -> None:
+    (digest,) = set(registry.tags("candidates/hello").values())
+    commit = open_work(Run("test", Deadline(9)), strict, strict.parent / "targets.yaml").source.commit
+    said = "sha256:" + "1" * 64 if spoil == "another digest" else digest
+    asked = Asked(DEPLOY, Place("lab", "u", "x", "x"), "c" * 40 if spoil == "another commit" else commit, "",
+                  f"{registry.host}/hello", said, f"sha256:{'2' * 64}", f"sha256:{'3' * 64}", f"sha256:{'4' * 64}")  # fmt: skip
+    raw = issue(permit_for(asked, Spent(), by="https://x.test/1", reason="down"), signers.key("break-glass"))
+    attach(Repository(Transport(registry.host, Deadline(9)), "candidates/hello"), digest, [Attestation(raw, SUMMARY)])
+    assert call(publish_tag, strict)[0] == code, spoil
+    assert ("latest" in registry.tags("hello")) == (code == 0)
+
+
+def test_who_breaks_the_glass_without_a_digest_is_given_only_what_the_gate_has_built(
+    strict: Path, registry: StandInRegistry, signers: Signers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody who may push candidates can plant one with the commit's labels."""
+    (planted,) = set(registry.tags("candidates/hello").values())
+    targets = strict.parent / "targets.yaml"
+    monkeypatch.delenv("ZUUL_PIPELINE")
+    work = open_work(Run("test", Deadline(9), out=strict), strict, targets, need_target=True)
+    with pytest.raises(Refused, match=planted) as caught:
+        find_image(work, by_hand=True)
+    assert f"--digest {planted}" in caught.value.hint
+    assert find_image(work, digest=planted, by_hand=True).digest == planted
+    monkeypatch.setenv("ZUUL_PIPELINE", "postmerge")
+    digest = prove_candidate(strict, registry, signers)
+    assert digest != planted and str(find_image(work, by_hand=True)) == f"{registry.host}/candidates/hello@{digest}"
+    registry.faults.append(Fault("GET", "manifests/sha256-", 500, times=20))
+    with pytest.raises(Refused, match="cannot be read"):
+        find_image(work, by_hand=True)
+    assert find_image(work, digest=digest, by_hand=True).digest == digest

@@ -27,6 +27,7 @@ from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.documents import schema_mistakes
 from cdlib.errors import CdError, Refused, RegistryRefused, UsageProblem
+from cdlib.image.plan import TREE_LABEL
 from cdlib.promotion import releases
 from cdlib.promotion.authorized import authorized_before
 from cdlib.promotion.authorizing import asked_deploy, authorize_rollback, find_image
@@ -628,7 +629,9 @@ class TestBreakGlass:
         assert use and use.loud
 
     @pytest.mark.usefixtures("_signals")
-    def test_by_hand_without_any_pipeline(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_by_hand_without_any_pipeline(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         for name in [name for name in os.environ if name.startswith("ZUUL_") or name in ("BUILD_TAG", "CD_ZUUL")]:
             monkeypatch.delenv(name)
         pushed(place)
@@ -639,6 +642,7 @@ class TestBreakGlass:
             assert "no pipeline" in call(argv, Refused.exit_code)["error"]["message"]
             broken = ["--break-glass", "--reason", "down", "--signing-key", str(place.signers.file("break-glass"))]
             assert call([*argv, *broken], 0)["permit"]["kind"] == "break-glass"
+            assert "may be anything" not in capsys.readouterr().err
             assert "no pipeline" in call(argv, Refused.exit_code, helm_deploy.main)["error"]["message"]
             permit = place.base / "web" / ".cd" / "permit.json"
             monkeypatch.setattr(deploying, "deploy", lambda _release, wish, guard, wait: self.guarded(place, guard))
@@ -646,14 +650,17 @@ class TestBreakGlass:
         assert made["permit"]["kind"] == "break-glass" and made["permit"]["reason"] == "down"
 
     @pytest.mark.usefixtures("_signals")
+    @pytest.mark.parametrize("tree", ["the same", "another"])
     def test_by_hand_although_the_image_was_never_published(
-        self, place: Place, monkeypatch: pytest.MonkeyPatch
+        self, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tree: str
     ) -> None:
         """The deploy job, which publishes, is what does not work."""
         for name in [name for name in os.environ if name.startswith("ZUUL_") or name in ("BUILD_TAG", "CD_ZUUL")]:
             monkeypatch.delenv(name)
         place.branch.push({"values.yaml": "text: urgent\n"})
         place.take()
+        labels = {TREE_LABEL: place.git("rev-parse", "HEAD^{tree}")} if tree == "the same" else {}
+        place.digest = place.registry.add_image("t/web", "one", labels=labels, text=tree)
         tags = place.registry.manifests["t/web"]
         place.registry.manifests["t/candidates/web"] = tags.copy()
         place.registry.blobs["t/candidates/web"] = place.registry.blobs["t/web"]
@@ -668,6 +675,7 @@ class TestBreakGlass:
             where = ["-e", "production", "--digest", place.digest]
             broken = ["--break-glass", "--reason", "down", "--signing-key", str(place.signers.file("break-glass"))]
             assert call([*argv, *where, *broken], 0)["permit"]["kind"] == "break-glass"
+            assert "may be anything: no provenance" in capsys.readouterr().err
             permit = str(place.base / "web" / ".cd" / "permit.json")
             given = ["-e", "production", "--permit", permit]
             assert "has no" in call([*argv, *given], RegistryRefused.exit_code, helm_deploy.main)["error"]["message"]
@@ -676,6 +684,13 @@ class TestBreakGlass:
             assert published["digest"] == place.digest and published["tag"] in tags
             assert call([*argv, "--permit", permit], 0, publish_tag.main)["outcome"] == "unchanged"
             monkeypatch.setattr(deploying, "deploy", lambda _release, wish, guard, wait: self.guarded(place, guard))
+            if tree == "another":  # the commit's own tag stays free for what is built from it
+                assert published["tag"] == f"break-glass-{place.digest[7:19]}"
+                assert f"--digest {place.digest}" in capsys.readouterr().err
+                assert (
+                    "has no" in call([*argv, *given], RegistryRefused.exit_code, helm_deploy.main)["error"]["message"]
+                )
+                given += ["--digest", place.digest]
             assert call([*argv, *given], 0, helm_deploy.main)["permit"]["kind"] == "break-glass"
 
     @pytest.mark.usefixtures("_signals")
