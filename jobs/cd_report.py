@@ -51,7 +51,9 @@ def main(run: Run, folder: Path, paths: tuple[Path, ...], page: Path, ended: boo
     from cdlib.trigger import read_trigger
 
     story = sources.gather_story(paths, page, asdict(read_trigger()), url, ended=ended)
-    tests = read_tests(sources.beside(paths, "reports", "*.xml"))
+    run.deadline.require("reading the events")
+    tests = read_tests(sources.beside(paths, "reports", "*.xml"), most=sources.LARGEST_REPORTS)
+    run.deadline.require("reading the reports")
     story.tests = Tests(tests.failures, tests.unreadable)
     written = made_page(story, plain=plain)
     if not run.would(f"write {page}"):

@@ -79,7 +79,7 @@ def tests(story: Story, share: float) -> Markup | None:
     failures, left = first(story.tests.failures, TESTS, share)
     unreadable, _ = first(story.tests.unreadable, TESTS, share)
     listed = [tag("li", tag("code", failure)) for failure in failures]
-    listed += [tag("li", f"{name} is no JUnit file") for name in unreadable]
+    listed += [tag("li", f"{name} is no JUnit file, or too large") for name in unreadable]
     return section("Tests", tag("p", line), tag("ul", *listed) if listed else None, left)
 
 

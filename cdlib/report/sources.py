@@ -11,12 +11,14 @@ from urllib.parse import quote
 
 from cdlib.errors import UsageProblem
 from cdlib.report.story import Story, weight
-from cdlib.report.timeline import CommandRun, command_run, read_events
+from cdlib.report.timeline import LARGEST, MOST_EVENTS, CommandRun, command_run, read_events, text
 
 BELOW = {"artifacts", "checkout", "comment"}  # the folders below --out with events of the same run
 EVENTS, RESULT = "events.jsonl", "cd-result.json"
 _LARGEST = 4 * 2**20  # bytes of a result
+_DEPTH = 4  # objects and lists within each other in a result
 MOST_FILES = 200
+LARGEST_REPORTS = 12 * 2**20  # bytes of all JUnit files: they grow many times when they are parsed
 # What follows each other in one run, in this order; every other command is a run of its own.
 STEPS = ("cd-checkout", "authorize-deploy", "build-image", "run-tests", "publish-tag", "helm-deploy")
 
@@ -77,18 +79,23 @@ def gather(paths: Iterable[Path]) -> tuple[list[CommandRun], list[dict[str, Any]
 
     A path is a file of events, or a folder with such files in it and below. Each file counts from its last beginning
     on, and a file in a subfolder only where it is of the same time. What decides is by its place in the highest file,
-    and never by what it says: a change may bring events of its own, and they may say anything. Raises OSError.
+    and never by what it says: a change may bring events of its own, and they may say anything. All files together
+    are read as far as one file would be, those that lie highest first. Raises OSError.
     """
     runs, results, deciding = dict[str, CommandRun](), list[dict[str, Any]](), list[CommandRun]()
+    size, count = LARGEST, MOST_EVENTS
     for path in paths:
         of_path = list[CommandRun]()
         for file in _files(path):
-            found = last_way([command_run(events) for events in read_events(file)])
+            told = read_events(file, size, count)
+            size, count = max(0, size - file.stat().st_size), max(0, count - sum(map(len, told)))
+            found = last_way([command_run(events) for events in told])
             if found and not of_path:
                 deciding.append(max(enumerate(found), key=lambda pair: (weight(pair[1].command), pair[0]))[1])
             if not of_path or not found or found[-1].last >= of_path[0].start:
                 of_path += found
-                results += _result(file.with_name(RESULT))
+                result, took = _result(file.with_name(RESULT), size)
+                results, size = [*results, *result], size - took
         runs |= {run.id: run for run in of_path if run.id not in runs}
     return sorted(runs.values(), key=lambda run: run.start), results, deciding
 
@@ -115,12 +122,27 @@ def _files(path: Path) -> Iterator[Path]:
     yield from (file for _, _, file in ours[:MOST_FILES])
 
 
-def _result(file: Path) -> Iterator[dict[str, Any]]:
-    """The result in `file`, if that is what is in it."""
+def _result(file: Path, most: int) -> tuple[list[dict[str, Any]], int]:
+    """The result in `file`, if that is what is in it, and how many bytes of at most `most` it took."""
     try:
-        if not file.is_symlink() and file.stat().st_size <= _LARGEST:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            if isinstance(found, dict):
-                yield found
+        size = 0 if file.is_symlink() else file.stat().st_size
+        if not 0 < size <= min(most, _LARGEST):
+            return [], 0
+        found = _shallow(json.loads(file.read_text(encoding="utf-8")), _DEPTH)
     except (OSError, ValueError, RecursionError):
-        return
+        return [], 0
+    if not isinstance(found, dict):
+        return [], size
+    error = found.get("error")
+    if isinstance(error, dict) and not isinstance(error.get("details"), list):
+        error["details"] = []
+    return [{**found, "run": text(found, "run")}], size
+
+
+def _shallow(value: Any, levels: int) -> Any:
+    """The same without what lies deeper: nothing that shows it has to go further down than this."""
+    if isinstance(value, dict):
+        return {key: _shallow(each, levels - 1) for key, each in value.items()} if levels else "…"
+    if isinstance(value, list):
+        return [_shallow(each, levels - 1) for each in value] if levels else "…"
+    return value

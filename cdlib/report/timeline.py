@@ -6,12 +6,19 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
+from heapq import heappop, heappush
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 Event = dict[str, Any]
 LARGEST = 32 * 2**20  # bytes of one file; of a larger one its end is read
+MOST_EVENTS = 50_000  # of one file; of more the last
+_LINE = 2**20  # bytes of one event
+_FIELDS = 40  # of one event
+_YEARS = range(2000, 3000)  # in which an event can have been: others are no times that can be reckoned with
+_ALWAYS = ("t", "run", "command", "event")
+_COMPUTED = 3600  # seconds that a start can have computed before its first event
 
 
 @dataclass(frozen=True)
@@ -60,28 +67,35 @@ class CommandRun:
 
 def sweep(start: float, end: float, spans: Iterable[Span], otherwise: str) -> dict[str, float]:
     """Seconds from `start` to `end` by share: each moment is that of the innermost span, or `otherwise`."""
-    inside = [span for span in spans if span.start < end and span.end > start]
+    inside = sorted((span for span in spans if span.start < end and span.end > start), key=lambda span: span.start)
     edges = sorted({start, end, *(edge for s in inside for edge in (s.start, s.end) if start < edge < end)})
     found: dict[str, float] = {}
+    coming, begun = enumerate(inside), list[tuple[int, float, int]]()  # a heap: the innermost first
+    following = next(coming, None)
     for left, right in pairwise(edges):
-        open_now = [span for span in inside if span.start <= left and span.end >= right]
-        innermost = max(open_now, key=lambda span: (span.depth, span.start), default=None)
-        share = innermost.share if innermost else otherwise
+        while following and following[1].start <= left:
+            place, span = following
+            heappush(begun, (-span.depth, -span.start, place))
+            following = next(coming, None)
+        while begun and inside[begun[0][2]].end <= left:
+            heappop(begun)
+        share = inside[begun[0][2]].share if begun else otherwise
         found[share] = found.get(share, 0.0) + right - left
     return found
 
 
-def read_events(file: Path) -> list[list[Event]]:
+def read_events(file: Path, most: int = LARGEST, count: int = MOST_EVENTS) -> list[list[Event]]:
     """The events in `file`, those of one run together, oldest first. What is no event is left out.
 
-    A file that is still written to may end in half a line. Raises OSError.
+    Of more than `most` bytes, or `count` lines, the last are read. A file that is still written to may end in half a
+    line. Raises OSError.
     """
     with file.open("rb") as opened:
         size = opened.seek(0, 2)
-        opened.seek(max(0, size - LARGEST))
-        lines = opened.read(LARGEST).split(b"\n")
+        opened.seek(max(0, size - most))
+        lines = opened.read(most).rsplit(b"\n", count + 1)
     runs: dict[str, list[Event]] = {}
-    for event in filter(None, map(_event, lines)):
+    for event in filter(None, map(_event, lines[-count - 1 :])):
         runs.setdefault(event["run"], []).append(event)
     return list(runs.values())
 
@@ -95,7 +109,7 @@ def command_run(events: list[Event]) -> CommandRun:
     """What the events of one run say."""
     first, last = events[0], events[-1]
     # Python's start and its imports only compute, so the time that they took is what they computed.
-    start = at(first) - number(first, "cpu_s")
+    start = at(first) - min(max(number(first, "cpu_s"), 0.0), _COMPUTED)
     found = CommandRun(first["run"], first["command"], start, at(last), events=events)
     if last["event"] == "run_end":
         found.end, found.outcome = found.last, text(last, "outcome")
@@ -129,11 +143,16 @@ def _stages(events: list[Event]) -> Iterator[Stage]:
 
 
 def _event(line: bytes) -> Event | None:
-    """The event in a line; None where there is none."""
+    """The event in a line, its fields that are text or numbers; None where there is none."""
+    if len(line) > _LINE:
+        return None
     try:
         found = json.loads(line)
-        if isinstance(found, dict) and all(isinstance(found[key], str) for key in ("t", "run", "command", "event")):
-            return found if datetime.fromisoformat(found["t"]).tzinfo else None
+        if isinstance(found, dict) and all(isinstance(found[key], str) for key in _ALWAYS):
+            when = datetime.fromisoformat(found["t"])
+            if when.tzinfo and when.year in _YEARS:
+                told = {key: value for key, value in found.items() if isinstance(value, str | int | float)}
+                return {key: told[key] for key in (*_ALWAYS, *islice(told, _FIELDS))}
     except (ValueError, KeyError, RecursionError, OverflowError):
         pass
     return None

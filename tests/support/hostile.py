@@ -18,6 +18,12 @@ HOSTILE = (
     "{{7*7}}${x}", "a" * 5000,
 )  # fmt: skip
 
+# What is neither text nor a number that anything can be reckoned with.
+ODD: tuple[Any, ...] = (
+    [], {}, None, True, -1, 5, 0.5, 1e11, -1e11, 1e300, 10**400, float("nan"), float("inf"), [[]], {"a": {"b": []}},
+    "0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59-23:59",
+)  # fmt: skip
+
 # The same, as far as a program can print it and a log can hold it; the worst last, since the end of a log is shown.
 PRINTED = tuple(text for text in reversed(HOSTILE) if not set(text) & {"\0", "\ud800"})
 
@@ -31,6 +37,35 @@ def planted(value: Any, pick: random.Random, keep: tuple[str, ...]) -> Any:
     if isinstance(value, dict):
         return {key: each if key in keep else planted(each, pick, keep) for key, each in value.items()}
     return value
+
+
+def retyped(value: Any, pick: random.Random, often: float = 0.15) -> Any:
+    """The same, with things of other types, and other numbers, here and there at any depth."""
+    if pick.random() < often:
+        return pick.choice(ODD)
+    if isinstance(value, list):
+        return [retyped(each, pick, often) for each in value]
+    if isinstance(value, dict):
+        return {key: retyped(each, pick, often) for key, each in value.items()}
+    return value
+
+
+def retyped_run(runs: Path, folder: Path, seed: int) -> bytes:
+    """The page of a recorded run in which values have other types; each file keeps one event that is whole."""
+    pick = random.Random(seed)
+    for file in runs.rglob("events.jsonl"):
+        there = folder / file.relative_to(runs)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        first, *lines = [json.loads(line) for line in file.read_text().splitlines()]
+        first["cpu_s"] = pick.choice(ODD)
+        made = [first, *(retyped(line, pick) for line in lines)]
+        there.write_text("".join(json.dumps(line) + "\n" for line in made))
+        result = json.loads(file.with_name("cd-result.json").read_text())
+        result |= {"exit_code": pick.choice([result["exit_code"], None])}
+        result["error"] = pick.choice([result.get("error"), {"message": "x", "hint": [], "details": pick.choice(ODD)}])
+        changed = {key: retyped(each, pick, 0.3) for key, each in result.items()}
+        there.with_name("cd-result.json").write_text(json.dumps(changed))
+    return page(gather_story([folder], folder / "report.html", {}, ended=True))
 
 
 def hostile(runs: Path, folder: Path, seed: int, *, plain: bool = False) -> bytes:

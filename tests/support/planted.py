@@ -2,31 +2,34 @@
 
 Who makes a secret plants it here. Of every test is then searched: what its programs printed, what reached the
 stand-ins of servers, and the files below its folder, events, results, reports and audit records among them. What is
-in a secret's own file is no leak: files that nobody else may read, kubeconfigs that tests make, and those that
-were named when it was planted.
-A find fails the test, and names the secret, never its value.
+in a secret's own file is no leak: the files that were named when it was planted, and outside of .cd, which is
+archived, files that nobody else may read and kubeconfigs that tests make.
+A find fails the test, and names the secret, never its value. So does what could not be searched.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import stat
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote, quote_plus
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 T = TypeVar("T")
 SHORTEST = 8  # shorter values occur by chance
-LARGEST = 2**20  # bytes of a file that is searched
-MOST_FILES = 3000  # below one test's folder
+PIECE = 2**20  # bytes of a file that are looked at together
+MOST_FILES = 20_000  # below one test's folder
+_KUBECONFIG = {"apiVersion", "kind", "preferences", "clusters", "contexts", "users", "current-context", "extensions"}
 _PRIVATE = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----(.*?)-----END", re.DOTALL)
 _NAMES = re.compile(r"TOKEN\Z|PASSWORD\Z|SECRET\Z|(?:API|PRIVATE)_KEY\Z", re.IGNORECASE)
 _ASKED_FOR_SECRETS = ("kubectl",)  # tests get tokens and credentials from it
@@ -43,9 +46,15 @@ class Garden:
         self.scope = "function"
 
     def plant(self, name: str, value: str | bytes, *at: Path) -> None:
-        """From now on `value` is a secret, which may lie in the files `at` and in private ones."""
-        raw = value.encode() if isinstance(value, str) else value
-        for part in _parts(raw.strip()):
+        """From now on `value` is a secret, which may lie in the files `at` and in private ones.
+
+        Raises ValueError where it is too short to be looked for; there is nothing to look for in an empty one.
+        """
+        raw = (value.encode() if isinstance(value, str) else value).strip()
+        parts = list(_parts(raw))
+        if raw and not parts:
+            raise ValueError(f"{name} is too short to be looked for: plant at least {SHORTEST} characters")
+        for part in parts:
             self.values.setdefault(part, (name, self.scope))
         self.stores.update(str(path) for path in at)
 
@@ -67,14 +76,36 @@ class Garden:
         """The names of the secrets in `raw`."""
         return sorted({name for value, (name, _) in self.values.items() if value in raw})
 
-    def search(self, *roots: Path, most: int = MOST_FILES) -> list[str]:
-        """The secrets in files below `roots`: all but their own files, and git's objects, which are compressed."""
+    def search(self, *roots: Path, most: int = MOST_FILES, strict: bool = False) -> list[str]:
+        """The secrets in files below `roots`: all but their own files, and git's objects, which are compressed.
+
+        `strict` knows no own files but those that were named.
+        """
         if not self.values:
             return []
-        files = islice((file for root in roots for file in _files(root)), most)
-        read = ((path, _readable(path)) for path in files if str(path) not in self.stores)
-        seen = ((path, self.names_in(raw)) for path, raw in read if not _is_kubeconfig(path, raw))
-        return [f"{path} has {name}" for path, names in seen for name in names]
+        found = list[str]()
+        for number, path in enumerate(file for root in roots for file in _files(root)):
+            if number >= most:
+                return [*found, f"more than {most} files below {', '.join(map(str, roots))}: not all are searched"]
+            if str(path) not in self.stores:
+                names = self._names_in_file(path)
+                if names and (strict or not _is_own(path)):
+                    found += [f"{path} has {name}" for name in names]
+        return found
+
+    def _names_in_file(self, path: Path) -> list[str]:
+        """The names of the secrets in a file, piece by piece; none where it is no file, or gone."""
+        names, overlap, last = set[str](), max(map(len, self.values)) - 1, b""
+        try:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                return []
+            with path.open("rb") as file:
+                while piece := file.read(PIECE):
+                    names.update(self.names_in(last + piece))
+                    last = (last + piece)[-overlap:]
+        except FileNotFoundError:
+            pass
+        return sorted(names)
 
 
 GARDEN = Garden()
@@ -84,7 +115,7 @@ plant, see, watch = GARDEN.plant, GARDEN.see, GARDEN.watch
 def plant_private_files(*roots: Path) -> None:
     """Plant what private files below `roots` hold: keys, tokens, a JSON file's passwords, a kubeconfig's key."""
     for path in (file for root in roots for file in _files(root)):
-        if not _private(path) or path.stat().st_size > LARGEST:
+        if not _private(path) or path.stat().st_size > PIECE:
             continue
         text = path.read_text(encoding="utf-8", errors="replace")
         if "PRIVATE KEY-----" in text:
@@ -101,7 +132,8 @@ def plant_private_files(*roots: Path) -> None:
 
 
 def _parts(raw: bytes) -> Iterator[bytes]:
-    """What of a secret is looked for: private keys line by line, as logs have them, or all of it, also in base64.
+    """What of a secret is looked for: private keys line by line, as logs have them, or all of it, also as it is in
+    base64, at any place within what was encoded, in an address, and in JSON.
 
     The end of an EC key is its public half.
     """
@@ -109,7 +141,19 @@ def _parts(raw: bytes) -> Iterator[bytes]:
         lines = key.split()
         yield from (line for line in (lines[:-1] or lines) if len(line) >= SHORTEST)
     if b"-----BEGIN" not in raw and len(raw) >= SHORTEST:
-        yield from (raw, base64.b64encode(raw))
+        text = raw.decode("utf-8", "replace")
+        yield raw
+        yield from (form.encode() for form in {quote(raw), quote(raw, safe=""), quote_plus(raw)})
+        yield from (json.dumps(text, ensure_ascii=plain)[1:-1].encode() for plain in (True, False))
+        yield from _in_base64(raw)
+
+
+def _in_base64(raw: bytes) -> Iterator[bytes]:
+    """What base64 has of `raw` wherever it stands: of "user:password" in a header, whoever the user is."""
+    for before in range(3):
+        sure = slice(-(-8 * before // 6), 8 * (before + len(raw)) // 6)  # characters of which all bits are ours
+        for altchars in (b"+/", b"-_"):
+            yield base64.b64encode(bytes(before) + raw, altchars)[sure]
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -123,26 +167,28 @@ def _private(path: Path) -> bool:
     return stat.S_ISREG(mode) and not mode & 0o077
 
 
-def _is_kubeconfig(path: Path, raw: bytes) -> bool:
-    """Whether a file is one that a test has made for a command; what a command leaves in .cd is none."""
-    return b"current-context" in raw and b"clusters" in raw and ".cd" not in path.parts
-
-
-def _readable(path: Path) -> bytes:
-    """The first LARGEST bytes of a file; none of what is no file, private, or gone."""
+def _is_own(path: Path) -> bool:
+    """Whether a file may have secrets in it that were planted elsewhere; what a command leaves in .cd may not."""
     try:
-        mode = path.lstat().st_mode
-        if not stat.S_ISREG(mode) or not mode & 0o077:
-            return b""
-        with path.open("rb") as file:
-            return file.read(LARGEST)
-    except OSError:
-        return b""
+        return ".cd" not in path.parts and (_private(path) or _is_kubeconfig(path))
+    except FileNotFoundError:
+        return True
+
+
+def _is_kubeconfig(path: Path) -> bool:
+    """Whether a file is a kubeconfig, and nothing besides: one that a test has made for a command."""
+    if path.stat().st_size > PIECE:
+        return False
+    try:
+        found = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("kind") == "Config" and set(found) <= _KUBECONFIG
 
 
 def _plant_environment(env: Mapping[Any, Any] | None) -> None:
     for name, value in (env or {}).items():
-        if isinstance(name, str) and _NAMES.search(name):
+        if isinstance(name, str) and _NAMES.search(name) and len(str(value).strip()) >= SHORTEST:
             GARDEN.plant(name, str(value))
 
 
@@ -210,6 +256,8 @@ def pytest_fixture_setup(fixturedef: Any) -> Iterator[None]:
         made: Any = yield
         if fixturedef.argname in ("lab", "loop"):
             plant_private_files(getattr(made, "lab", made).layout.pki)
+        if fixturedef.argname == "loop":
+            plant_private_files(made.places.accounts)
         return made
     finally:
         GARDEN.scope = before
@@ -217,9 +265,9 @@ def pytest_fixture_setup(fixturedef: Any) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """A test after which a secret is found where it must not be has failed."""
+    """A test after which a secret is found where it must not be has failed, be it only its fixtures' end that left it."""
     report: Any = yield
-    if call.when == "call" and report.passed:
+    if call.when in ("call", "teardown") and report.passed:
         folder = getattr(item, "funcargs", {}).get("tmp_path")
         folders = [*GARDEN.watched, *([folder] if folder else [])]
         GARDEN.see("captured output", report.capstdout + report.capstderr + report.caplog)
@@ -227,6 +275,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         if GARDEN.found:
             report.outcome = "failed"
             report.longrepr = "planted secrets were found: " + "; ".join(dict.fromkeys(GARDEN.found))
+            GARDEN.found.clear()
     return report
 
 

@@ -154,6 +154,15 @@ class TestZuulJobs:
                 assert job["final"], f"a child of {name} could leave a trap for its playbooks"
                 assert [entry["cleanup"] for entry in job["post-run"]] == [True]
 
+    def test_the_page_comes_after_all_that_has_to_be_told(self) -> None:
+        tasks = yaml.safe_load((CHECKOUT / "playbooks" / "cd-jenkins" / "run.yaml").read_text())
+        names = [task["name"] for task in tasks]
+        made = tasks[names.index("Make the page")]
+        assert made["ignore_errors"] and made["timeout"] <= 50, "telling may take 60 of the 120 s that are left"
+        assert names.index("Make the page") > names.index("Tell the changes that Jenkins has not told")
+        assert names.index("Make the page") > names.index("Return what it made")
+        assert names.index("Make the page") < names.index("Link the page") < names.index("Fail where it failed")
+
     @pytest.mark.parametrize("service", ["hello", "blubberoid"])
     @pytest.mark.parametrize("stage", ["check", "gate", "authorize", "deploy"])
     def test_jenkins_has_the_job_with_a_shorter_limit(self, service: str, stage: str) -> None:

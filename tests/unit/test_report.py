@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from pages import Page
 from cdlib.report import story
 from cdlib.report.sources import gather_story
 from cdlib.report.story import Story
+from cdlib.report.timeline import LARGEST, MOST_EVENTS, Span, sweep
 from jobs.cd_report import main
 from lab.loop.places import CHECKOUT
 
@@ -259,3 +262,68 @@ def test_what_is_no_number_or_text_does_no_harm(recorded: Recorded) -> None:
     (folder / "cd-result.json").write_text('{"run": "x", "commit": [7], "error": "no", "digest": {"a": null}}')
     made: Story = gather_story([folder], folder / "report.html", {})
     assert made.runs and shown(folder).rows
+
+
+def flood(file: Path, count: int, **fields: Any) -> None:
+    """So many beginnings of stages, as a Jenkins job could leave them to keep Zuul's executor busy."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as opened:
+        for n in range(count):
+            about = {"t": f"2026-11-23T07:00:00.{n:06}Z", "run": "r", "command": "helm-deploy", "event": "stage_start"}
+            opened.write(json.dumps({**about, "stage": "rollout", "about": str(n), **fields}) + "\n")
+
+
+def test_a_flood_of_stages_takes_seconds(tmp_path: Path) -> None:
+    flood(tmp_path / ".cd" / "events.jsonl", 3 * MOST_EVENTS)
+    made = gather_story([tmp_path / ".cd"], tmp_path / "report.html", {}, ended=True)
+    assert len(made.runs[0].stages) == MOST_EVENTS
+    begun = time.process_time()
+    assert len(made.shares()) <= 2
+    assert time.process_time() - begun < 10, "each moment is looked up among all spans"
+
+
+def test_many_files_are_read_as_far_as_one(tmp_path: Path) -> None:
+    folder = tmp_path / ".cd"
+    for n in range(4):
+        flood(folder.joinpath(*["artifacts"] * n, "events.jsonl"), MOST_EVENTS // 2, run=f"r{n}")
+    made = gather_story([folder], tmp_path / "report.html", {}, ended=True)
+    assert sum(len(run.events) for run in made.runs) == MOST_EVENTS
+
+
+def test_what_results_take_is_no_longer_there_for_others(tmp_path: Path) -> None:
+    folder = tmp_path / ".cd"
+    size = 3 * 2**20
+    for n in range(LARGEST // size + 3):
+        place = folder.joinpath(*["artifacts"] * n)
+        flood(place / "events.jsonl", 1, run=f"r{n}")
+        (place / "cd-result.json").write_text(json.dumps({"run": f"r{n}", "x": "y" * size}))
+    made = gather_story([folder], tmp_path / "report.html", {}, ended=True)
+    assert len(made.results) == LARGEST // size
+
+
+def test_an_event_is_its_text_and_numbers(tmp_path: Path) -> None:
+    flood(tmp_path / "events.jsonl", 2, deep=[[]] * 1000, **{f"k{n}": n for n in range(1000)})
+    story = gather_story([tmp_path], tmp_path / "report.html", {}, ended=True)
+    assert all("deep" not in event and len(event) < 100 for event in story.runs[0].events)
+
+
+def test_reports_beyond_what_a_run_writes_are_not_parsed(recorded: Recorded) -> None:
+    folder = recorded("tests-failed")
+    report = next(folder.rglob("reports/*.xml"))
+    report.with_name("a.xml").write_text("<testsuite>" + "<testcase/>" * 1_200_000 + "</testsuite>")
+    assert "a.xml is no JUnit file, or too large" in shown(folder).text
+
+
+def test_each_moment_is_the_innermost_span_s() -> None:
+    """As a slower way says that looks at all spans for each moment."""
+    pick = random.Random(7)
+    for _ in range(200):
+        starts = [pick.randrange(-5, 25) for _ in range(pick.randrange(12))]
+        spans = [Span(s, s + pick.randrange(0, 12), pick.randrange(4), f"s{n}") for n, s in enumerate(starts)]
+        expected: dict[str, float] = {}
+        for left in range(20):
+            there = [span for span in spans if span.start <= left and span.end >= left + 1]
+            inner = max(there, key=lambda span: (span.depth, span.start), default=None)
+            share = inner.share if inner else "else"
+            expected[share] = expected.get(share, 0.0) + 1
+        assert sweep(0, 20, spans, "else") == expected

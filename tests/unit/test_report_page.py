@@ -10,7 +10,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hostile import HOSTILE, hostile
+from hostile import HOSTILE, ODD, hostile, retyped_run
 from pages import Page
 
 from cdlib.report.html import link, tag
@@ -40,6 +40,31 @@ def test_what_comes_from_a_change_is_text(tmp_path: Path, name: str, seed: int) 
     bad = [c for c in document.decode() if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\n"]
     assert not bad
     assert HOSTILE[0] + HOSTILE[-2] in shown.text
+
+
+@pytest.mark.parametrize("name", ["serving", "rolled-back", "crashed", "tests-failed"])
+@pytest.mark.parametrize("seed", range(15))
+def test_values_of_other_types_do_not_suppress_it(tmp_path: Path, name: str, seed: int) -> None:
+    assert b"</html>" in retyped_run(RUNS / name, tmp_path, seed)
+
+
+@pytest.mark.parametrize("odd", [*ODD, [[[[[[[]]]]]]]], ids=str)
+def test_no_one_value_suppresses_it(tmp_path: Path, odd: object) -> None:
+    event = {"t": "2026-11-23T07:22:13Z", "run": "r", "command": "helm-deploy", "cpu_s": odd}
+    lines = [{**event, "event": "run_start"}, {**event, "event": "run_end", "outcome": "x", "exit_code": 8}]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for result in ({"run": odd}, {"run": "r", "error": {"details": odd}}, {"run": "r", "build": odd, "service": odd}):
+        (tmp_path / "cd-result.json").write_text(json.dumps({"exit_code": 8, **result}))
+        assert b"</html>" in page(gather_story([tmp_path], tmp_path / "report.html", {}, ended=True))
+
+
+def test_times_out_of_all_reckoning_are_no_events(tmp_path: Path) -> None:
+    times = ("0001-01-01T00:00:00+23:59", "2026-11-23T07:22:13Z", "9999-12-31T23:59:59-23:59")
+    (tmp_path / "events.jsonl").write_text(
+        "".join(f'{{"t": "{t}", "run": "r", "command": "c", "event": "note"}}\n' for t in times)
+    )
+    story = gather_story([tmp_path], tmp_path / "report.html", {}, ended=True)
+    assert len(story.runs[0].events) == 1 and b"</html>" in page(story)
 
 
 def test_text_and_attributes_are_escaped_in_one_place() -> None:
