@@ -68,15 +68,24 @@ def find_candidate(work: Work, variant: str, *, by_hand: bool = False) -> str:
 
 def publish_permitted(work: Work, digest: str, along: Callable[[str], None]) -> Published:
     """Promote exactly `digest`, which somebody has permitted to be deployed, under the commit's own tag; no other tag
-    moves. Raises RegistryRefused where there is no such candidate, or the tag is taken."""
-    target, tag = _require(work, by_hand=True), work.source.default_tag
+    moves. An image of another tree gets a tag of its own, for the commit's would be that image forever.
+
+    Raises RegistryRefused where there is no such candidate, or the tag is taken.
+    """
+    target = _require(work, by_hand=True)
     destination = work.registries.repository(target.image)
-    manifest = destination.manifest(digest) or work.registries.repository(target.candidates).manifest(digest)
-    if manifest is None:
+    places = (destination, work.registries.repository(target.candidates))
+    holder, manifest = next(((place, found) for place in places if (found := place.manifest(digest))), (None, None))
+    if holder is None or manifest is None:
         raise RegistryRefused(
             f"neither {target.image.repository} nor {target.candidates.repository} has {digest}",
             hint="the permit is for another image; let the gate build one, and have that permitted",
         )
+    tag = work.source.default_tag
+    if _labels(holder, manifest).get(TREE_LABEL) != work.source.tree:
+        tag = f"break-glass-{digest.removeprefix('sha256:')[:12]}"
+        work.run.warn(f"{digest[:19]} is of another tree than {work.source.short}, whose own tag stays free: "
+                      f"it becomes {tag}; deploy it by helm-deploy --digest {digest}")  # fmt: skip
     taken = {tag: destination.digest(tag)}
     _require_unmoved(target, destination, taken, digest)
     new = [tag] if taken[tag] != digest else []

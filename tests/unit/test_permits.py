@@ -27,6 +27,7 @@ from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.documents import schema_mistakes
 from cdlib.errors import CdError, Refused, RegistryRefused, UsageProblem
+from cdlib.image.plan import TREE_LABEL
 from cdlib.promotion import releases
 from cdlib.promotion.authorized import authorized_before
 from cdlib.promotion.authorizing import asked_deploy, authorize_rollback, find_image
@@ -634,14 +635,17 @@ class TestBreakGlass:
         assert made["permit"]["kind"] == "break-glass" and made["permit"]["reason"] == "down"
 
     @pytest.mark.usefixtures("_signals")
+    @pytest.mark.parametrize("tree", ["the same", "another"])
     def test_by_hand_although_the_image_was_never_published(
-        self, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tree: str
     ) -> None:
         """The deploy job, which publishes, is what does not work."""
         for name in [name for name in os.environ if name.startswith("ZUUL_") or name in ("BUILD_TAG", "CD_ZUUL")]:
             monkeypatch.delenv(name)
         place.branch.push({"values.yaml": "text: urgent\n"})
         place.take()
+        labels = {TREE_LABEL: place.git("rev-parse", "HEAD^{tree}")} if tree == "the same" else {}
+        place.digest = place.registry.add_image("t/web", "one", labels=labels, text=tree)
         tags = place.registry.manifests["t/web"]
         place.registry.manifests["t/candidates/web"] = tags.copy()
         place.registry.blobs["t/candidates/web"] = place.registry.blobs["t/web"]
@@ -665,6 +669,13 @@ class TestBreakGlass:
             assert published["digest"] == place.digest and published["tag"] in tags
             assert call([*argv, "--permit", permit], 0, publish_tag.main)["outcome"] == "unchanged"
             monkeypatch.setattr(deploying, "deploy", lambda _release, wish, guard, wait: self.guarded(place, guard))
+            if tree == "another":  # the commit's own tag stays free for what is built from it
+                assert published["tag"] == f"break-glass-{place.digest[7:19]}"
+                assert f"--digest {place.digest}" in capsys.readouterr().err
+                assert (
+                    "has no" in call([*argv, *given], RegistryRefused.exit_code, helm_deploy.main)["error"]["message"]
+                )
+                given += ["--digest", place.digest]
             assert call([*argv, *given], 0, helm_deploy.main)["permit"]["kind"] == "break-glass"
 
     @pytest.mark.usefixtures("_signals")

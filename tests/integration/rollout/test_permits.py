@@ -112,7 +112,7 @@ def test_broken_glass_by_hand_with_an_image_that_was_never_published(service: Re
     (service.base / "served").rename(service.base / "away")
     says = {
         "authorize-deploy -e production": f"authorize-deploy -e test --digest {service.digest}",
-        "helm-deploy -e production": "helm-deploy -e test",
+        "helm-deploy -e production": f"helm-deploy -e test --digest {service.digest}",  # it is of another tree
         "/media/safe/break-glass.pem": str(service.signers.file("break-glass")),
     }
     env = {**web.env, "CD_TARGETS": str(web.targets_file), "PATH": f"{BIN}:{web.env['PATH']}"}
