@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @click.option("--moving/--no-moving", default=True, envvar="CD_MOVING", help="Let the tags that targets.yaml lists as "
               "moving follow what is newly published.")  # fmt: skip
 @click.option("--permit", "permit_file", metavar="FILE", type=click.Path(path_type=Path), help="By hand, outside of "
-              "any pipeline: publish the very image that this permit is for, under the commit's tag if it is of its tree.")  # fmt: skip
+              "any pipeline: publish the very image that this permit is for, under the commit's tag where it is "
+              "of its tree.")  # fmt: skip
 def main(run: Run, folder: Path, targets: Path | None, candidate: bool, variant: str, tags: tuple[str, ...],
          moving: bool, permit_file: Path | None) -> Result:  # fmt: skip
     """Publish the image of the commit in DIR: promote its candidate by digest, or push what was built here.
