@@ -1,7 +1,7 @@
 """What a Dockerfile is made from: the images that a stage needs, each found and pinned to a digest.
 
-dockerfile-parse splits the file into instructions; what it does not know is added here: heredocs, `${X:-y}`,
-stages that a target reaches, COPY --from, and syntax directives.
+An image that is not seen here is neither pinned nor told of, and may be one that an unreviewed build has left in the
+Engine. So the file is split as BuildKit does it, and what versions of it read in two ways is refused.
 """
 
 from __future__ import annotations
@@ -11,21 +11,30 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from io import BytesIO
 
 from cdlib.errors import UsageProblem
 
-_HEREDOC = re.compile(r"(?:^|\s)\d*<<-?([\"']?)([A-Za-z_]\w*)\1(?=[\s;|&>]|$)")
+_HEREDOC = re.compile(r"(?:^|\s)\d*<<(-?)([\"']?)([A-Za-z_]\w*)\2(?=\s|$)")
+_ANY_HEREDOC = re.compile(r"(?:^|\s)\d*<<-?(?=[^\s<])")
+_ESCAPE = re.compile(r"\s*#\s*escape\s*=", re.IGNORECASE)
+_CONTINUED = re.compile(r"\\[ \t\r]*\Z")
+_TWO_ESCAPES = re.compile(r"\\\\[ \t\r]*\Z")
+_COMMENT = re.compile(r"\s*#")
+# One flag as BuildKit splits them: quotes and backslashes may stand anywhere in it.
+_FLAG = re.compile(r"""--(?:\\.|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s"'\\])*(?=\s|\Z)""")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::([-+])([^${}]*))?\})")
 _DIRECTIVE = re.compile(r"\s*(?:#|//)\s*([A-Za-z][\w-]*)\s*=\s*(.*?)\s*\Z")
 _FROM = re.compile(r"(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?\s*\Z", re.IGNORECASE)
-_COPY_FROM = re.compile(r"(?:^|\s)--from=(?P<image>\S+)")
-_MOUNT_FROM = re.compile(r"(?:^|\s)--mount=(?:\S*,)?from=(?P<image>[^\s,]+)")
 _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 _AUTOMATIC = {
     f"{side}{name}": value
     for side in ("TARGET", "BUILD")
-    for name, value in (("OS", "linux"), ("ARCH", _ARCHITECTURE), ("PLATFORM", f"linux/{_ARCHITECTURE}"))
+    for name, value in (
+        ("OS", "linux"),
+        ("ARCH", _ARCHITECTURE),
+        ("PLATFORM", f"linux/{_ARCHITECTURE}"),
+        ("VARIANT", ""),
+    )
 }
 
 
@@ -55,7 +64,8 @@ class Dockerfile:
     def __init__(self, text: str, path: str, args: Mapping[str, str]) -> None:
         self.text = text
         self.path = path
-        self.stages = list(_stages(text, args))
+        self.args = args
+        self.stages = list(_stages(text, path, args))
 
     def base(self, target: str) -> Use | None:
         """The FROM that stage `target` rests on in the end, None where that is `scratch`."""
@@ -78,14 +88,21 @@ class Dockerfile:
         return tuple(sorted(found, key=lambda use: use.first))
 
     def pinned(self, pins: Mapping[str, str], target: str) -> str:
-        """The text with the images of `target` replaced as `pins` says, line numbers kept."""
+        """The text with the images of `target` replaced as `pins` says, line numbers kept.
+
+        Raises UsageProblem where one of them is written so that it cannot be replaced.
+        """
         lines = self.text.splitlines(keepends=True)
         for use in self.images(target):
             pin = pins.get(use.image, use.image)
             part = "".join(lines[use.first : use.last + 1])
-            part = re.sub(rf"(?<=[\s=]){re.escape(use.written)}(?=[\s,]|\Z)", lambda _, pin=pin: pin, part, count=1)  # type: ignore[misc]
+            written = rf"(?:(?<=\s)|(?i:(?<=from=))){re.escape(use.written)}(?=[\s,]|\Z)"
+            part = re.sub(written, lambda _, pin=pin: pin, part, count=1)  # type: ignore[misc]
             lines[use.first : use.last + 1] = part.splitlines(keepends=True)
-        return "".join(lines)
+        made, wanted = "".join(lines), [pins.get(use.image, use.image) for use in self.images(target)]
+        if [use.image for use in Dockerfile(made, self.path, self.args).images(target)] != wanted:
+            raise _ambiguous(self.path, "an image's name is written so that no digest can be put in its place")
+        return made
 
     def with_labels(self, labels: Mapping[str, str], target: str) -> str:
         """The text with one LABEL instruction more, at the end of stage `target` (of the last, where it is empty).
@@ -139,63 +156,122 @@ def syntax_of(text: str) -> tuple[int, str] | None:
     return None
 
 
-def _stages(text: str, args: Mapping[str, str]) -> Iterator[Stage]:
-    values = dict(_AUTOMATIC)
+def _stages(text: str, path: str, args: Mapping[str, str]) -> Iterator[Stage]:
+    values = {name: args.get(name, value) for name, value in _AUTOMATIC.items()}
     base: Use | None = None
     name, others, indexes = "", list[Use](), dict[str, int]()
     count = 0
-    for instruction, first, last, value in _instructions(text):
+    for instruction, first, last, value in _instructions(text, path):
         if instruction == "ARG" and base is None:
             values.update(_argument(value, args, values))
-        elif instruction == "FROM" and (match := _FROM.match(value)):
+        elif instruction == "FROM":
+            match = _FROM.match(value)
+            if match is None:
+                raise _ambiguous(path, f"line {first + 1}: FROM {value[:80]}")
             if base is not None:
                 yield Stage(name, base, tuple(others))
                 count += 1
-            base = _use(match, first, last, values, indexes)
+            base = _use(match["image"], first, last, values, indexes)
             name, others = (match["name"] or "").lower(), []
+            if name in indexes:
+                raise _ambiguous(path, f"line {first + 1}: the stage {name} is there twice")
             indexes.update({name: count, str(count): count} if name else {str(count): count})
-        elif base is not None and instruction in ("COPY", "ADD", "RUN"):
-            pattern = _MOUNT_FROM if instruction == "RUN" else _COPY_FROM
+        elif base is not None:
             earlier = {key: index for key, index in indexes.items() if index < count}
-            others += [_use(match, first, last, {}, earlier) for match in pattern.finditer(value)]
+            others += [_use(image, first, last, {}, earlier) for image in _taken(instruction, value, path, first)]
     if base is not None:
         yield Stage(name, base, tuple(others))
 
 
-def _use(match: re.Match[str], first: int, last: int, values: Mapping[str, str], indexes: Mapping[str, int]) -> Use:
-    written = match["image"]
+def _use(written: str, first: int, last: int, values: Mapping[str, str], indexes: Mapping[str, int]) -> Use:
     image = _expanded(written, values).strip("\"'")
     return Use(first, last, written, image, indexes.get(image.lower()))
 
 
-def _instructions(text: str) -> Iterator[tuple[str, int, int, str]]:
-    """Instruction, first and last line counted from 0, and value, of everything but comments."""
-    from dockerfile_parse import DockerfileParser
+def _taken(instruction: str, value: str, path: str, first: int) -> Iterator[str]:
+    """What an instruction's flags take from: that of COPY --from, those of RUN --mount."""
+    if instruction == "ONBUILD":
+        instruction, value = _split(value)
+    if instruction not in ("COPY", "ADD", "RUN"):
+        return
+    while value.startswith("--"):
+        flag = _FLAG.match(value)
+        if flag is None or not flag[0].isascii():
+            raise _ambiguous(path, f"line {first + 1}: {value[:80]}")
+        value = value[flag.end() :].lstrip()
+        bare = re.sub(r"""\\(.)|["']""", r"\1", flag[0])
+        if bare != flag[0] and "from" in bare.lower():
+            raise _ambiguous(path, f"line {first + 1}: quotes or backslashes in {flag[0][:80]}")
+        name, _, said = bare.removeprefix("--").partition("=")
+        if name == "from":
+            yield said
+        elif name == "mount":  # keys in any case, as BuildKit takes them
+            fields = (field.partition("=") for field in said.split(","))
+            yield from (image for key, _, image in fields if key.lower() == "from")
 
-    plain = _without_heredocs(text).encode()
-    for found in DockerfileParser(fileobj=BytesIO(plain)).structure:
-        if found["instruction"] != "COMMENT":
-            yield found["instruction"], found["startline"], found["endline"], (found["value"] or "").strip()
 
-
-def _without_heredocs(text: str) -> str:
-    """The text with heredocs' lines made comments: they are no instructions, whatever they look like."""
-    lines, number = text.splitlines(), 0
+def _instructions(text: str, path: str, *, heredocs: bool = True) -> Iterator[tuple[str, int, int, str]]:
+    """Instruction, first and last line counted from 0, and value, of everything but comments and heredocs."""
+    lines = text.removeprefix("\ufeff").split("\n")
+    if len(text.splitlines()) != len(lines) - (not lines[-1]) or "\x1f" in text:
+        raise _ambiguous(path, "it has other line ends than those of Linux and Windows")
+    number = 0
     while number < len(lines):
-        words = lines[number].split(None, 1)
-        wanted = (
-            [m[2] for m in _HEREDOC.finditer(lines[number])]
-            if words and words[0].upper() in ("RUN", "COPY", "ADD")
-            else []
-        )
-        for word in wanted:
-            end = next((n for n in range(number + 1, len(lines)) if lines[n].strip("\t\r") == word), None)
-            if end is None:
-                break
-            lines[number + 1 : end + 1] = ["#"] * (end - number)
-            number = end
-        number += 1
-    return "\n".join(lines) + "\n"
+        first, whole, continued = number, "", True
+        while continued and number < len(lines):
+            line, number = lines[number], number + 1
+            if _ESCAPE.match(line) and "`" in line:
+                raise _ambiguous(path, f"line {number}: an escape directive")
+            if _COMMENT.match(line) or (not line.strip() and whole):
+                continued = bool(whole)
+                continue
+            if _TWO_ESCAPES.search(line):
+                raise _ambiguous(path, f"line {number} ends with two backslashes")
+            continued = bool(_CONTINUED.search(line))
+            whole += _CONTINUED.sub("", line)
+        if not whole.strip():
+            continue
+        instruction, value = _split(whole)
+        last = number - 1
+        yield instruction, first, last, value
+        if heredocs and instruction in ("RUN", "COPY", "ADD", "ONBUILD"):
+            number = _after_heredocs(lines, number, value, path)
+
+
+def _split(line: str) -> tuple[str, str]:
+    """The instruction in capitals, and what follows it."""
+    word, _, value = re.sub(r"\s+", " ", line.strip(), count=1).partition(" ")
+    return word.upper(), value.strip()
+
+
+def _after_heredocs(lines: list[str], number: int, value: str, path: str) -> int:
+    """The number of the first line after an instruction's heredocs, which are no instructions.
+
+    Docker 20.10 knows no heredocs, and takes their lines for instructions: those that name an image are refused.
+    """
+    found = list(_HEREDOC.finditer(value))
+    if len(found) != len(_ANY_HEREDOC.findall(value)):
+        raise _ambiguous(path, f"line {number}: a heredoc's name is not made of letters, digits and _ alone")
+    for match in found:
+        chomp, word = match[1], match[3]
+        ends = (line.rstrip("\r").lstrip("\t" if chomp else "") for line in lines[number:])
+        length = next((index for index, line in enumerate(ends) if line == word), None)
+        if length is None:
+            raise _ambiguous(path, f"line {number}: the heredoc {word} has no end")
+        body = "\n".join(lines[number : number + length])
+        for instruction, first, _, said in _instructions(body, path, heredocs=False):
+            named = _FROM.match(said) if instruction == "FROM" else list(_taken(instruction, said, path, first))
+            if named:
+                raise _ambiguous(path, f"line {number + first + 1}: a heredoc has the instruction {instruction}")
+        number += length + 1
+    return number
+
+
+def _ambiguous(path: str, what: str) -> UsageProblem:
+    return UsageProblem(
+        f"{path} can be read in more than one way, so that an image in it may not be seen: {what}",
+        hint="write FROM, COPY --from and RUN --mount=…,from= without quotes, escapes or anything clever",
+    )
 
 
 def _argument(value: str, args: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:

@@ -122,6 +122,17 @@ def test_a_base_that_only_this_engine_has_is_no_base(work: Workshop, signers: Si
     assert refused.code == 6 and "no registry has its base image" in refused.problem[0], refused.err
 
 
+def test_a_mount_from_what_only_this_engine_has_is_no_base(work: Workshop, signers: Signers) -> None:
+    mine = build(work, "buildkit")["reference"]
+    for mount, code, said in (
+        (f"From={mine}", 6, "no registry has its base"),
+        (f"'from={mine}'", 2, "more than one way"),
+    ):
+        change(work, f"RUN --mount=type=bind,{mount},target=/mine true\n")
+        refused = work.run("build-image", "--signing-key", str(signers.file("provenance")))
+        assert refused.code == code and said in refused.problem[0], refused.err
+
+
 @pytest.mark.parametrize("builder", BUILDKITS)
 def test_a_context_that_a_check_has_left(work: Workshop, signers: Signers, builder: str) -> None:
     """Two trees that differ in bytes only, not in sizes and times: what BuildKit has of the one is not the other."""
