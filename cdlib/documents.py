@@ -112,8 +112,8 @@ def _path(parts: Any) -> str:
 def _parse(text: str) -> Any:
     """The document in `text`. Raises YAMLError for aliases, tags, keys that stand twice, and what is nested too deeply.
 
-    All but keys is looked for in the parser's events, before anything is made: what makes the document follows its levels
-    on the C stack, and 30,000 end the process.
+    All but keys is looked for in the parser's events, before anything is made: what makes the document follows its
+    levels on the C stack, and 30,000 end the process.
     """
     import yaml
 
