@@ -13,18 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cdlib.errors import UsageProblem
+from cdlib.image.instructions import FROM, ambiguous, images_taken, instructions
 
-_HEREDOC = re.compile(r"(?:^|\s)\d*<<(-?)([\"']?)([A-Za-z_]\w*)\2(?=\s|$)")
-_ANY_HEREDOC = re.compile(r"(?:^|\s)\d*<<-?(?=[^\s<])")
-_ESCAPE = re.compile(r"\s*#\s*escape\s*=", re.IGNORECASE)
-_CONTINUED = re.compile(r"\\[ \t\r]*\Z")
-_TWO_ESCAPES = re.compile(r"\\\\[ \t\r]*\Z")
-_COMMENT = re.compile(r"\s*#")
-# One flag as BuildKit splits them: quotes and backslashes may stand anywhere in it.
-_FLAG = re.compile(r"""--(?:\\.|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s"'\\])*(?=\s|\Z)""")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::([-+])([^${}]*))?\})")
 _DIRECTIVE = re.compile(r"\s*(?:#|//)\s*([A-Za-z][\w-]*)\s*=\s*(.*?)\s*\Z")
-_FROM = re.compile(r"(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?\s*\Z", re.IGNORECASE)
 _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 _AUTOMATIC = {
     f"{side}{name}": value
@@ -101,7 +93,7 @@ class Dockerfile:
             lines[use.first : use.last + 1] = part.splitlines(keepends=True)
         made, wanted = "".join(lines), [pins.get(use.image, use.image) for use in self.images(target)]
         if [use.image for use in Dockerfile(made, self.path, self.args).images(target)] != wanted:
-            raise _ambiguous(self.path, "an image's name is written so that no digest can be put in its place")
+            raise ambiguous(self.path, "an image's name is written so that no digest can be put in its place")
         return made
 
     def with_labels(self, labels: Mapping[str, str], target: str) -> str:
@@ -161,24 +153,24 @@ def _stages(text: str, path: str, args: Mapping[str, str]) -> Iterator[Stage]:
     base: Use | None = None
     name, others, indexes = "", list[Use](), dict[str, int]()
     count = 0
-    for instruction, first, last, value in _instructions(text, path):
+    for instruction, first, last, value in instructions(text, path):
         if instruction == "ARG" and base is None:
             values.update(_argument(value, args, values))
         elif instruction == "FROM":
-            match = _FROM.match(value)
+            match = FROM.match(value)
             if match is None:
-                raise _ambiguous(path, f"line {first + 1}: FROM {value[:80]}")
+                raise ambiguous(path, f"line {first + 1}: FROM {value[:80]}")
             if base is not None:
                 yield Stage(name, base, tuple(others))
                 count += 1
             base = _use(match["image"], first, last, values, indexes)
             name, others = (match["name"] or "").lower(), []
             if name in indexes:
-                raise _ambiguous(path, f"line {first + 1}: the stage {name} is there twice")
+                raise ambiguous(path, f"line {first + 1}: the stage {name} is there twice")
             indexes.update({name: count, str(count): count} if name else {str(count): count})
         elif base is not None:
             earlier = {key: index for key, index in indexes.items() if index < count}
-            others += [_use(image, first, last, {}, earlier) for image in _taken(instruction, value, path, first)]
+            others += [_use(image, first, last, {}, earlier) for image in images_taken(instruction, value, path, first)]
     if base is not None:
         yield Stage(name, base, tuple(others))
 
@@ -186,92 +178,6 @@ def _stages(text: str, path: str, args: Mapping[str, str]) -> Iterator[Stage]:
 def _use(written: str, first: int, last: int, values: Mapping[str, str], indexes: Mapping[str, int]) -> Use:
     image = _expanded(written, values).strip("\"'")
     return Use(first, last, written, image, indexes.get(image.lower()))
-
-
-def _taken(instruction: str, value: str, path: str, first: int) -> Iterator[str]:
-    """What an instruction's flags take from: that of COPY --from, those of RUN --mount."""
-    if instruction == "ONBUILD":
-        instruction, value = _split(value)
-    if instruction not in ("COPY", "ADD", "RUN"):
-        return
-    while value.startswith("--"):
-        flag = _FLAG.match(value)
-        if flag is None or not flag[0].isascii():
-            raise _ambiguous(path, f"line {first + 1}: {value[:80]}")
-        value = value[flag.end() :].lstrip()
-        bare = re.sub(r"""\\(.)|["']""", r"\1", flag[0])
-        if bare != flag[0] and "from" in bare.lower():
-            raise _ambiguous(path, f"line {first + 1}: quotes or backslashes in {flag[0][:80]}")
-        name, _, said = bare.removeprefix("--").partition("=")
-        if name == "from":
-            yield said
-        elif name == "mount":  # keys in any case, as BuildKit takes them
-            fields = (field.partition("=") for field in said.split(","))
-            yield from (image for key, _, image in fields if key.lower() == "from")
-
-
-def _instructions(text: str, path: str, *, heredocs: bool = True) -> Iterator[tuple[str, int, int, str]]:
-    """Instruction, first and last line counted from 0, and value, of everything but comments and heredocs."""
-    lines = text.removeprefix("\ufeff").split("\n")
-    if len(text.splitlines()) != len(lines) - (not lines[-1]) or "\x1f" in text:
-        raise _ambiguous(path, "it has other line ends than those of Linux and Windows")
-    number = 0
-    while number < len(lines):
-        first, whole, continued = number, "", True
-        while continued and number < len(lines):
-            line, number = lines[number], number + 1
-            if _ESCAPE.match(line) and "`" in line:
-                raise _ambiguous(path, f"line {number}: an escape directive")
-            if _COMMENT.match(line) or (not line.strip() and whole):
-                continued = bool(whole)
-                continue
-            if _TWO_ESCAPES.search(line):
-                raise _ambiguous(path, f"line {number} ends with two backslashes")
-            continued = bool(_CONTINUED.search(line))
-            whole += _CONTINUED.sub("", line)
-        if not whole.strip():
-            continue
-        instruction, value = _split(whole)
-        last = number - 1
-        yield instruction, first, last, value
-        if heredocs and instruction in ("RUN", "COPY", "ADD", "ONBUILD"):
-            number = _after_heredocs(lines, number, value, path)
-
-
-def _split(line: str) -> tuple[str, str]:
-    """The instruction in capitals, and what follows it."""
-    word, _, value = re.sub(r"\s+", " ", line.strip(), count=1).partition(" ")
-    return word.upper(), value.strip()
-
-
-def _after_heredocs(lines: list[str], number: int, value: str, path: str) -> int:
-    """The number of the first line after an instruction's heredocs, which are no instructions.
-
-    Docker 20.10 knows no heredocs, and takes their lines for instructions: those that name an image are refused.
-    """
-    found = list(_HEREDOC.finditer(value))
-    if len(found) != len(_ANY_HEREDOC.findall(value)):
-        raise _ambiguous(path, f"line {number}: a heredoc's name is not made of letters, digits and _ alone")
-    for match in found:
-        chomp, word = match[1], match[3]
-        ends = (line.rstrip("\r").lstrip("\t" if chomp else "") for line in lines[number:])
-        length = next((index for index, line in enumerate(ends) if line == word), None)
-        if length is None:
-            raise _ambiguous(path, f"line {number}: the heredoc {word} has no end")
-        body = "\n".join(lines[number : number + length])
-        for instruction, first, _, said in _instructions(body, path, heredocs=False):
-            named = _FROM.match(said) if instruction == "FROM" else list(_taken(instruction, said, path, first))
-            if named:
-                raise _ambiguous(path, f"line {number + first + 1}: a heredoc has the instruction {instruction}")
-        number += length + 1
-    return number
-
-
-def _ambiguous(path: str, what: str) -> UsageProblem:
-    return UsageProblem(
-        f"{path} can be read in more than one way, so that an image in it may not be seen: {what}",
-        hint="write FROM, COPY --from and RUN --mount=…,from= without quotes, escapes or anything clever",
-    )
 
 
 def _argument(value: str, args: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
