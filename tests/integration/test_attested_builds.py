@@ -164,7 +164,7 @@ def salts_of_one_time(work: Workshop, *payloads: str) -> list[str]:
     seen: list[dict[str, str]] = []
     for payload in payloads:
         known = {"payload": blob(payload), "salt": "{salt}"}
-        parts = [(f"{mode} {name}\0".encode(), known.get(name, kept)) for mode, name, kept in entries]
+        parts = [(f"{mode.lstrip('0')} {name}\0".encode(), known.get(name, kept)) for mode, name, kept in entries]
         starts = {}
         for salt in (f"{number:08}" for number in range(20_000)):
             ids = (blob(salt) if name == "{salt}" else name for _, name in parts)
