@@ -18,7 +18,7 @@ def read_yaml(text: str, name: str, schema: str) -> dict[str, Any]:
     """The document in `text`, checked against cdlib/schemas/`schema`.json.
 
     `name` is the file's name for messages. Raises UsageProblem with one detail a mistake, each led by its
-    path in the document. Aliases are refused: a few lines of them can stand for gigabytes.
+    path in the document. Aliases are refused: a few lines of them can stand for gigabytes. So are explicit tags.
     """
     import yaml
 
@@ -26,12 +26,12 @@ def read_yaml(text: str, name: str, schema: str) -> dict[str, Any]:
         raise UsageProblem(f"{name} is larger than {LARGEST} bytes", hint="move what is not configuration elsewhere")
     try:
         document = _parse(text)
+        mistakes = schema_mistakes(document, schema)  # a number of 5000 digits it cannot even name
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         where = getattr(problem, "problem_mark", None)
         place = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
         what = getattr(problem, "problem", None) or str(problem).splitlines()[0]
         raise UsageProblem(f"{name} is no valid YAML{place}: {what}", hint="mend the line") from problem
-    mistakes = schema_mistakes(document, schema)
     if mistakes:
         raise UsageProblem(
             f"{name} has {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}",
@@ -110,10 +110,10 @@ def _path(parts: Any) -> str:
 
 
 def _parse(text: str) -> Any:
-    """The document in `text`. Raises YAMLError for aliases, keys that stand twice, and what is nested too deeply.
+    """The document in `text`. Raises YAMLError for aliases, tags, keys that stand twice, and what is nested too deeply.
 
-    Aliases and levels are looked for in the parser's events, before anything is made: what makes the document follows
-    its levels on the C stack, and 30,000 end the process.
+    All but keys is looked for in the parser's events, before anything is made: what makes the document follows its
+    levels on the C stack, and 30,000 end the process.
     """
     import yaml
 
@@ -122,6 +122,8 @@ def _parse(text: str) -> Any:
         mark: Any = event.start_mark
         if isinstance(event, yaml.AliasEvent):
             raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", mark)
+        if (tag := getattr(event, "tag", None)) is not None:  # what makes values of them raises whatever Python does
+            raise yaml.composer.ComposerError(None, None, f"tags ({tag[:40]}) are not allowed", mark)
         level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if level > DEEPEST:
             raise yaml.composer.ComposerError(None, None, f"more than {DEEPEST} levels", mark)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -80,10 +81,16 @@ class Source:
 
     @contextmanager
     def files(self) -> Iterator[Path]:
-        """The tree's files in a temporary folder, which is gone afterwards."""
+        """The tree's files in a temporary folder, which is gone afterwards.
+
+        The folder's own name is new each time: buildx tells it to BuildKit as the context's shared key, and what
+        BuildKit has of a context with that key it does not read again where size, modes and times are the same.
+        Another tree's bytes would then be built.
+        """
         with tempfile.TemporaryDirectory(prefix="cd-source-") as temporary:
-            self.export(Path(temporary) / "tree")
-            yield Path(temporary) / "tree"
+            folder = Path(temporary) / f"tree-{secrets.token_hex(8)}"
+            self.export(folder)
+            yield folder
 
     def export(self, destination: Path, tree: str = "") -> None:
         """Write the tree's files below `destination`, as a checkout would."""

@@ -10,12 +10,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cdlib.errors import CdError, Refused
+from cdlib.image.bases import Base
 from cdlib.image.builders import Builder, Order
 from cdlib.image.built import Built, find_built
 from cdlib.image.choice import choose
 from cdlib.image.plan import Plan
 from cdlib.image.work import Work
-from cdlib.reference import DIGEST
+from cdlib.reference import DIGEST, parse
+from cdlib.registry.repository import Registries
 from cdlib.trigger import read_trigger
 
 _YEAR_2000 = 946_684_800  # seconds since 1970; zip, and with it Python's wheels, know nothing before 1980
@@ -52,7 +54,7 @@ class _Workshop:
         if self._builder is None:
             self._builder = choose(self._wanted, self._work.engine, run.deadline)
         builder = self._builder
-        _require_known_bases(plan)
+        _require_known_bases(plan, self._work.registries)
         if run.would(builder.describe(self._order(plan, Path("TREE"), Path("TREE") / plan.path))):
             return Built(plan.variant, "", plan.key, plan.local_name, plan.dirty, builder.name, unchanged=False)
         alone = ", from nothing, since it will be attested" if plan.attested else ""
@@ -104,13 +106,24 @@ class _Workshop:
             return False
 
 
-def _require_known_bases(plan: Plan) -> None:
-    """What is attested has no base that only this Engine has: an unreviewed build may have made it."""
-    if plan.attested and (here := [base.name for base in plan.bases if not DIGEST.search(base.pin)]):
+def _require_known_bases(plan: Plan, registries: Registries) -> None:
+    """What is attested has no base that only this Engine has: an unreviewed build may have made it.
+
+    Each digest is asked for, since a Dockerfile can name one that no registry has.
+    """
+    here = [base.name for base in plan.bases if not _in_registry(base, registries)] if plan.attested else []
+    if here:
         raise Refused(
             f"{plan.path} is to be attested, and no registry has its base image {', '.join(here)}",
             hint="push that image to a registry, and name it as it is called there",
         )
+
+
+def _in_registry(base: Base, registries: Registries) -> bool:
+    if not DIGEST.search(base.pin):
+        return False
+    reference = parse(base.pin, base.name)
+    return bool(registries.repository(reference).digest(reference.digest))
 
 
 @contextmanager

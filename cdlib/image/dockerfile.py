@@ -1,7 +1,7 @@
 """What a Dockerfile is made from: the images that a stage needs, each found and pinned to a digest.
 
-dockerfile-parse splits the file into instructions; what it does not know is added here: heredocs, `${X:-y}`,
-stages that a target reaches, COPY --from, and syntax directives.
+An image that is not seen here is neither pinned nor told of, and may be one that an unreviewed build has left in the
+Engine. So the file is split as BuildKit does it, and what versions of it read in two ways is refused.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from io import BytesIO
 
 from cdlib.errors import UsageProblem
+from cdlib.image.instructions import FROM, ambiguous, images_taken, instructions
 
-_HEREDOC = re.compile(r"(?:^|\s)\d*<<-?([\"']?)([A-Za-z_]\w*)\1(?=[\s;|&>]|$)")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::([-+])([^${}]*))?\})")
 _DIRECTIVE = re.compile(r"\s*(?:#|//)\s*([A-Za-z][\w-]*)\s*=\s*(.*?)\s*\Z")
-_FROM = re.compile(r"(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?\s*\Z", re.IGNORECASE)
-_COPY_FROM = re.compile(r"(?:^|\s)--from=(?P<image>\S+)")
-_MOUNT_FROM = re.compile(r"(?:^|\s)--mount=(?:\S*,)?from=(?P<image>[^\s,]+)")
 _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 _AUTOMATIC = {
     f"{side}{name}": value
     for side in ("TARGET", "BUILD")
-    for name, value in (("OS", "linux"), ("ARCH", _ARCHITECTURE), ("PLATFORM", f"linux/{_ARCHITECTURE}"))
+    for name, value in (
+        ("OS", "linux"),
+        ("ARCH", _ARCHITECTURE),
+        ("PLATFORM", f"linux/{_ARCHITECTURE}"),
+        ("VARIANT", ""),
+    )
 }
 
 
@@ -55,7 +56,8 @@ class Dockerfile:
     def __init__(self, text: str, path: str, args: Mapping[str, str]) -> None:
         self.text = text
         self.path = path
-        self.stages = list(_stages(text, args))
+        self.args = args
+        self.stages = list(_stages(text, path, args))
 
     def base(self, target: str) -> Use | None:
         """The FROM that stage `target` rests on in the end, None where that is `scratch`."""
@@ -78,14 +80,21 @@ class Dockerfile:
         return tuple(sorted(found, key=lambda use: use.first))
 
     def pinned(self, pins: Mapping[str, str], target: str) -> str:
-        """The text with the images of `target` replaced as `pins` says, line numbers kept."""
+        """The text with the images of `target` replaced as `pins` says, line numbers kept.
+
+        Raises UsageProblem where one of them is written so that it cannot be replaced.
+        """
         lines = self.text.splitlines(keepends=True)
         for use in self.images(target):
             pin = pins.get(use.image, use.image)
             part = "".join(lines[use.first : use.last + 1])
-            part = re.sub(rf"(?<=[\s=]){re.escape(use.written)}(?=[\s,]|\Z)", lambda _, pin=pin: pin, part, count=1)  # type: ignore[misc]
+            written = rf"(?:(?<=\s)|(?i:(?<=from=))){re.escape(use.written)}(?=[\s,]|\Z)"
+            part = re.sub(written, lambda _, pin=pin: pin, part, count=1)  # type: ignore[misc]
             lines[use.first : use.last + 1] = part.splitlines(keepends=True)
-        return "".join(lines)
+        made, wanted = "".join(lines), [pins.get(use.image, use.image) for use in self.images(target)]
+        if [use.image for use in Dockerfile(made, self.path, self.args).images(target)] != wanted:
+            raise ambiguous(self.path, "an image's name is written so that no digest can be put in its place")
+        return made
 
     def with_labels(self, labels: Mapping[str, str], target: str) -> str:
         """The text with one LABEL instruction more, at the end of stage `target` (of the last, where it is empty).
@@ -139,63 +148,36 @@ def syntax_of(text: str) -> tuple[int, str] | None:
     return None
 
 
-def _stages(text: str, args: Mapping[str, str]) -> Iterator[Stage]:
-    values = dict(_AUTOMATIC)
+def _stages(text: str, path: str, args: Mapping[str, str]) -> Iterator[Stage]:
+    values = {name: args.get(name, value) for name, value in _AUTOMATIC.items()}
     base: Use | None = None
     name, others, indexes = "", list[Use](), dict[str, int]()
     count = 0
-    for instruction, first, last, value in _instructions(text):
+    for instruction, first, last, value in instructions(text, path):
         if instruction == "ARG" and base is None:
             values.update(_argument(value, args, values))
-        elif instruction == "FROM" and (match := _FROM.match(value)):
+        elif instruction == "FROM":
+            match = FROM.match(value)
+            if match is None:
+                raise ambiguous(path, f"line {first + 1}: FROM {value[:80]}")
             if base is not None:
                 yield Stage(name, base, tuple(others))
                 count += 1
-            base = _use(match, first, last, values, indexes)
+            base = _use(match["image"], first, last, values, indexes)
             name, others = (match["name"] or "").lower(), []
+            if name in indexes:
+                raise ambiguous(path, f"line {first + 1}: the stage {name} is there twice")
             indexes.update({name: count, str(count): count} if name else {str(count): count})
-        elif base is not None and instruction in ("COPY", "ADD", "RUN"):
-            pattern = _MOUNT_FROM if instruction == "RUN" else _COPY_FROM
+        elif base is not None:
             earlier = {key: index for key, index in indexes.items() if index < count}
-            others += [_use(match, first, last, {}, earlier) for match in pattern.finditer(value)]
+            others += [_use(image, first, last, {}, earlier) for image in images_taken(instruction, value, path, first)]
     if base is not None:
         yield Stage(name, base, tuple(others))
 
 
-def _use(match: re.Match[str], first: int, last: int, values: Mapping[str, str], indexes: Mapping[str, int]) -> Use:
-    written = match["image"]
+def _use(written: str, first: int, last: int, values: Mapping[str, str], indexes: Mapping[str, int]) -> Use:
     image = _expanded(written, values).strip("\"'")
     return Use(first, last, written, image, indexes.get(image.lower()))
-
-
-def _instructions(text: str) -> Iterator[tuple[str, int, int, str]]:
-    """Instruction, first and last line counted from 0, and value, of everything but comments."""
-    from dockerfile_parse import DockerfileParser
-
-    plain = _without_heredocs(text).encode()
-    for found in DockerfileParser(fileobj=BytesIO(plain)).structure:
-        if found["instruction"] != "COMMENT":
-            yield found["instruction"], found["startline"], found["endline"], (found["value"] or "").strip()
-
-
-def _without_heredocs(text: str) -> str:
-    """The text with heredocs' lines made comments: they are no instructions, whatever they look like."""
-    lines, number = text.splitlines(), 0
-    while number < len(lines):
-        words = lines[number].split(None, 1)
-        wanted = (
-            [m[2] for m in _HEREDOC.finditer(lines[number])]
-            if words and words[0].upper() in ("RUN", "COPY", "ADD")
-            else []
-        )
-        for word in wanted:
-            end = next((n for n in range(number + 1, len(lines)) if lines[n].strip("\t\r") == word), None)
-            if end is None:
-                break
-            lines[number + 1 : end + 1] = ["#"] * (end - number)
-            number = end
-        number += 1
-    return "\n".join(lines) + "\n"
 
 
 def _argument(value: str, args: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:

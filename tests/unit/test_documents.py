@@ -40,6 +40,9 @@ def test_all_mistakes_come_at_once_with_their_paths() -> None:
         ("service: !!python/object:os.system {}\n", "no valid YAML"), ("service: a\n--- \nservice: b\n", "no valid YAML"),
         ("x" * 300_000, "larger than"), ("a: " + "[" * 200_000, "more than 50 levels"),
         ("{a: " * 51 + "1" + "}" * 51, "more than 50 levels"), ("service: \x07\n", "no valid YAML"), ("? [a]\n: b\n", "stands twice"),
+        ("service: !!bool x\n", "tags"), ("service: !!timestamp x\n", "tags"), ("service: !!int ''\n", "tags"),
+        ("service: !mine {}\n", "tags"), ("service: 0x" + "f" * 6000 + "\n", "no valid YAML"),
+        ("service: 2001-99-99\n", "no valid YAML"),
     ],
 )  # fmt: skip
 def test_what_is_no_file_of_ours(text: str, said: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stand_ins import StandInRegistry
 
 from cdlib.deadline import Deadline
 from cdlib.errors import BuildFailed, NotAllowed, Refused, RegistryRefused, Unavailable, UsageProblem
@@ -23,6 +24,7 @@ from cdlib.image.engine import Engine, explained, transfer_problem
 from cdlib.image.lines import Lines
 from cdlib.image.plan import Plan
 from cdlib.reference import parse
+from cdlib.registry.repository import Registries
 from cdlib.run import Run
 
 HOSTILE = "a 'b' \"c\" $HOME `id` \\ ü\nnext; rm -rf /"
@@ -162,15 +164,17 @@ def test_the_engines_builder_takes_nothing_either(tmp_path: Path) -> None:
     assert [(each["nocache"], each["cache_from"]) for each in seen] == [(True, None), (False, None)]
 
 
-def test_what_is_attested_has_bases_that_a_registry_has() -> None:
-    known, here = (
-        Base("x", "docker.io/x", "sha256:" + "0" * 64, pin) for pin in ("docker.io/x@sha256:" + "0" * 64, "x")
-    )
-    plan = order(attested=True).plan
-    _require_known_bases(replace(plan, bases=(known,)))
-    _require_known_bases(replace(order().plan, bases=(here,)))
-    with pytest.raises(Refused, match="no registry has its base image x"):
-        _require_known_bases(replace(plan, bases=(known, here)))
+def test_what_is_attested_has_bases_that_a_registry_has(registry: StandInRegistry) -> None:
+    name = f"{registry.host}/lab/base"
+    digest, absent = registry.add_image("lab/base", "1"), "sha256:" + "0" * 64
+    known = Base("known", name, digest, f"{name}@{digest}")
+    here, unseen = Base("x", name, absent, "x"), Base("unseen", name, absent, f"{name}@{absent}")
+    plan, registries = order(attested=True).plan, Registries(Run("test", Deadline(9)))
+    _require_known_bases(replace(plan, bases=(known,)), registries)
+    _require_known_bases(replace(order().plan, bases=(here, unseen)), registries)
+    for other in (here, unseen):
+        with pytest.raises(Refused, match=f"no registry has its base image {other.name}"):
+            _require_known_bases(replace(plan, bases=(known, other)), registries)
 
 
 def test_the_engine_cannot_read_frontends() -> None:

@@ -82,7 +82,7 @@ ARG BASE=python
 ARG TAG="3.11"
 FROM --platform=$BUILDPLATFORM ${BASE}:${TAG:-none} AS Build
 RUN <<EOF cat > /x
-FROM evil
+from os import evil
 EOF
 RUN echo $((1<<N)) && \\
   # a comment
@@ -108,9 +108,49 @@ from base-${TARGETOS} as lower
     pinned = read.pinned(pins, "test").splitlines()
     assert pinned[2] == "FROM --platform=$BUILDPLATFORM python@sha256:1 AS Build"
     assert "COPY --chown=1:1 --from=bb@sha256:2 /a /b" in pinned and "COPY --from=0 /a /b" in pinned
-    assert "RUN --mount=type=bind,from=al@sha256:3,target=/x ls" in pinned and "FROM evil" in pinned
+    assert "RUN --mount=type=bind,from=al@sha256:3,target=/x ls" in pinned and "from os import evil" in pinned
     assert "  debian:12 AS production" in pinned and len(pinned) == len(text.splitlines())
     assert "  no AS production" in read.pinned(pins, "production").splitlines()
+
+
+def test_keys_of_mounts_have_any_case() -> None:
+    text = "FROM a AS test\nRUN --mount=type=bind,From=evil:1,target=evil:1 x\nONBUILD COPY --from=evil:2 / /\n"
+    assert images(text, "test") == ["a", "evil:1", "evil:2"]
+    pinned = Dockerfile(text, "Dockerfile", {}).pinned({"evil:1": "e@sha256:1", "evil:2": "e@sha256:2"}, "test")
+    assert ",From=e@sha256:1,target=evil:1 x" in pinned and "--from=e@sha256:2 /" in pinned
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "COPY\\\n --from=evil / /", "CO\\\nPY --from=evil / /", "\\\nCOPY --from=evil / /", "run --mount=FROM=evil x",
+        "RUN --mount=type=cache,target='/a b' --mount=from=evil x", "RUN true \\\n\n\nCOPY --from=no\nCOPY --from=evil / /",
+        "RUN cat \\\n<<EOF >/x\nfrom a import b\nEOF\nCOPY --from=evil / /",
+    ],
+)  # fmt: skip
+def test_what_buildkit_takes_from_is_seen(steps: str) -> None:
+    assert images(f"FROM a AS test\n{steps}\n", "test") == ["a", "evil"]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        'RUN --mount=type=bind,"from=evil",target=/x y', "RUN --mount=type=bind,fr\\om=evil y", "COPY --fr'om'=evil / /",
+        'RUN --mo"unt"=from=evil x', "RUN --mount='type=bind,from=evil x", "RUN echo \\\\\nCOPY --from=evil / /",
+        "RUN echo ' <<EOF '\nCOPY --from=evil / /\nRUN true \\\nEOF", "RUN cat <<EOF\nFROM evil AS test\nEOF",
+        "RUN cat <<a.b\nFROM scratch AS evil\na.b\nCOPY --from=evil / /", "RUN cat <<E;x\nE\nFROM a AS evil\nE;x",
+        "RUN cat <<E\n\tE\nFROM a AS evil\nE", "FROM evil AS test", "RUN x\x0cFROM scratch AS evil\n", "FROM b c",
+        "RUN --mount=from=\xe0 x",
+    ],
+)  # fmt: skip
+def test_what_can_be_read_in_two_ways_is_refused(steps: str) -> None:
+    with pytest.raises(UsageProblem, match="more than one way"):
+        images(f"FROM a AS test\n{steps}\n", "test")
+
+
+def test_an_image_that_cannot_be_pinned_is_refused() -> None:
+    with pytest.raises(UsageProblem, match="no digest can be put in its place"):
+        Dockerfile("FROM ev\\\nil AS test\n", "Dockerfile", {}).pinned({"evil": "e@sha256:1"}, "test")
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,13 @@ def test_commit_tree_tag_and_files(folder: Path) -> None:
     assert not kept.exists()
 
 
+def test_no_two_contexts_have_the_same_name(folder: Path) -> None:
+    """buildx takes a context's last component for its identity, and BuildKit keeps what it has of one."""
+    source = open_source(folder)
+    with source.files() as first, source.files() as second:
+        assert first.name != second.name
+
+
 def test_a_folder_inside_a_repository(folder: Path, git: Any) -> None:
     inner = folder / "services" / "inner"
     inner.mkdir(parents=True)
