@@ -184,14 +184,13 @@ def _review(permits: Permits, work: Work, record: Record) -> list[Verdict]:
 
 def _prove(permits: Permits, work: Work, image: Reference, change: str) -> None:
     """Raise Refused unless the image was built from this very tree, and its tests passed."""
-    from cdlib.trust.attached import fetch
     from cdlib.trust.evidence import Wanted, prove
 
     source, service = work.source, work.service
     with permits.run.stage("attestations", str(image)):
         envelopes = permits.envelopes(image.digest)
         if image.repository != permits.target.image.repository:
-            envelopes += fetch(work.registries.repository(image), image.digest, permits.ring)
+            envelopes += permits.envelopes(image.digest, image)
         wanted = Wanted(image.digest, service.name, service.deploy.variant, source.tree, source.commit, change)
         prove(envelopes, wanted, permits.ring)
 

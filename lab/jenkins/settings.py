@@ -108,6 +108,5 @@ def _kept_token(home: Path) -> str:
     file = home / TOKEN_FILE
     if not file.exists():
         file.touch(mode=0o600)
-        file.touch(mode=0o600)
         file.write_text(secrets.token_hex(16))
     return file.read_text().strip()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cdlib.files import replace_file
+from cdlib.trust.approval import NAMESPACE
 from lab.loop import gerrit, identity, projects
 from lab.loop.places import PRODUCTION, Places
 from lab.loop.rest import part, rest
@@ -18,7 +19,6 @@ from lab.plan import write_json
 _REVIEWER, _MACHINE, _READER = "bob", "zuul", "cd"
 # Who signs what: the purposes of targets.yaml by the keys of identity.SIGNING.
 _PURPOSES = {"provenance": "build", "test-result": "test", "permit": "permit", "break-glass": "break-glass"}
-_SIGNED_FOR = "approval@cdlib.org"  # docs/keys.md
 _MOST = 500  # accounts
 
 
@@ -27,7 +27,7 @@ def write(places: Places, registry: str, services: Mapping[str, str]) -> None:
     for name in _PURPOSES.values():
         _replace(places.config / f"{name}.pub", identity.public_pem(places, name))
     key = " ".join(identity.public_key(places, _REVIEWER).split()[:2])
-    _replace(places.config / "allowed_signers", f'{_REVIEWER} namespaces="{_SIGNED_FOR}" {key}\n')
+    _replace(places.config / "allowed_signers", f'{_REVIEWER} namespaces="{NAMESPACE}" {key}\n')
     # As docs/trust.md has an administrator export it.
     everybody = {"q": "is:active OR is:inactive", "o": ["DETAILS", "ALL_EMAILS"], "n": _MOST}
     write_json(places.config / "accounts.json", rest(places, "admin").get("accounts/", **everybody))
