@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from services import BAD, SLOW, Service
 
 from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.report.audit import check
 from lab.loop.cluster import kubeconfig
+from lab.loop.places import NODES
 from lab.loop.testing import Author, Change, Loop, until
 from lab.testing import command
 
@@ -155,7 +157,10 @@ def test_without_jenkins_on_a_node(loop: Loop, tmp_path: Path) -> None:
     change.wait_vote(1)
     change.vote(2)
     commit = change.wait_merged()
-    assert loop.wait_build(job_name="cd-node-deploy", newrev=commit)["result"] == "SUCCESS"
-    assert service.answer()["revision"] == commit
+    build = loop.wait_build(job_name="cd-node-deploy", newrev=commit)
+    assert build["result"] == "SUCCESS" and service.answer()["revision"] == commit
+    assert {each["name"] for each in build["artifacts"]} == {"deploy result", "deploy page"}
+    page = requests.get(f"{build['log_url']}cd-deploy/report.html", timeout=10)
+    assert page.ok and f"{author.project} to {NODES}: serving" in page.text and commit in page.text
     assert not service.builds("check")
     until(lambda: not list(Path("/root").glob("cd-*")), "nothing left on the node", 30)
