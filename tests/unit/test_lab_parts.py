@@ -207,7 +207,7 @@ class TestProbes:
                 pass
 
         with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
-            thread = threading.Thread(target=server.serve_forever)
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
             thread.start()
             yield server.server_port
             server.shutdown()
