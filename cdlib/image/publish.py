@@ -202,12 +202,7 @@ def _push_candidate(work: Work, target: Target, plan: Plan) -> Manifest | None:
         engine = work.engine
         told = retrying(lambda: engine.push(image.id, place, work.run.output), work.run.deadline, attempts=3)
         manifest = repository.manifest(plan.candidate_tag)
-        # The Engine knows an image by its configuration's digest, or, with containerd's store, by its manifest's.
-        same = manifest is not None and image.id in (manifest.config.digest, manifest.digest)
-        same = same and manifest is not None and told in ("", manifest.digest)
-        # Another run may push the same at the same time; but labels can be copied, and who signs signs for bytes.
-        alike = same or (manifest is not None and not plan.attested and plan.made(_labels(repository, manifest)))
-        if manifest is None or not alike:
+        if manifest is None or not _may_stand_for(image.id, told, plan, repository, manifest):
             has = manifest.config.digest if manifest else "nothing"
             raise RegistryRefused(
                 f"{place} was pushed as {image.id}, and reads back as {has}",
@@ -216,6 +211,18 @@ def _push_candidate(work: Work, target: Target, plan: Plan) -> Manifest | None:
         repository.put_manifest(plan.cache_tag, manifest)
         found["digest"] = manifest.digest
     return manifest
+
+
+def _may_stand_for(image: str, told: str, plan: Plan, repository: Repository, manifest: Manifest) -> bool:
+    """Whether what reads back after a push is the pushed `image`, or as good: another run may push the same meanwhile.
+
+    `told` is the digest by which the Engine says that the registry took it; empty where it says none.
+    """
+    # The Engine knows an image by its configuration's digest, or, with containerd's store, by its manifest's.
+    if image in (manifest.config.digest, manifest.digest) and told in ("", manifest.digest):
+        return True
+    # Labels can be copied, and who signs signs for bytes.
+    return not plan.attested and plan.made(_labels(repository, manifest))
 
 
 def _published_before(work: Work, plan: Plan, destination: Repository, taken: Mapping[str, str]) -> str:
