@@ -115,7 +115,7 @@ def has_provenance(work: Work, image: Reference, ring: Keyring) -> bool:
     from cdlib.trust.evidence import Wanted, is_attested
     from cdlib.trust.statement import PROVENANCE
 
-    wanted = Wanted(image.digest, work.service.name, work.service.deploy.variant, work.source.tree)
+    wanted = Wanted.of(work.source, work.service, image.digest)
     envelopes = fetch(work.registries.repository(image), image.digest, ring)
     return is_attested(envelopes, wanted, ring, PROVENANCE)
 

@@ -199,13 +199,11 @@ def _prove(permits: Permits, work: Work, image: Reference, change: str) -> None:
     """Raise Refused unless the image was built from this very tree, and its tests passed."""
     from cdlib.trust.evidence import Wanted, prove
 
-    source, service = work.source, work.service
     with permits.run.stage("attestations", str(image)):
         envelopes = permits.envelopes(image.digest)
         if image.repository != permits.target.image.repository:
             envelopes += permits.envelopes(image.digest, image)
-        wanted = Wanted(image.digest, service.name, service.deploy.variant, source.tree, source.commit, change)
-        prove(envelopes, wanted, permits.ring)
+        prove(envelopes, Wanted.of(work.source, work.service, image.digest, change=change), permits.ring)
 
 
 def asked_deploy(permits: Permits, work: Work, record: Record, digest: str, change: str) -> Asked:

@@ -119,9 +119,7 @@ class Permits:
         with self.run.stage("permit", asked.about):
             granted, envelopes = self._granted(asked, record, proofs=True)
             if not granted.loud:
-                variant = wish.service.deploy.variant
-                wanted = Wanted(asked.digest, wish.service.name, variant, wish.source.tree, asked.commit, asked.change)
-                prove(envelopes, wanted, self.ring)
+                prove(envelopes, Wanted.of(wish.source, wish.service, asked.digest, change=asked.change), self.ring)
         return self._use(granted)
 
     def guard_rollback(self, to: Revision, record: Record) -> Use | None:

@@ -33,7 +33,7 @@ def proved(work: Work, variant: str) -> Callable[[str], None]:
         for place in dict.fromkeys((target.candidates, target.image)):
             envelopes += fetch(work.registries.repository(place), digest, ring)
         try:
-            prove(envelopes, Wanted(digest, work.service.name, variant, source.tree, source.commit), ring)
+            prove(envelopes, Wanted.of(source, work.service, digest, variant=variant), ring)
         except Refused:
             for raw in envelopes:
                 with suppress(Refused):
