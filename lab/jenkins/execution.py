@@ -15,6 +15,7 @@ from pathlib import Path
 from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
+from cdlib.files import replace_file
 from lab.jenkins import processes, publish
 from lab.jenkins.credentials import Bound, MissingCredential, bind
 from lab.jenkins.settings import Agent, Settings
@@ -129,8 +130,7 @@ class Execution(threading.Thread):
 
     def _shell(self, script: str, file: Path, bound: Bound) -> int:
         """Run one step as Jenkins does: by the interpreter that it names, or `/bin/sh -xe`."""
-        file.write_text(script if script.startswith("#!") else script + "\n", encoding="utf-8")
-        file.chmod(0o700)
+        replace_file(file, (script if script.startswith("#!") else script + "\n").encode(), 0o700)
         command = [str(file)] if script.startswith("#!") else ["/bin/sh", "-xe", str(file)]
         self.say(f"[{self.place.workspace.name}] $ {' '.join(command)}")
         # One pipe for both, as an agent has it: the trace of the shell stays beside the output that it announces.
