@@ -16,8 +16,9 @@ from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 from cdlib.files import replace_file
-from lab.jenkins import processes, publish
+from lab.jenkins import processes
 from lab.jenkins.credentials import Bound, MissingCredential, bind
+from lab.jenkins.publish import Stepped, publish
 from lab.jenkins.settings import Agent, Settings
 from lab.jenkins.store import FINISHING, Build, Job
 
@@ -106,7 +107,8 @@ class Execution(threading.Thread):
             if timer:
                 timer.cancel()
             shutil.rmtree(private, ignore_errors=True)
-        return publish.publish(self, self._definition, result)
+        stepped = Stepped(self.build, self.place.workspace, self.job.archive(self.build.number), self.say)
+        return publish(stepped, self._definition.publishers, result)
 
     def _steps(self, private: Path) -> str:
         try:
