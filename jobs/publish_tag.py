@@ -35,7 +35,8 @@ def main(run: Run, folder: Path, targets: Path | None, candidate: bool, variant:
     what is proved to be built from this tree and tested is published, or what a permit is for. Prints the reference.
     """
     from cdlib.errors import UsageProblem
-    from cdlib.image.publish import publish, publish_candidate
+    from cdlib.image.candidate import publish_candidate
+    from cdlib.image.publish import publish
     from cdlib.image.work import open_work
     from cdlib.promotion.attesting import bring_attestations
     from cdlib.promotion.publishing import proved, publish_by_permit

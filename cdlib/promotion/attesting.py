@@ -86,7 +86,7 @@ def open_witness(work: Work, file: Path | None, purpose: str) -> Witness | None:
 
 def attest_build(witness: Witness | None, images: Sequence[Built]) -> list[str]:
     """Push the image that is deployed as a candidate, and say how it was built; what was attested."""
-    from cdlib.image.publish import publish_candidate
+    from cdlib.image.candidate import publish_candidate
     from cdlib.trust.predicates import Provenance
     from cdlib.trust.statement import PROVENANCE
 
@@ -138,7 +138,7 @@ def attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
 
 def _attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
     from cdlib.errors import Refused, RegistryRefused
-    from cdlib.image.publish import find_candidate
+    from cdlib.image.candidate import find_candidate
     from cdlib.trust.predicates import TestResult
     from cdlib.trust.statement import TEST_RESULT
 

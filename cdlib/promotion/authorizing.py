@@ -140,7 +140,7 @@ def find_image(work: Work, tag: str = "", digest: str = "", *, by_hand: bool = F
 
 def _find_candidate(work: Work, tag: str, digest: str, *, by_hand: bool) -> str:
     """The digest of the candidate that was asked for; empty where there is none."""
-    from cdlib.image.publish import find_candidate
+    from cdlib.image.candidate import find_candidate
 
     assert work.target is not None
     if by_hand and digest:

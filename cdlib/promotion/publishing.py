@@ -11,7 +11,7 @@ from cdlib.promotion.attesting import bring_attestations
 from cdlib.promotion.permits import read_given
 
 if TYPE_CHECKING:
-    from cdlib.image.publish import Published
+    from cdlib.image.published import Published
     from cdlib.image.work import Work
 
 
