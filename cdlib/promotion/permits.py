@@ -72,7 +72,7 @@ class Permits:
 
     def authorized(self, digest: str, image: Reference) -> frozenset[str]:
         """The commits whose deploy here as `digest` the authorizer has permitted, by what lies beside it."""
-        from cdlib.trust.permit import authorized
+        from cdlib.trust.lookup import authorized
 
         return authorized(self.envelopes(digest, image), self.here, image.repository, self.ring)
 
@@ -138,7 +138,7 @@ class Permits:
         With `proofs` an ordinary one is nothing without it: an image that cannot be proved is never a pass.
         """
         from cdlib.errors import CdError
-        from cdlib.trust.permit import find
+        from cdlib.trust.lookup import find
 
         given = [read_given(self.file)] if self.file else []
         try:
