@@ -39,7 +39,8 @@ def check_permit(facts: dict[str, Any]) -> None:
     from cdlib.trust.attached import fetch
     from cdlib.trust.evidence import Wanted, prove
     from cdlib.trust.keys import read_keyring
-    from cdlib.trust.permit import Asked, Spent, find
+    from cdlib.trust.lookup import find
+    from cdlib.trust.permit import Asked, Spent
     from cdlib.trust.summary import Place
 
     ring = read_keyring({purpose: [Path(file) for file in files] for purpose, files in facts["keys"].items()})

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from cdlib import fetching, process
 from cdlib.errors import CdError, UsageProblem
+from cdlib.git import without_credentials
 from cdlib.retry import retrying
 from cdlib.run import Run
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _OURS = "cd.checkout"  # in the repository's configuration: what lies in the folder may be cleaned away
 _FETCHED = "refs/cd/checkout"
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 # Nothing of a repository may start a program here, or ask for a password.
 _SAFE = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0")
 _ENV = {
@@ -122,7 +122,7 @@ class _Repository:
         with self.run.stage("checkout", commit[:12]):
             self._git("checkout", "--quiet", "--force", "--detach", commit)
             self._git("clean", "--quiet", "-ffdx", "--exclude", f"/{self._kept}")
-        self._git("config", "--local", "remote.origin.url", _CREDENTIALS.sub("", wanted.address))
+        self._git("config", "--local", "remote.origin.url", without_credentials(wanted.address))
         return commit
 
     def _fetch(self, wanted: Wanted) -> None:
@@ -169,7 +169,7 @@ class _Repository:
 
 
 def _fetch_problem(wanted: Wanted, done: process.Finished) -> CdError:
-    address = _CREDENTIALS.sub("", wanted.address)
+    address = without_credentials(wanted.address)
     return fetching.problem(done.stderr, address, wanted.full_ref, _HINTS) or _Broken(
         f"{wanted.full_ref} cannot be fetched from {address}", details=done.stderr[-3:], hint="see git's own words"
     )

@@ -15,6 +15,14 @@ FILE = "cd-result.json"
 Result = dict[str, Any]  # what a command made; `text` is what stdout gets without --json
 
 
+def unless(problem: CdError | None, made: Result) -> Result:
+    """What a command made; where there is a problem all the same, that is raised, and tells of it."""
+    if problem is not None:
+        problem.made = made
+        raise problem
+    return made
+
+
 def of_problem(problem: CdError) -> Result:
     """The result of an expected error, with what the command had made by then."""
     error = {"message": problem.message, "hint": problem.hint, "details": list(problem.details)}

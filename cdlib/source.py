@@ -10,21 +10,17 @@ import posixpath
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cdlib import process
+from cdlib import git
 from cdlib.deadline import Deadline
-from cdlib.errors import DISK_FULL, UsageProblem, disk_full
-from cdlib.process import Finished
+from cdlib.errors import UsageProblem
 
-_QUICK = 60.0  # seconds for a git command that only reads
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 _OBJECT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")  # a name that git gives to an object
-_READING = ("show", "config", "ls-tree", "rev-parse")  # what ends by itself, and leaves nothing behind
 
 
 @dataclass(frozen=True)
@@ -56,15 +52,15 @@ class Source:
     def read_text(self, path: str, what: str) -> str:
         """The text of one file of the tree. Raises UsageProblem where it has no such file."""
         clean = inside(path, what)
-        with _started(self.folder, "cat-file", "blob", f"{self.tree}:{clean}") as content:
-            mode = _git(self.folder, "ls-tree", "--full-tree", self.tree, "--", clean).split(" ", 1)[0]
+        with git.started(self.folder, "cat-file", "blob", f"{self.tree}:{clean}") as content:
+            mode = git.run(self.folder, "ls-tree", "--full-tree", self.tree, "--", clean).split(" ", 1)[0]
             if mode not in ("100644", "100755"):
                 why = "is a symbolic link" if mode == "120000" else "is not in the commit"
                 raise UsageProblem(
                     f"{what}: {clean} {why} ({self.short} in {self.folder})", hint=f"add {clean} and commit it"
                 )
             found = content()
-        _answer(found, self.folder, "cat-file")
+        git.answer(found, self.folder, "cat-file")
         return found.stdout
 
     def contains(self, ancestor: str) -> bool | None:
@@ -77,7 +73,7 @@ class Source:
 
     def is_ancestor(self, older: str, newer: str) -> bool | None:
         """Whether commit `older` is `newer` or one before it; None where git does not know either."""
-        return {0: True, 1: False}.get(_ask(self.folder, "merge-base", "--is-ancestor", older, newer).returncode)
+        return {0: True, 1: False}.get(git.ask(self.folder, "merge-base", "--is-ancestor", older, newer).returncode)
 
     @contextmanager
     def files(self) -> Iterator[Path]:
@@ -94,7 +90,7 @@ class Source:
 
     def export(self, destination: Path, tree: str = "") -> None:
         """Write the tree's files below `destination`, as a checkout would."""
-        git_dir = Path(_git(self.folder, "rev-parse", "--absolute-git-dir"))
+        git_dir = Path(git.run(self.folder, "rev-parse", "--absolute-git-dir"))
         _checkout(self.folder, git_dir, tree or self.tree, destination)
 
 
@@ -115,12 +111,12 @@ def open_source(
         raise UsageProblem(f"{folder} is no folder", hint="name the service's work tree by -C DIR")
     if revision.startswith("-"):
         raise UsageProblem(f"{revision!r} is no commit", hint="name a commit, a tag or a branch")
-    with _started(folder, "status", "--porcelain", "--untracked-files=normal", "--", ".") as status:
+    with git.started(folder, "status", "--porcelain", "--untracked-files=normal", "--", ".") as status:
         prefix, commit = _resolve(folder, revision)
         tree, committed_at = _tree_and_time(folder, commit, prefix)
-        url = _git(folder, "config", "--get", "remote.origin.url", check=False)
+        url = git.run(folder, "config", "--get", "remote.origin.url", check=False)
         meanwhile()
-        changes = _answer(status(), folder, "status") if revision == "HEAD" else ""
+        changes = git.answer(status(), folder, "status") if revision == "HEAD" else ""
     dirty = bool(changes) and with_changes
     return Source(
         folder=folder,
@@ -129,13 +125,13 @@ def open_source(
         committed_at=committed_at,
         dirty=dirty,
         uncommitted=bool(changes),
-        url=_CREDENTIALS.sub("", url),
+        url=git.without_credentials(url),
     )
 
 
 def _resolve(folder: Path, revision: str) -> tuple[str, str]:
     """The folder's path within its repository, empty or with a slash at its end, and the commit's name."""
-    asked = _ask(folder, "rev-parse", "--show-prefix", "--verify", "--quiet", f"{revision}^{{commit}}")
+    asked = git.ask(folder, "rev-parse", "--show-prefix", "--verify", "--quiet", f"{revision}^{{commit}}")
     if not asked.stdout:
         if "dubious ownership" in " ".join(asked.stderr):
             raise UsageProblem(
@@ -154,14 +150,14 @@ def _resolve(folder: Path, revision: str) -> tuple[str, str]:
 
 def _tree_and_time(folder: Path, commit: str, prefix: str) -> tuple[str, datetime]:
     """The tree of the folder at `prefix` in a commit, and the commit's time."""
-    root, _, seconds = _git(folder, "show", "-s", "--format=%T %ct", commit).partition(" ")
+    root, _, seconds = git.run(folder, "show", "-s", "--format=%T %ct", commit).partition(" ")
     try:
         committed_at = datetime.fromtimestamp(int(seconds), UTC)
     except (ValueError, OverflowError, OSError) as problem:
         raise UsageProblem(f"the commit {commit[:12]} has no usable time: {problem}", hint="commit again") from problem
     if not prefix:
         return root, committed_at
-    found = _ask(folder, "rev-parse", "--verify", "--quiet", f"{commit}:{prefix.rstrip('/')}")
+    found = git.ask(folder, "rev-parse", "--verify", "--quiet", f"{commit}:{prefix.rstrip('/')}")
     if not found.ok:
         raise UsageProblem(f"{folder} is not in the commit {commit[:12]}", hint="add it and commit it")
     return found.stdout.strip(), committed_at
@@ -170,24 +166,22 @@ def _tree_and_time(folder: Path, commit: str, prefix: str) -> tuple[str, datetim
 def fetch_tree(repository: str, commit: str, path: str, destination: Path, deadline: Deadline) -> None:
     """Write the folder `path` of another repository at `commit` below `destination`.
 
-    Only protocols that cannot start a program are spoken. Raises UsageProblem where any of the three is wrong.
+    Raises UsageProblem where any of the three is wrong.
     """
     with tempfile.TemporaryDirectory(prefix="cd-fetch-") as scratch:
         bare = Path(scratch)
-        _git(bare, "init", "--quiet", "--bare")
-        env = {**_ENV, "GIT_ALLOW_PROTOCOL": "https:ssh:file"}
-        argv = ["git", *_SAFE, "-C", str(bare), "fetch", "--quiet", "--depth=1", "--no-tags", "--", repository, commit]
-        fetched = process.run(argv, deadline, env=env)
+        git.run(bare, "init", "--quiet", "--bare")
+        fetched = git.fetch(bare, repository, commit, deadline)
         if not fetched.ok:
             raise UsageProblem(
-                f"{commit} cannot be fetched from {_CREDENTIALS.sub('', repository)}",
+                f"{commit} cannot be fetched from {git.without_credentials(repository)}",
                 details=fetched.stderr[-3:],
                 hint="check the repository, the commit, and this machine's access to it",
             )
-        found = _ask(bare, "rev-parse", "--verify", "--quiet", f"{commit}:{inside(path, 'path')}")
+        found = git.ask(bare, "rev-parse", "--verify", "--quiet", f"{commit}:{inside(path, 'path')}")
         if not found.ok:
             raise UsageProblem(
-                f"{_CREDENTIALS.sub('', repository)} has no {path} at {commit[:12]}", hint="mend the path"
+                f"{git.without_credentials(repository)} has no {path} at {commit[:12]}", hint="mend the path"
             )
         _checkout(bare, bare, found.stdout.strip(), destination)
 
@@ -213,58 +207,22 @@ def contained(root: Path, path: str, what: str) -> Path:
     return found
 
 
-# Nothing that git reads here may start a program of the repository's choosing, or ask for a password.
-_ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
-_SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "log.showSignature=false")
-
-
-def _limit() -> Deadline:
-    return Deadline(_QUICK, "git")
-
-
-def _started(folder: Path, *args: str) -> AbstractContextManager[Callable[[], Finished]]:
-    """A git command that only reads, at work while the block is."""
-    return process.asked(["git", *_SAFE, "-C", folder, *args], _limit(), env=_ENV)
-
-
-def _ask(folder: Path, *args: str) -> Finished:
-    """A git command that only reads, and may fail."""
-    return process.run(["git", *_SAFE, "-C", folder, *args], _limit(), env=_ENV, tied=False)
-
-
-def _git(folder: Path, *args: str, env: Mapping[str, str] | None = None, check: bool = True) -> str:
-    tied = args[0] not in _READING
-    done = process.run(["git", *_SAFE, "-C", folder, *args], _limit(), env={**_ENV, **(env or {})}, tied=tied)
-    return _answer(done, folder, *args) if check else done.stdout.strip("\n")
-
-
-def _answer(done: Finished, folder: Path, *args: str) -> str:
-    """What git printed. Raises UsageProblem where it failed, Unavailable where the disk is full."""
-    if not done.ok:
-        said = "\n".join(done.stderr).lower()
-        if DISK_FULL in said or "unable to write" in said:  # of a file that it cannot write git says no reason
-            raise disk_full(str(folder))
-        verb = next(word for word in args if not word.startswith(("-", "/")))
-        raise UsageProblem(f"git {verb} failed in {folder}", details=done.stderr[-5:], hint="see git fsck")
-    return done.stdout.strip("\n")
-
-
 def _checkout(folder: Path, git_dir: Path, tree: str, destination: Path) -> None:
     """Write a tree's files below `destination`, through an index of their own."""
     destination.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cd-index-") as scratch:
         env = {"GIT_INDEX_FILE": os.path.join(scratch, "index")}
-        _git(folder, "--git-dir", str(git_dir), "read-tree", tree, env=env)
+        git.run(folder, "--git-dir", str(git_dir), "read-tree", tree, env=env)
         # A work tree of its own: git would otherwise place files relative to the folder's prefix.
         work = ["--git-dir", str(git_dir), "--work-tree", str(destination)]
-        _git(destination, *work, "checkout-index", "--all", "--force", env=env)
+        git.run(destination, *work, "checkout-index", "--all", "--force", env=env)
 
 
 def _snapshot(folder: Path, prefix: str) -> str:
     """The tree of the folder as it lies there, ignored files left out, through an index of its own."""
     with tempfile.TemporaryDirectory(prefix="cd-index-") as scratch:
         env = {"GIT_INDEX_FILE": os.path.join(scratch, "index")}
-        _git(folder, "read-tree", "HEAD", env=env)
-        _git(folder, "add", "--all", "--", ".", env=env)
-        root = _git(folder, "write-tree", env=env)
-    return _git(folder, "rev-parse", f"{root}:{prefix.rstrip('/')}")
+        git.run(folder, "read-tree", "HEAD", env=env)
+        git.run(folder, "add", "--all", "--", ".", env=env)
+        root = git.run(folder, "write-tree", env=env)
+    return git.run(folder, "rev-parse", f"{root}:{prefix.rstrip('/')}")

@@ -102,11 +102,11 @@ def read_target(path: Path | None, service: str) -> Target:
     return target_in(document, path, service)
 
 
-def read_targets(path: Path | None) -> list[Target]:
-    """The targets of all services in the file. Raises as `read_target`."""
+def read_targets(path: Path | None, service: str = "") -> list[Target]:
+    """The targets of all services in the file, or that of one. Raises as `read_target`."""
     document = read_document(path)
     assert path is not None
-    return [target_in(document, path, service) for service in document["services"]]
+    return [target_in(document, path, each) for each in ([service] if service else document["services"])]
 
 
 def target_in(document: dict[str, Any], path: Path, service: str) -> Target:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cdlib.result import Result
+from cdlib.result import Result, unless
 from jobs.board import columns
 
 
@@ -26,12 +26,11 @@ def audited(name: str, known: Sequence[str]) -> Result:
     audit = read(Path(name), known)
     made: Result = {"audit": audit, "text": as_text(audit, columns())}
     problems = audit["problems"]
-    if problems:
-        problem = Refused(
-            f"the audit record {name} is not as it was written: line {problems[0]['line']}: {problems[0]['text']}",
-            details=[f"line {each['line']}: {each['text']}" for each in problems[:20]],
-            hint="compare it with a copy from elsewhere, and find out who may write it; then begin a new file",
-        )
-        problem.made = made
-        raise problem
-    return made
+    if not problems:
+        return made
+    problem = Refused(
+        f"the audit record {name} is not as it was written: line {problems[0]['line']}: {problems[0]['text']}",
+        details=[f"line {each['line']}: {each['text']}" for each in problems[:20]],
+        hint="compare it with a copy from elsewhere, and find out who may write it; then begin a new file",
+    )
+    return unless(problem, made)

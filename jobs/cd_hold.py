@@ -30,9 +30,8 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
          action: str, why: str, digest: str, audit: Path | None) -> Result:  # fmt: skip
     """Show, set or lift the hold of a release; while it is held, automatic deploys are refused (exit 6)."""
     from cdlib.errors import UsageProblem
-    from cdlib.promotion.auditing import note
+    from cdlib.promotion.holding import change_hold
     from cdlib.promotion.releases import opened
-    from cdlib.rollout.rollback import lift_hold, release_digest, set_hold
 
     if action == "set" and not (reason or why.strip()):
         raise UsageProblem("a hold needs a reason: each refused deploy says it", hint="give it by --reason (CD_REASON)")
@@ -40,20 +39,7 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
     if sum(map(bool, (reason, lift, digest))) > 1:
         raise UsageProblem("--set, --lift and --release exclude each other", hint="give one of them")
     with opened(run, folder, targets, service, environment) as release:
-        place = release.environment
-        if (reason or lift or digest) and run.would(f"write the ConfigMap {place.namespace}/{release.records.name}"):
-            record = release.records.read(run.deadline)
-        elif reason:
-            note(release, audit, "hold", reason=reason)
-            record = set_hold(release, reason, run.deadline)
-        elif lift:
-            note(release, audit, "hold lifted")
-            record = lift_hold(release, run.deadline)
-        elif digest:
-            note(release, audit, "released from quarantine", digest=digest)
-            record = release_digest(release, digest, run.deadline)
-        else:
-            record = release.records.read(run.deadline)
+        place, record = release.environment, change_hold(release, audit, reason=reason, lift=lift, digest=digest)
     held = f"on hold since {record.hold['since']}: {record.hold['reason']}" if record.hold else "not on hold"
     return {"release": place.release, "namespace": place.namespace, "hold": record.hold,
             "quarantine": record.quarantine, "text": f"{place.namespace}/{place.release} is {held}"}  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,13 @@ if TYPE_CHECKING:
     from cdlib.run import Run
 
 
-@command("cd-report", timeout=60)
+def _apart(results: Path, _given: bool, options: dict[str, Any]) -> Path:
+    """Its own result must not take the place of the one that it tells of. A link is refused where it is the --out."""
+    options.update(paths=options["paths"] or (results,), page=options["page"] or results / "report.html")
+    return results if results.is_symlink() else results / "report"
+
+
+@command("cd-report", timeout=60, apart=_apart)
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--page", metavar="FILE", type=click.Path(path_type=Path),
               help="Where the page goes.  [default: report.html below --out]")  # fmt: skip
@@ -60,17 +65,6 @@ def main(run: Run, folder: Path, paths: tuple[Path, ...], page: Path, ended: boo
         replace_file(page, written)
     return {"page": str(page), "shows": story.outcome, "text": str(page)}
 
-
-def _apart(*, folder: Path, out: Path | None, paths: tuple[Path, ...], page: Path | None, **options: Any) -> None:
-    results = out or folder / ".cd"
-    # Its own result must not take the place of the one that it tells of. A link is refused where it is the --out.
-    out = results if results.is_symlink() else results / "report"
-    _entry(folder=folder, out=out, paths=paths or (results,), page=page or results / "report.html",
-           **options)  # fmt: skip
-
-
-_entry: Callable[..., None] = main.callback  # type: ignore[assignment]
-main.callback = _apart
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdlib.result import Result
+from cdlib.result import Result, unless
 from jobs.auditing import audited
 from jobs.board import columns, follow, write_page
 from jobs.command import command
@@ -43,10 +43,9 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
     from cdlib.report.boardtext import as_text
     from cdlib.rollout.board import spots
     from cdlib.rollout.survey import Survey
-    from cdlib.target import read_target, read_targets
+    from cdlib.target import read_targets
 
-    found = [read_target(targets, service)] if service else read_targets(targets)
-    with Survey(run, spots(found, environment), drift=drift) as survey:
+    with Survey(run, spots(read_targets(targets, service), environment), drift=drift) as survey:
         if watch:
             draw = columns() is not None and not click.get_current_context().params["as_json"]
             board = follow(run, survey, run.deadline, page, draw=draw)
@@ -56,11 +55,7 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
     if page:
         write_page(run, told, page)
     made: Result = {**told, **({"page": str(page)} if page else {}), "text": as_text(told, columns())}
-    problem = board.problem()
-    if problem is not None:
-        problem.made = made
-        raise problem
-    return made
+    return unless(board.problem(), made)
 
 
 if __name__ == "__main__":

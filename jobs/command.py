@@ -15,12 +15,17 @@ from cdlib.listeners import Listeners
 from cdlib.result import Result
 from jobs.executing import Common, execute
 
+Apart = Callable[[Path, bool, dict[str, Any]], Path]  # of the results' folder, whether --out names it, and the options
 
-def command(name: str, *, timeout: float) -> Callable[[Callable[..., Result]], click.Command]:
+
+def command(
+    name: str, *, timeout: float, apart: Apart | None = None
+) -> Callable[[Callable[..., Result]], click.Command]:
     """Make a Click command of a function that takes a Run, the folder, and its own options.
 
     `timeout` is the default limit of the whole run in seconds. The function returns what it made: `outcome`
-    (`done` where absent), `text` for stdout, and what the JSON object shows.
+    (`done` where absent), `text` for stdout, and what the JSON object shows. `apart` is for a command that tells of
+    other commands' results: it says where its own go, and may fill in options by where those are.
     """
 
     def wrap(function: Callable[..., Result]) -> click.Command:
@@ -44,7 +49,9 @@ def command(name: str, *, timeout: float) -> Callable[[Callable[..., Result]], c
         def entry(folder: Path, as_json: bool, dry_run: bool, out: Path | None, timeout: float, quiet: bool,
                   metrics_file: Path | None, pushgateway: str, color: bool | None, **options: Any) -> None:  # fmt: skip
             listeners = Listeners(metrics_file, pushgateway)
-            common = Common(folder, as_json, dry_run, out or folder / ".cd", timeout, quiet, listeners, color)
+            results = out or folder / ".cd"
+            own = apart(results, out is not None, options) if apart else results
+            common = Common(folder, as_json, dry_run, own, timeout, quiet, listeners, color)
             status = execute(name, common, function, options)
             gc.freeze()  # on its way out Python would look for garbage in all that was imported, for 50 ms
             sys.exit(status)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cdlib.result import Result
+from cdlib.result import Result, unless
 from jobs.board import columns
 
 if TYPE_CHECKING:
-    from cdlib.rollout.history import History
     from cdlib.run import Run
 
 
@@ -23,27 +22,12 @@ def report_dora(run: Run, targets: Path | None, environment: str, service: str, 
     from cdlib.report.doratext import as_text
     from cdlib.rollout.board import spots
     from cdlib.rollout.history import histories
-    from cdlib.target import read_target, read_targets
+    from cdlib.target import read_targets
     from cdlib.units import timestamp
 
-    found = [read_target(targets, service)] if service else read_targets(targets)
-    known, now = histories(run, spots(found, environment), run.deadline), datetime.now(UTC)
-    told = {"at": timestamp(now), "days": days, "releases": [_row(each, now, days) for each in known]}
+    wanted = spots(read_targets(targets, service), environment)
+    known, now = histories(run, wanted, run.deadline), datetime.now(UTC)
+    told = {"at": timestamp(now), "days": days, "releases": [each.dora(now, days) for each in known]}
     clean: Any = run.redactor.value(told)
     made: Result = {"dora": clean, "text": as_text(clean, columns())}
-    problem = next((each.problem for each in known if each.problem), None)
-    if problem is not None:
-        problem.made = made
-        raise problem
-    return made
-
-
-def _row(known: History, now: Any, days: int) -> Result:
-    from cdlib.rollout.dora import figures
-
-    place = known.spot.environment
-    return {
-        "service": known.spot.service, "environment": place.name, "namespace": place.namespace,
-        "release": place.release, **figures(known.revisions, now, days).as_dict(),
-        "trouble": known.problem.message if known.problem else "",
-    }  # fmt: skip
+    return unless(next((each.problem for each in known if each.problem), None), made)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,14 @@ if TYPE_CHECKING:
     from cdlib.run import Run
 
 
-@command("gerrit-comment", timeout=120)
+def _apart(results: Path, given: bool, options: dict[str, Any]) -> Path:
+    """The results of other commands decide the build's own outcome, so nothing of ours may write over them."""
+    file = options["file"] = options["file"] or results / "cd-result.json"
+    ours = given and file.resolve() != (results / "cd-result.json").resolve()
+    return results if ours else results / "comment"
+
+
+@command("gerrit-comment", timeout=120, apart=_apart)
 @environment_option
 @click.option("--result", "file", metavar="FILE", type=click.Path(path_type=Path), envvar="CD_RESULT",
               help="Which run to tell of: its cd-result.json.  [default: that below --out]")  # fmt: skip
@@ -49,18 +55,6 @@ def main(run: Run, folder: Path, file: Path, url: str, project: str, label: str,
         gerrit.close()
     return shown(told, whole=run.dry_run)
 
-
-def _apart(*, folder: Path, out: Path | None, file: Path | None, **options: Any) -> None:
-    results = out or folder / ".cd"
-    file = file or results / "cd-result.json"
-    # The results of other commands decide the build's own outcome, so nothing of ours may write over them.
-    if out is None or file.resolve() == (out / "cd-result.json").resolve():
-        out = results / "comment"
-    _entry(folder=folder, out=out, file=file, **options)
-
-
-_entry: Callable[..., None] = main.callback  # type: ignore[assignment]
-main.callback = _apart
 
 if __name__ == "__main__":
     main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,35 +34,10 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, tag: st
     kept. The same commit, image, chart and values again change nothing, unless the live objects are not what they
     say: that is shown, and mended.
     """
-    from cdlib.documents import prepare, read_all
-    from cdlib.image.published import find_published, image_lookup
-    from cdlib.promotion.permits import Permits
-    from cdlib.promotion.releases import at, shown
-    from cdlib.rollout.deploy import deploy
-    from cdlib.rollout.planning import Wish
-    from cdlib.rollout.release import Release
-    from cdlib.service import read_service
-    from cdlib.source import open_source
-    from cdlib.target import read_document, target_in
-    from cdlib.trigger import read_trigger
+    from cdlib.promotion.deploying import Options, deploy_published
 
-    source = open_source(folder, meanwhile=prepare)
-    service, document = read_all(lambda: read_service(source), lambda: read_document(targets))
-    if source.uncommitted:
-        run.warn("there are uncommitted changes: what is deployed is the commit")
-    assert targets is not None
-    target = target_in(document, targets, service.name)
-    place, trigger = target.environment(environment), read_trigger()
-    with at(run, place, service.name):
-        if permit_file is None:  # a permit that was given is for the guard to judge, whoever brings it
-            trigger.require_publishing(place.policy, "deploying")
-        image = find_published(run, source, target, tag=tag, digest=digest)
-        with closing(Release.open(run, service.name, place, trigger, image_lookup(run, target))) as release:
-            permits = Permits(release, target, audit, permit_file)
-            wish = Wish(source, service, target, image, unrelated)
-            with permits.audited():
-                outcome = deploy(release, wish, guard=permits.guard_deploy, wait=wait)
-    return {"service": service.name, **shown(release, outcome), **permits.shown()}
+    options = Options(permit_file, audit, wait)
+    return deploy_published(run, folder, targets, environment, options, tag=tag, digest=digest, unrelated=unrelated)
 
 
 if __name__ == "__main__":

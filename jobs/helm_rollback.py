@@ -40,33 +40,17 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
 
     While it is on hold, automatic deploys are refused; lift the hold by: cd-hold --lift
     """
-    from cdlib.promotion.permits import Permits
-    from cdlib.promotion.releases import opened, shown
+    from cdlib.promotion.deploying import Options, go_back_by_hand
+    from cdlib.promotion.releases import opened
     from cdlib.rollout.listing import as_text, rows
-    from cdlib.rollout.rollback import roll_back
-    from cdlib.target import read_target
 
     with opened(run, folder, targets, service, environment) as release:
         if only_list:
             record, found = rows(release, run.deadline)
             revisions, text = [row.as_dict() for row in found], as_text(found, record, columns())
             return {"revisions": revisions, "hold": record.hold, "text": text}
-        target = read_target(targets, release.records.service)
-        permits = Permits(release, target, audit, permit_file)
-        with permits.audited():
-            outcome = roll_back(release, to, reason, unverified=unverified, wait=wait, guard=permits.guard_rollback)
-        if outcome.outcome == "done":
-            entry = outcome.entry
-            permits.note_afterwards("rollback", to=entry.rollback_of, digest=entry.digest, reason=reason)
-            run.note("the release is on hold: automatic deploys are refused until it is lifted by: cd-hold --lift")
-        back = {"rolled_back_to": outcome.entry.rollback_of} if outcome.entry.rollback_of else {}
-        return {
-            "service": release.records.service,
-            **shown(release, outcome),
-            **back,
-            **permits.shown(),
-            "hold": outcome.hold,
-        }
+        options = Options(permit_file, audit, wait)
+        return go_back_by_hand(release, targets, options, to, reason, unverified=unverified)
 
 
 if __name__ == "__main__":

@@ -35,10 +35,9 @@ def main(run: Run, folder: Path, targets: Path | None, candidate: bool, variant:
     what is proved to be built from this tree and tested is published, or what a permit is for. Prints the reference.
     """
     from cdlib.errors import UsageProblem
-    from cdlib.image.publish import publish, publish_candidate
+    from cdlib.image.candidate import publish_candidate
     from cdlib.image.work import open_work
-    from cdlib.promotion.attesting import bring_attestations
-    from cdlib.promotion.publishing import proved, publish_by_permit
+    from cdlib.promotion.publishing import publish_by_permit, publish_proved
 
     if permit_file and (candidate or variant or tags):
         raise UsageProblem("--permit says what is published, and the commit as what",
@@ -50,7 +49,7 @@ def main(run: Run, folder: Path, targets: Path | None, candidate: bool, variant:
     elif candidate:
         published = publish_candidate(work, name)
     else:
-        published = publish(work, name, tags, moving=moving, along=bring_attestations(work), require=proved(work, name))
+        published = publish_proved(work, name, tags, moving=moving)
     return {
         "outcome": "unchanged" if published.unchanged else "done",
         "service": work.service.name,

@@ -1,9 +1,10 @@
-"""The image that a commit was published as: what a deploy takes, by digest."""
+"""What an image was published as, and the one that a commit was: what a deploy takes, by digest."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import RegistryRefused, UsageProblem
@@ -12,6 +13,26 @@ from cdlib.registry.repository import Registries
 from cdlib.run import Run
 from cdlib.source import Source
 from cdlib.target import Target
+
+
+@dataclass(frozen=True)
+class Published:
+    """An image in a registry. `digest` is empty in a dry run that cannot know it yet."""
+
+    repository: str
+    tag: str
+    digest: str
+    unchanged: bool
+
+    @property
+    def reference(self) -> str:
+        """`repository:tag@digest`."""
+        return f"{self.repository}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the result."""
+        shown = {"repository": self.repository, "tag": self.tag, "reference": self.reference}
+        return {**shown, **({"digest": self.digest} if self.digest else {})}
 
 
 def find_published(run: Run, source: Source, target: Target, *, tag: str = "", digest: str = "") -> Reference:

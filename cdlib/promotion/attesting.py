@@ -86,7 +86,7 @@ def open_witness(work: Work, file: Path | None, purpose: str) -> Witness | None:
 
 def attest_build(witness: Witness | None, images: Sequence[Built]) -> list[str]:
     """Push the image that is deployed as a candidate, and say how it was built; what was attested."""
-    from cdlib.image.publish import publish_candidate
+    from cdlib.image.candidate import publish_candidate
     from cdlib.trust.predicates import Provenance
     from cdlib.trust.statement import PROVENANCE
 
@@ -115,7 +115,7 @@ def has_provenance(work: Work, image: Reference, ring: Keyring) -> bool:
     from cdlib.trust.evidence import Wanted, is_attested
     from cdlib.trust.statement import PROVENANCE
 
-    wanted = Wanted(image.digest, work.service.name, work.service.deploy.variant, work.source.tree)
+    wanted = Wanted.of(work.source, work.service, image.digest)
     envelopes = fetch(work.registries.repository(image), image.digest, ring)
     return is_attested(envelopes, wanted, ring, PROVENANCE)
 
@@ -138,7 +138,7 @@ def attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
 
 def _attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
     from cdlib.errors import Refused, RegistryRefused
-    from cdlib.image.publish import find_candidate
+    from cdlib.image.candidate import find_candidate
     from cdlib.trust.predicates import TestResult
     from cdlib.trust.statement import TEST_RESULT
 

@@ -65,8 +65,6 @@ def authorize(run: Run, folder: Path, targets: Path | None, environment: str, se
                 if options.rollback or work is None:
                     return {**about, **authorize_rollback(permits, seal, options.to)}
                 image = find_image(work, options.tag, options.digest, by_hand=options.break_glass)
-                if options.break_glass:
-                    _say_what_it_is(work, image)
                 return {**about, **authorize_deploy(permits, work, seal, image, unrelated=options.unrelated)}
 
 
@@ -115,40 +113,55 @@ def authorize_rollback(permits: Permits, seal: Seal, to: int | None) -> Result:
 def find_image(work: Work, tag: str = "", digest: str = "", *, by_hand: bool = False) -> Reference:
     """The image that a deploy of the commit would take: what is published, or else its candidate.
 
-    `by_hand` finds a candidate by its digest too, and outside of any pipeline; without its digest, only one that has a
-    provenance, for nothing else is asked then of what anybody may write who may push candidates.
+    `by_hand`, for whoever breaks the glass, finds a candidate by its digest too, and outside of any pipeline, and warns
+    of an image that has no provenance. A candidate without one has to be named by its digest, for nothing else is asked
+    then of what anybody may write who may push candidates.
     """
-    from cdlib.errors import Refused, RegistryRefused
-    from cdlib.image.publish import find_candidate
+    from cdlib.errors import RegistryRefused
     from cdlib.image.published import find_published
 
     assert work.target is not None
     try:
-        return find_published(work.run, work.source, work.target, tag=tag, digest=digest)
+        image, published = find_published(work.run, work.source, work.target, tag=tag, digest=digest), True
     except RegistryRefused:
-        if by_hand and digest:
-            found = work.registries.repository(work.target.candidates).digest(digest)
-        else:
-            found = "" if tag or digest else find_candidate(work, work.service.deploy.variant, by_hand=by_hand)
-        if not found and (tag or digest):
+        image, published = work.target.candidates.at(_find_candidate(work, tag, digest, by_hand=by_hand)), False
+        if not image.digest and (tag or digest):
             raise
-    if not found:
+    if not image.digest:
         raise RegistryRefused(
             f"{work.target.image.repository} has no {work.source.default_tag}, and {work.target.candidates.repository} "
             "has no candidate for it",
             hint=f"let the gate build it: comment `regate` on its change, or start {work.service.name}-gate",
         )
-    if by_hand and not digest and (problem := _unproved(work, work.target.candidates.at(found))):
+    if by_hand:
+        _say_what_it_is(work, image, unnamed=not (published or digest))
+    return image
+
+
+def _find_candidate(work: Work, tag: str, digest: str, *, by_hand: bool) -> str:
+    """The digest of the candidate that was asked for; empty where there is none."""
+    from cdlib.image.candidate import find_candidate
+
+    assert work.target is not None
+    if by_hand and digest:
+        return work.registries.repository(work.target.candidates).digest(digest)
+    return "" if tag or digest else find_candidate(work, work.service.deploy.variant, by_hand=by_hand)
+
+
+def _say_what_it_is(work: Work, image: Reference, *, unnamed: bool) -> None:
+    """Warn whoever breaks the glass for an image that nobody says was built from this tree.
+
+    Raises Refused where it is an `unnamed` candidate.
+    """
+    from cdlib.errors import Refused
+
+    problem = _unproved(work, image)
+    if problem and unnamed:
         raise Refused(
-            f"{work.target.candidates.at(found)} has the commit's labels only: {problem}",
-            hint=f"find out who built it; if you answer for it all the same, add --digest {found}",
+            f"{image} has the commit's labels only: {problem}",
+            hint=f"find out who built it; if you answer for it all the same, add --digest {image.digest}",
         )
-    return work.target.candidates.at(found)
-
-
-def _say_what_it_is(work: Work, image: Reference) -> None:
-    """Warn whoever breaks the glass for an image that nobody says was built from this tree."""
-    if problem := _unproved(work, image):
+    if problem:
         work.run.warn(f"{image} may be anything: {problem}")
 
 
@@ -186,13 +199,11 @@ def _prove(permits: Permits, work: Work, image: Reference, change: str) -> None:
     """Raise Refused unless the image was built from this very tree, and its tests passed."""
     from cdlib.trust.evidence import Wanted, prove
 
-    source, service = work.source, work.service
     with permits.run.stage("attestations", str(image)):
         envelopes = permits.envelopes(image.digest)
         if image.repository != permits.target.image.repository:
             envelopes += permits.envelopes(image.digest, image)
-        wanted = Wanted(image.digest, service.name, service.deploy.variant, source.tree, source.commit, change)
-        prove(envelopes, wanted, permits.ring)
+        prove(envelopes, Wanted.of(work.source, work.service, image.digest, change=change), permits.ring)
 
 
 def asked_deploy(permits: Permits, work: Work, record: Record, digest: str, change: str) -> Asked:

@@ -72,7 +72,7 @@ class Permits:
 
     def authorized(self, digest: str, image: Reference) -> frozenset[str]:
         """The commits whose deploy here as `digest` the authorizer has permitted, by what lies beside it."""
-        from cdlib.trust.permit import authorized
+        from cdlib.trust.lookup import authorized
 
         return authorized(self.envelopes(digest, image), self.here, image.repository, self.ring)
 
@@ -119,9 +119,7 @@ class Permits:
         with self.run.stage("permit", asked.about):
             granted, envelopes = self._granted(asked, record, proofs=True)
             if not granted.loud:
-                variant = wish.service.deploy.variant
-                wanted = Wanted(asked.digest, wish.service.name, variant, wish.source.tree, asked.commit, asked.change)
-                prove(envelopes, wanted, self.ring)
+                prove(envelopes, Wanted.of(wish.source, wish.service, asked.digest, change=asked.change), self.ring)
         return self._use(granted)
 
     def guard_rollback(self, to: Revision, record: Record) -> Use | None:
@@ -140,7 +138,7 @@ class Permits:
         With `proofs` an ordinary one is nothing without it: an image that cannot be proved is never a pass.
         """
         from cdlib.errors import CdError
-        from cdlib.trust.permit import find
+        from cdlib.trust.lookup import find
 
         given = [read_given(self.file)] if self.file else []
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +11,11 @@ from cdlib.promotion.attesting import bring_attestations
 from cdlib.promotion.permits import read_given
 
 if TYPE_CHECKING:
-    from cdlib.image.publish import Published
+    from cdlib.image.published import Published
     from cdlib.image.work import Work
 
 
-def proved(work: Work, variant: str) -> Callable[[str], None]:
+def _proved(work: Work, variant: str) -> Callable[[str], None]:
     """What raises Refused for a digest that is neither proved to be `variant` of this tree, nor permitted for this
     commit, where an environment of the service has a policy: anybody who may push candidates writes their labels."""
 
@@ -33,7 +33,7 @@ def proved(work: Work, variant: str) -> Callable[[str], None]:
         for place in dict.fromkeys((target.candidates, target.image)):
             envelopes += fetch(work.registries.repository(place), digest, ring)
         try:
-            prove(envelopes, Wanted(digest, work.service.name, variant, source.tree, source.commit), ring)
+            prove(envelopes, Wanted.of(source, work.service, digest, variant=variant), ring)
         except Refused:
             for raw in envelopes:
                 with suppress(Refused):
@@ -42,6 +42,13 @@ def proved(work: Work, variant: str) -> Callable[[str], None]:
             raise
 
     return require
+
+
+def publish_proved(work: Work, variant: str, tags: Sequence[str], *, moving: bool) -> Published:
+    """Publish `variant` as `publish` does, where it is proved or permitted, along with what lies beside it."""
+    from cdlib.image.publish import publish
+
+    return publish(work, variant, tags, moving=moving, along=bring_attestations(work), require=_proved(work, variant))
 
 
 def publish_by_permit(work: Work, file: Path) -> Published:

@@ -92,6 +92,18 @@ class Repository:
         largest = max(blob.size, 1) if strict else 0
         return self._send("GET", url, doing, scopes=self._pull, ok=(200,), check=whole, largest=largest).body
 
+    def labels(self, manifest: Manifest) -> dict[str, str]:
+        """The labels of an image; of an index, those of its first image; none where they cannot be read."""
+        while manifest.is_index:
+            child = self.manifest(manifest.children[0]) if manifest.children else None
+            if child is None:
+                return {}
+            manifest = child
+        try:
+            return dict(json.loads(self.blob(manifest.config))["config"].get("Labels") or {})
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return {}
+
     def has_blob(self, blob: Blob) -> bool:
         """Whether the blob is here already."""
         doing = f"looking for {self.name}@{blob.digest}"

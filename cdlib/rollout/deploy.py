@@ -14,7 +14,7 @@ from cdlib.rollout.chart import Chart, prepare_chart
 from cdlib.rollout.comparing import as_permitted
 from cdlib.rollout.drift import Standing, stands
 from cdlib.rollout.healing import Known, heal
-from cdlib.rollout.helm import HelmRevision, applied, reason
+from cdlib.rollout.helm_answers import HelmRevision, applied, reason
 from cdlib.rollout.hooks import DEPLOY, with_hooks
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease, require_namespace

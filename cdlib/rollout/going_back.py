@@ -12,7 +12,7 @@ from cdlib.retry import patiently
 from cdlib.rollout.chart import Rendered, of_interest
 from cdlib.rollout.comparing import as_permitted
 from cdlib.rollout.evidence import gather
-from cdlib.rollout.helm import reason
+from cdlib.rollout.helm_answers import reason
 from cdlib.rollout.hooks import ROLLBACK, with_hooks
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease

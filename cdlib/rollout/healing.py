@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Held, NeedsPerson
-from cdlib.rollout.helm import HelmRevision, reason
+from cdlib.rollout.helm_answers import HelmRevision, reason
 from cdlib.rollout.hooks import end_hooks
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import DEPLOYING, INTERRUPTED, UNJUDGED, Record, Revision

@@ -6,12 +6,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 from cdlib.rollout.api import Api, Object, path
 from cdlib.rollout.board import Spot
+from cdlib.rollout.dora import figures
 from cdlib.rollout.record import Revision
 from cdlib.rollout.records import ARCHIVE, EVERYTHING, RELEASE, parse, parse_archive
 from cdlib.run import Run
@@ -26,6 +29,13 @@ class History:
     spot: Spot
     revisions: Sequence[Revision] = ()
     problem: CdError | None = None
+
+    def dora(self, now: datetime, days: float) -> dict[str, Any]:
+        """The DORA figures of the last `days` days before `now`, for --json."""
+        place = self.spot.environment
+        return {"service": self.spot.service, "environment": place.name, "namespace": place.namespace,
+                "release": place.release, **figures(self.revisions, now, days).as_dict(),
+                "trouble": self.problem.message if self.problem else ""}  # fmt: skip
 
 
 def histories(run: Run, wanted: Sequence[Spot], deadline: Deadline) -> list[History]:

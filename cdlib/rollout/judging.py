@@ -9,7 +9,7 @@ from cdlib.deadline import Deadline
 from cdlib.errors import CdError, OutOfTime
 from cdlib.retry import patiently
 from cdlib.rollout.chart import Rendered
-from cdlib.rollout.helm import reason
+from cdlib.rollout.helm_answers import reason
 from cdlib.rollout.hooks import TEST, with_hooks
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import Revision

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, UsageProblem
 from cdlib.rollout.api import Api
-from cdlib.rollout.helm import Helm, HelmRevision
+from cdlib.rollout.helm import Helm
+from cdlib.rollout.helm_answers import HelmRevision
 from cdlib.rollout.images import HasImage, Images
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import DEPLOYING, INTERRUPTED, VERIFIED, Record, Revision

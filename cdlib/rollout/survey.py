@@ -18,7 +18,8 @@ from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable
 from cdlib.rollout.api import METADATA_ONLY, Api, Object, path
 from cdlib.rollout.board import IN_PROGRESS, STUCK, UNKNOWN, Board, Cluster, Row, Seen, Spot, judge, unknown
 from cdlib.rollout.drift import find_drift
-from cdlib.rollout.helm import Helm, HelmRevision, revisions
+from cdlib.rollout.helm import Helm
+from cdlib.rollout.helm_answers import HelmRevision, revisions
 from cdlib.rollout.images import Images
 from cdlib.rollout.lease import GROUP, living_holder
 from cdlib.rollout.record import DEPLOYING

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cdlib.errors import Refused
+from cdlib.service import Service
+from cdlib.source import Source
 from cdlib.trust.encoding import Unsound, read_time, require_fields, text_of
 from cdlib.trust.keys import Keyring
 from cdlib.trust.predicates import BUILD_TYPE, MOST_FAILURES, TESTS
@@ -30,6 +32,11 @@ class Wanted:
     tree: str
     commit: str = ""
     change: str = ""
+
+    @classmethod
+    def of(cls, source: Source, service: Service, digest: str, *, variant: str = "", change: str = "") -> Wanted:
+        """That `digest` is what a work tree holds: `variant` of its service, or else the variant that is deployed."""
+        return cls(digest, service.name, variant or service.deploy.variant, source.tree, source.commit, change)
 
     @property
     def about(self) -> str:

@@ -2,63 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cdlib.review_policy import ReviewPolicy
-from cdlib.trust.history import History, Patchset, Vote, origin
-from cdlib.trust.identity import People
-from cdlib.trust.notedb import NOBODY, Server
-from cdlib.trust.objects import Commit, Malformed
-from cdlib.trust.replay import SUBMIT_TRAILERS, Question, is_replay, same_code
-from cdlib.trust.signed import Approvals, Signing
+from cdlib.trust.ballot import Ballot, count, require_signature
+from cdlib.trust.case import Case, Finding, Law, Problem
+from cdlib.trust.history import History, Patchset
+from cdlib.trust.objects import Malformed
+from cdlib.trust.replay import SUBMIT_TRAILERS, is_replay
 
-ANSWER = "look at it, and answer for it by adding the commit to the service's review.accept in targets.yaml"
 _UNMET = ("NOT_READY", "CLOSED", "RULE_ERROR", "NEED", "REJECT", "IMPOSSIBLE")  # of Gerrit's submit records
 _VETO = 2  # a vote as far below zero stops a change, where its label is not asked for
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A link that broke: which, in what way, and what would satisfy it."""
-
-    link: str
-    text: str
-    remedy: str = ANSWER
-
-
-@dataclass(frozen=True)
-class Law:
-    """What a change is judged by. With `signing` it needs an approver's signature as well."""
-
-    policy: ReviewPolicy
-    people: People
-    server: Server
-    signing: Signing | None = None
-
-
-@dataclass(frozen=True)
-class Case:
-    """A change that merged as `history.merged`.
-
-    `commits` has every patchset up to that one, `trees` what replays must give, and `results` what Gerrit wrote of
-    its submit requirements; None where it wrote nothing. `approvals` are those that were signed.
-    """
-
-    history: History
-    commits: Mapping[str, Commit]
-    trees: Mapping[Question, str]
-    results: Sequence[Mapping[str, Any]] | None = None
-    approvals: Approvals = field(default_factory=dict)
-
-
-@dataclass
-class Finding:
-    """What a judgement found."""
-
-    voters: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
 
 
 def judge(case: Case, law: Law) -> Finding:
@@ -76,9 +30,9 @@ def judge(case: Case, law: Law) -> Finding:
     found.problems += [*_submission(case.history), *strangers, *_replayed(case, reviewed), *_requirements(case)]
     found.problems += _vetoes(case.history, reviewed, law)
     for label, needed in law.policy.votes.items():
-        _count(_Ballot(case, law, reviewed, label, needed, involved), found)
+        count(Ballot(case, law, reviewed, label, needed, involved), found)
     if law.signing is not None:
-        _require_signature(case, law, law.signing, involved, found)
+        require_signature(case, law, law.signing, involved, found)
     return found
 
 
@@ -169,99 +123,3 @@ def _vetoes(history: History, reviewed: Patchset, law: Law) -> Iterator[Problem]
         if number == reviewed.number and vote.value <= -law.policy.votes.get(label, _VETO):
             text = f"{law.people.name(account)} has vetoed it by {label} {vote.value:+d}"
             yield Problem("veto", text)
-
-
-@dataclass(frozen=True)
-class _Ballot:
-    """The votes on one label."""
-
-    case: Case
-    law: Law
-    reviewed: Patchset
-    label: str
-    needed: int
-    involved: Mapping[str, str]
-
-    def votes(self) -> list[Vote]:
-        """Those on the reviewed patchset that are high enough."""
-        votes = self.case.history.votes.values()
-        return [vote for vote in votes if (vote.patchset, vote.label) == (self.reviewed.number, self.label)
-                and vote.value >= self.needed]  # fmt: skip
-
-    def why_not(self, vote: Vote) -> str:
-        """Why a vote does not count; empty where it does."""
-        people, name = self.law.people, self.law.people.name(vote.account)
-        if vote.account == NOBODY or name not in self.law.policy.voters(self.label):
-            return f"{name} is not on the list"
-        if vote.on_behalf:
-            return f"{people.name(vote.real)} cast it in {name}'s name"
-        if (done := self.involved.get(people.person(vote.account))) is not None:
-            return f"{name} {done}"
-        if not people.active(vote.account):
-            return f"{name}'s account is disabled"
-        return self._why_not_for_this(vote)
-
-    def _why_not_for_this(self, vote: Vote) -> str:
-        """Why a vote does not mean this patchset on this branch."""
-        history = self.case.history
-        cast = origin(history, vote) if vote.copied else vote
-        if cast is None:
-            return "it is a copy of a vote that nobody cast so"
-        if cast.branch != history.branch:
-            return f"it was cast for {cast.branch}, before the change was moved to {history.branch}"
-        old, new = (self.case.commits[history.patchsets[n].commit] for n in (cast.patchset, self.reviewed.number))
-        machine = self.label in self.law.policy.verifications and self.label not in self.law.policy.approvals
-        if is_replay(old, new, self.case.trees) or (machine and same_code(old, new)):
-            return ""
-        return f"it was cast on patchset {cast.patchset}, and patchset {vote.patchset} is not that on another base"
-
-
-def _count(ballot: _Ballot, found: Finding) -> None:
-    people, wanted = ballot.law.people, f"{ballot.label} {ballot.needed:+d}"
-    reasons = []
-    for vote in ballot.votes():
-        name = people.name(vote.account)
-        if reason := ballot.why_not(vote):
-            reasons.append(f"{name}'s {vote.value:+d} does not count, since {reason}")
-        else:
-            found.voters.append(f"{ballot.label}{vote.value:+d} {name}")
-            return
-    said = "; ".join(reasons) or f"nobody has voted so on patchset {ballot.reviewed.number}"
-    fit = sorted(n for n in ballot.law.policy.voters(ballot.label) if _person(people, n) not in ballot.involved)
-    who = ", ".join(fit) or "somebody else, who must first be added to the list in targets.yaml"
-    found.problems.append(
-        Problem("votes", f"{wanted} is missing: {said}", f"it needed {wanted} of {who}; now {ANSWER}")
-    )
-
-
-def _require_signature(case: Case, law: Law, signing: Signing, involved: Mapping[str, str], found: Finding) -> None:
-    """One signature by an approver who had nothing else to do with the change."""
-    reasons = []
-    for name, problem in case.approvals.items():
-        if reason := problem or _no_signer(law, name, involved):
-            reasons.append(f"{name}'s does not count, since it {reason}" if problem else f"{name} {reason}")
-        else:
-            found.voters.append(f"signed {name}")
-            return
-    said = "; ".join(reasons) or "nobody has signed it"
-    fit = sorted(name for name in set(signing.signers.names.values()) if not _no_signer(law, name, involved))
-    act = f"cd-approve {case.history.change} -e {signing.environment}"
-    remedy = f"let {' or '.join(fit) or 'somebody'} run: {act}; then run this again, and the deploy"
-    found.problems.append(
-        Problem("signature", f"a signed approval for {signing.environment} is missing: {said}", remedy)
-    )
-
-
-def _no_signer(law: Law, name: str, involved: Mapping[str, str]) -> str:
-    """Why somebody's signature does not count, whatever it says; empty where it does."""
-    account = next((each.id for each in law.people.accounts.values() if each.username == name), None)
-    if name not in law.policy.approvers:
-        return "is not on the list"
-    if account is None or not law.people.active(account):
-        return "has no account, or a disabled one"
-    return involved.get(law.people.person(account), "")
-
-
-def _person(people: People, username: str) -> str:
-    account = next((each.id for each in people.accounts.values() if each.username == username), None)
-    return username if account is None else people.person(account)

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cdlib.errors import Refused, UsageProblem
+from cdlib.trust.case import ANSWER, Case, Finding, Law, Problem
 from cdlib.trust.history import History
-from cdlib.trust.judge import ANSWER, Case, Finding, Law, Problem, judge
+from cdlib.trust.judge import judge
 from cdlib.trust.objects import OBJECT, Commit, Malformed, Repository
 from cdlib.trust.records import Records, read_records
 from cdlib.trust.replay import Merged

@@ -7,8 +7,8 @@ from cdlib.errors import UsageProblem
 from cdlib.review_policy import Gerrit
 from cdlib.target import Target
 from cdlib.trust.approval import read_signers
+from cdlib.trust.case import Law
 from cdlib.trust.identity import read_people
-from cdlib.trust.judge import Law
 from cdlib.trust.mirror import Mirror
 from cdlib.trust.notedb import Server
 from cdlib.trust.review import Request, Verdict, authorize

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cdlib.files import PRIVATE, replace_file
 from lab.jenkins.definition import Binding
 from lab.jenkins.settings import Credential
 
@@ -44,8 +45,7 @@ def _values(credential: Credential, binding: Binding, private: Path) -> tuple[li
     if credential.kind == "file":
         file = private / "secretFiles" / uuid.uuid4().hex / credential.name
         file.parent.mkdir(parents=True, mode=0o700)
-        file.touch(mode=0o600)
-        file.write_text(credential.text, encoding="utf-8")
+        replace_file(file, credential.text.encode(), PRIVATE)
         return [str(file)], [str(file)]
     if len(binding.variables) == 1:
         return [f"{credential.username}:{credential.password}"], [credential.password]

@@ -15,8 +15,10 @@ from pathlib import Path
 from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
-from lab.jenkins import processes, publish
+from cdlib.files import replace_file
+from lab.jenkins import processes
 from lab.jenkins.credentials import Bound, MissingCredential, bind
+from lab.jenkins.publish import Stepped, publish
 from lab.jenkins.settings import Agent, Settings
 from lab.jenkins.store import FINISHING, Build, Job
 
@@ -105,7 +107,8 @@ class Execution(threading.Thread):
             if timer:
                 timer.cancel()
             shutil.rmtree(private, ignore_errors=True)
-        return publish.publish(self, self._definition, result)
+        stepped = Stepped(self.build, self.place.workspace, self.job.archive(self.build.number), self.say)
+        return publish(stepped, self._definition.publishers, result)
 
     def _steps(self, private: Path) -> str:
         try:
@@ -129,8 +132,7 @@ class Execution(threading.Thread):
 
     def _shell(self, script: str, file: Path, bound: Bound) -> int:
         """Run one step as Jenkins does: by the interpreter that it names, or `/bin/sh -xe`."""
-        file.write_text(script if script.startswith("#!") else script + "\n", encoding="utf-8")
-        file.chmod(0o700)
+        replace_file(file, (script if script.startswith("#!") else script + "\n").encode(), 0o700)
         command = [str(file)] if script.startswith("#!") else ["/bin/sh", "-xe", str(file)]
         self.say(f"[{self.place.workspace.name}] $ {' '.join(command)}")
         # One pipe for both, as an agent has it: the trace of the shell stays beside the output that it announces.

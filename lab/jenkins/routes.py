@@ -206,7 +206,7 @@ class Routes:
         job, build = self._find_build(request, name, number)
         if path not in build.artifacts:
             raise Denied(404, "Not Found")
-        body = (job.place(build.number) / "archive" / path).read_bytes()
+        body = (job.archive(build.number) / path).read_bytes()
         kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
         policy = dict.fromkeys(_POLICY_HEADERS, ARTIFACT_POLICY)
         return Answer(200, body, {"Content-Type": kind, "X-Content-Type-Options": "nosniff", **policy})

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from cdlib.errors import UsageProblem
+from cdlib.files import PRIVATE, replace_file
 
 FILE = "lab.yaml"
 TOKEN_FILE = "admin-token"
@@ -107,6 +108,5 @@ def _agent(entry: dict[str, Any], folder: Path) -> Agent:
 def _kept_token(home: Path) -> str:
     file = home / TOKEN_FILE
     if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_hex(16))
+        replace_file(file, secrets.token_hex(16).encode(), PRIVATE)
     return file.read_text().strip()

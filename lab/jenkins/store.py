@@ -74,6 +74,10 @@ class Job:
         """The log of a build."""
         return self.place(number) / "log"
 
+    def archive(self, number: int) -> Path:
+        """The folder of what a build has archived."""
+        return self.place(number) / "archive"
+
     def begin(self, build: Build) -> None:
         """Spend the build's number, and make room for it."""
         (self.folder / "nextBuildNumber").write_text(str(build.number + 1))

@@ -23,11 +23,12 @@ from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 from lab.loop import config, identity, projects
-from lab.loop.places import GERRIT_URL, PRODUCTION, TENANT, ZUUL_URL, Places
+from lab.loop.places import CHECKOUT, GERRIT_URL, PRODUCTION, TENANT, ZUUL_URL, Places
 from lab.loop.rest import Rest, rest
 
 T = TypeVar("T")
 _PATIENCE = 120.0  # seconds for what Zuul does; a few are usual
+_BIN = CHECKOUT / ".venv" / "bin"
 
 
 def until(found: Callable[[], T], what: str, seconds: float = _PATIENCE) -> T:
@@ -218,6 +219,12 @@ class Loop:
         answer = requests.get(f"{ZUUL_URL}/api/tenant/{TENANT}/config-errors", timeout=30)
         answer.raise_for_status()
         return list(answer.json())
+
+    def command(self, *argv: str, out: Path, deadline: Deadline) -> process.Finished:
+        """Run one of cdlib's commands as an operator does: its files are left in `out`, its result on stdout."""
+        words = [str(_BIN / argv[0]), "--json", "--out", str(out), *argv[1:]]
+        env = {**self.lab.env, **self.operator, "CD_TARGETS": str(self.places.targets)}
+        return process.run(words, deadline, env=env)
 
     @property
     def operator(self) -> dict[str, str]:

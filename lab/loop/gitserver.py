@@ -5,11 +5,10 @@ It takes refs/zuul/* and nothing else. A repository is made for each project tha
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
+from cdlib.files import replace_file
 from lab.layout import LOOPBACK
 from lab.loop.places import GIT_PORT, GIT_URL, Places
 from lab.plan import Server
@@ -51,10 +50,7 @@ def ensure_repository(places: Places, project: str) -> None:
     # Without a template there are no sample hooks.
     _git("init", "--quiet", "--bare", "--template=", str(folder))
     hook.parent.mkdir(exist_ok=True)
-    scratch = Path(f"{hook}.new")
-    scratch.write_text(_UPDATE)
-    scratch.chmod(0o755)
-    scratch.replace(hook)
+    replace_file(hook, _UPDATE.encode(), 0o755)
 
 
 def _git(*words: str) -> str:

@@ -14,8 +14,8 @@ from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, Unavailable
 from cdlib.review_policy import ReviewPolicy
+from cdlib.trust.case import Law
 from cdlib.trust.identity import read_people
-from cdlib.trust.judge import Law
 from cdlib.trust.mirror import Mirror
 from cdlib.trust.notedb import Server
 from cdlib.trust.review import Request, Verdict, authorize, review

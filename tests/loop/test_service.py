@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -32,17 +29,15 @@ def author(service: Service, tmp_path: Path) -> Author:
     return service.clone(tmp_path / "clone")
 
 
-def test_what_was_pushed_past_the_gate_is_deployed_after_a_gate_by_hand(
-    loop: Loop, service: Service, author: Author, tmp_path: Path
-) -> None:
+def test_what_was_pushed_past_the_gate_is_deployed_after_a_gate_by_hand(service: Service, author: Author) -> None:
     # What the project began with. Whether Zuul takes notice of that depends on whether it knows the project by then.
     imported = author.git("rev-parse", "origin/master")
     where = {"ZUUL_REF": "refs/heads/master", "ZUUL_COMMIT": imported}
-    said = _operate(loop, tmp_path / "early", f"{service.name}-authorize", 5, **where, ZUUL_PIPELINE="postmerge")
+    said = service.operate("authorize", 5, **where, ZUUL_PIPELINE="postmerge")
     assert "has no candidate" in said["error"]["message"]
-    _operate(loop, tmp_path / "gate", f"{service.name}-gate", **where, ZUUL_PIPELINE="gate")
+    service.operate("gate", **where, ZUUL_PIPELINE="gate")
     for stage in ("authorize", "deploy"):
-        _operate(loop, tmp_path / stage, f"{service.name}-{stage}", **where, ZUUL_PIPELINE="postmerge")
+        service.operate(stage, **where, ZUUL_PIPELINE="postmerge")
     assert service.answer()["revision"] == imported
 
 
@@ -76,16 +71,6 @@ def _deploy(loop: Loop, author: Author, version: str) -> tuple[Change, str]:
     return change, commit
 
 
-def _operate(loop: Loop, out: Path, job: str, code: int = 0, **parameters: str) -> dict[str, Any]:
-    """Start a Jenkins job as an operator does, which ends with `code`; what its command made, or why it failed."""
-    words = [word for name, value in parameters.items() for word in ("--param", f"{name}={value}")]
-    argv = [Path(sys.executable).with_name("jenkins-run"), "--json", "--out", out, "--job", job, *words]
-    done = process.run(argv, Deadline(120, "jenkins-run"), env={**loop.lab.env, **loop.operator})
-    assert done.returncode == code, done.stderr[-20:]
-    made: dict[str, Any] = json.loads(done.stdout)
-    return made["job_result"] if done.ok else made
-
-
 def test_an_approved_change_serves(loop: Loop, service: Service, author: Author) -> None:
     change, commit = _deploy(loop, author, "7")
     answer = service.answer()
@@ -94,7 +79,7 @@ def test_an_approved_change_serves(loop: Loop, service: Service, author: Author)
 
 
 def test_a_bare_vote_merges_and_is_not_deployed_until_it_is_signed(
-    loop: Loop, service: Service, author: Author, tmp_path: Path
+    loop: Loop, service: Service, author: Author
 ) -> None:
     live, before = service.answer()["revision"], service.last("deploy")
     change = author.push("bare", {"VERSION": "7.1\n"})
@@ -106,7 +91,7 @@ def test_a_bare_vote_merges_and_is_not_deployed_until_it_is_signed(
     assert (service.last("deploy"), service.answer()["revision"]) == (before, live)
     change.sign()
     for stage in ("authorize", "deploy"):
-        _operate(loop, tmp_path / stage, f"{service.name}-{stage}", ZUUL_PIPELINE="postmerge")
+        service.operate(stage, ZUUL_PIPELINE="postmerge")
     assert service.answer()["revision"] == commit
 
 
@@ -125,25 +110,24 @@ def test_the_agents_accounts_may_do_their_work_and_no_more(loop: Loop, service: 
         assert (event, "") in ours, "a record outlives builds, and other tests kill these"
 
 
-def test_a_rollback_by_hand_is_told_once_and_a_job_lifts_the_hold(loop: Loop, author: Author, tmp_path: Path) -> None:
+def test_a_rollback_by_hand_is_told_once_and_a_job_lifts_the_hold(loop: Loop, service: Service, author: Author) -> None:
     kept, old = _deploy(loop, author, "8")
     taken, new = _deploy(loop, author, "9")
     before = len(kept.messages("Deploys"))
-    _operate(loop, tmp_path / "0", f"{author.project}-authorize", CD_ROLLBACK="true")
-    back = _operate(loop, tmp_path / "1", f"{author.project}-rollback", CD_REASON="orders are lost")
+    service.operate("authorize", CD_ROLLBACK="true")
+    back = service.operate("rollback", CD_REASON="orders are lost")
     assert (back["commit"], back["previous"]) == (old, new)
     (said,) = (each for each in taken.messages("Deploys") if "Rolled back by hand" in each)
     assert "Not live any more: this change" in said and "Reason: orders are lost" in said
     assert f"{author.project}-hold" in said and f"/job/{author.project}-rollback/1/" in said
-    again = _operate(loop, tmp_path / "2", f"{author.project}-rollback", CD_REASON="orders are lost")
+    again = service.operate("rollback", CD_REASON="orders are lost")
     assert again["outcome"] == "unchanged"
     assert len([each for each in taken.messages("Deploys") if "Rolled back by hand" in each]) == 1
     assert len(kept.messages("Deploys")) == before, "what is live again by its own deploy is told nothing"
-    hold = f"{author.project}-hold"
-    assert _operate(loop, tmp_path / "3", hold)["hold"]["reason"] == "orders are lost"
-    assert _operate(loop, tmp_path / "4", hold, CD_HOLD="lift")["hold"] is None
-    assert _operate(loop, tmp_path / "5", hold, CD_HOLD="set", CD_REASON="a freeze")["hold"]["reason"] == "a freeze"
-    assert _operate(loop, tmp_path / "6", hold, CD_HOLD="lift")["hold"] is None
+    assert service.operate("hold")["hold"]["reason"] == "orders are lost"
+    assert service.operate("hold", CD_HOLD="lift")["hold"] is None
+    assert service.operate("hold", CD_HOLD="set", CD_REASON="a freeze")["hold"]["reason"] == "a freeze"
+    assert service.operate("hold", CD_HOLD="lift")["hold"] is None
 
 
 def test_without_jenkins_on_a_node(loop: Loop, tmp_path: Path) -> None:

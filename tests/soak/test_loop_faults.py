@@ -267,7 +267,7 @@ def test_the_clusters_api_is_gone_when_a_deploy_begins(lab: RunningLab, service:
     assert service.last("deploy") == before, "what is not authorized is not deployed"
     lab.settle()
     for stage in ("authorize", "deploy"):
-        service.start(stage, ZUUL_PIPELINE="postmerge")
+        service.operate(stage, ZUUL_PIPELINE="postmerge")
     told(change, f"Deployed to production: {service.name}")
     serves_once(service, commit)
 

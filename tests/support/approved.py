@@ -15,8 +15,8 @@ from notedb import ACCOUNTS, SID, Branch, Change, World
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused
 from cdlib.trust.approval import NAMESPACE, Approval, compose, read_signers, sign
+from cdlib.trust.case import Law
 from cdlib.trust.identity import Account, People
-from cdlib.trust.judge import Law
 from cdlib.trust.notedb import Server
 from cdlib.trust.objects import Repository
 from cdlib.trust.review import Request, Verdict, authorize

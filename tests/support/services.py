@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,18 +111,18 @@ class Service:
         where = f"{self.job(stage).path}/{number}/artifact/{path}"
         return self.jenkins.read(where, "reading an artifact", Deadline(30, "reading an artifact")) or {}
 
-    def rerun(self, stage: str, number: int) -> None:
-        """Start a build again with its parameters, as an operator does."""
-        self._operate(stage, "--rerun", str(number))
+    def operate(self, stage: str, code: int = 0, /, **parameters: str) -> dict[str, Any]:
+        """Have one of its Jenkins jobs run, as an operator does, to its end with `code`.
 
-    def start(self, stage: str, **parameters: str) -> None:
-        """Start a build, as an operator does."""
-        self._operate(stage, *(word for name, value in parameters.items() for word in ("--param", f"{name}={value}")))
-
-    def _operate(self, stage: str, *words: str) -> None:
-        argv = [sys.executable, "-m", "jobs.jenkins_run", "--job", self.job(stage).name, *words]
-        done = process.run(argv, Deadline(240, "jenkins-run"), cwd=CHECKOUT, env=self.loop.operator)
-        assert done.ok, done.stderr[-10:]
+        What its command made, or why it failed.
+        """
+        words = [word for name, value in parameters.items() for word in ("--param", f"{name}={value}")]
+        argv = ["jenkins-run", "--job", f"{self.name}-{stage}", *words]
+        with tempfile.TemporaryDirectory() as out:
+            done = self.loop.command(*argv, out=Path(out), deadline=Deadline(240, "jenkins-run"))
+        assert done.returncode == code, done.stderr[-20:]
+        made: dict[str, Any] = json.loads(done.stdout)
+        return made["job_result"] if done.ok else made
 
     def busy(self) -> list[str]:
         """What of it runs or waits in Jenkins."""

@@ -14,8 +14,8 @@ from cdlib.deadline import Deadline
 from cdlib.errors import Refused, UsageProblem
 from cdlib.target import read_target
 from cdlib.trust import objects
+from cdlib.trust.case import Law
 from cdlib.trust.identity import Account, People
-from cdlib.trust.judge import Law
 from cdlib.trust.notedb import Server
 from cdlib.trust.objects import Repository
 from cdlib.trust.records import Records, read_records

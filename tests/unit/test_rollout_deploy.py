@@ -13,7 +13,7 @@ from clusters import entry
 from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed, OutOfTime, Unavailable, UsageProblem
 from cdlib.rollout import deploy
-from cdlib.rollout.helm import HelmRevision
+from cdlib.rollout.helm_answers import HelmRevision
 from cdlib.rollout.planning import Plan
 from cdlib.rollout.release import Release
 from cdlib.rollout.undoing import OUTAGE

@@ -14,7 +14,7 @@ from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable
 from cdlib.process import Finished
 from cdlib.rollout import hooks
-from cdlib.rollout.helm import HelmRevision
+from cdlib.rollout.helm_answers import HelmRevision
 from cdlib.rollout.hooks import DEPLOY, ROLLBACK, TEST, Hooks, end_hooks, hooks_of, with_hooks
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.release import Release

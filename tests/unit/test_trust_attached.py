@@ -15,7 +15,6 @@ from stand_ins import Fault, StandInRegistry, sha
 from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, RegistryRefused, Unavailable, UsageProblem
-from cdlib.image import publish
 from cdlib.registry.manifest import Manifest
 from cdlib.registry.repository import Repository
 from cdlib.registry.transport import Transport
@@ -442,4 +441,4 @@ def test_labels_nested_too_deep_are_none(registry: StandInRegistry) -> None:
     config = here.upload(DEEP)
     described = {"digest": config.digest, "size": config.size}
     raw = json.dumps({"mediaType": MANIFEST, "config": described, "layers": []}).encode()
-    assert publish._labels(here, Manifest(raw, MANIFEST, sha(raw))) == {}
+    assert here.labels(Manifest(raw, MANIFEST, sha(raw))) == {}

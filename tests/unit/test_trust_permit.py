@@ -15,11 +15,11 @@ from signing import Signers, new_signers
 from cdlib.errors import Refused
 from cdlib.target import read_target
 from cdlib.trust.keys import read_keyring
+from cdlib.trust.lookup import find
 from cdlib.trust.permit import (
     Asked,
     Spent,
     check,
-    find,
     issue,
     permit_for,
     told,

@@ -17,12 +17,11 @@ from cdlib.jenkins.builds import Build, recent
 from cdlib.jenkins.http import Server
 from cdlib.jenkins.jobs import read_job
 from lab.loop.actors import Author, Change, Loop, until
-from lab.loop.places import CHECKOUT, PRODUCTION
+from lab.loop.places import PRODUCTION
 
 T = TypeVar("T")
 SERVICE = "hello"
 PATIENCE = 180.0  # seconds for any one thing that is waited for
-_BIN = CHECKOUT / ".venv" / "bin"
 
 
 @dataclass(frozen=True)
@@ -167,15 +166,7 @@ class Story:
     def command(self, *argv: str, expect: int = 0) -> dict[str, Any]:
         """Run one of cdlib's commands as an operator does, printed as typed, and return its result."""
         self.console.line("bold", "$ ", " ".join(argv))
-        out = self.folder / "operator"
-        env = {
-            **self.loop.lab.env,
-            **self.loop.operator,
-            "CD_OUT": str(out),
-            "CD_TARGETS": str(self.loop.places.targets),
-        }
-        words = [str(_BIN / argv[0]), "--json", *argv[1:]]
-        done = process.run(words, self.deadline, env=env)
+        done = self.loop.command(*argv, out=self.folder / "operator", deadline=self.deadline)
         if done.returncode != expect:
             raise CdError(
                 f"{argv[0]} ended with status {done.returncode}, and not with {expect}", details=done.stderr[-15:]

@@ -1,0 +1,63 @@
+"""git, as a service's source is read by it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from cdlib import process
+from cdlib.deadline import Deadline
+from cdlib.errors import DISK_FULL, UsageProblem, disk_full
+from cdlib.process import Finished
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+_QUICK = 60.0  # seconds for a git command that only reads
+_READING = ("show", "config", "ls-tree", "rev-parse")  # what ends by itself, and leaves nothing behind
+# Nothing that git reads here may start a program of the repository's choosing, or ask for a password.
+_ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
+_SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "log.showSignature=false")
+
+
+def _limit() -> Deadline:
+    return Deadline(_QUICK, "git")
+
+
+def started(folder: Path, *args: str) -> AbstractContextManager[Callable[[], Finished]]:
+    """A git command that only reads, at work while the block is."""
+    return process.asked(["git", *_SAFE, "-C", folder, *args], _limit(), env=_ENV)
+
+
+def ask(folder: Path, *args: str) -> Finished:
+    """A git command that only reads, and may fail."""
+    return process.run(["git", *_SAFE, "-C", folder, *args], _limit(), env=_ENV, tied=False)
+
+
+def run(folder: Path, *args: str, env: Mapping[str, str] | None = None, check: bool = True) -> str:
+    """What a git command prints; without `check`, also where it fails. Raises as `answer`."""
+    tied = args[0] not in _READING
+    done = process.run(["git", *_SAFE, "-C", folder, *args], _limit(), env={**_ENV, **(env or {})}, tied=tied)
+    return answer(done, folder, *args) if check else done.stdout.strip("\n")
+
+
+def answer(done: Finished, folder: Path, *args: str) -> str:
+    """What git printed. Raises UsageProblem where it failed, Unavailable where the disk is full."""
+    if not done.ok:
+        said = "\n".join(done.stderr).lower()
+        if DISK_FULL in said or "unable to write" in said:  # of a file that it cannot write git says no reason
+            raise disk_full(str(folder))
+        verb = next(word for word in args if not word.startswith(("-", "/")))
+        raise UsageProblem(f"git {verb} failed in {folder}", details=done.stderr[-5:], hint="see git fsck")
+    return done.stdout.strip("\n")
+
+
+def without_credentials(address: str) -> str:
+    """A repository's address as it may be shown and kept."""
+    return _CREDENTIALS.sub("", address)
+
+
+def fetch(folder: Path, repository: str, commit: str, deadline: Deadline) -> Finished:
+    """Fetch one commit of another repository. Only protocols that cannot start a program are spoken."""
+    argv = ["git", *_SAFE, "-C", str(folder), "fetch", "--quiet", "--depth=1", "--no-tags", "--", repository, commit]
+    return process.run(argv, deadline, env={**_ENV, "GIT_ALLOW_PROTOCOL": "https:ssh:file"})

@@ -1,0 +1,80 @@
+"""What Helm 3 and 4 leave and print: revisions, the objects of a chart, and why something failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from cdlib.errors import UsageProblem
+from cdlib.process import Finished
+from cdlib.rollout.api import Object
+
+
+@dataclass(frozen=True)
+class HelmRevision:
+    """One revision as Helm's own records have it; `status` is deployed, failed, pending-upgrade, …
+
+    `uid` and `created` (RFC 3339) are those of the record itself: after an uninstall, the numbers begin at 1 again.
+    """
+
+    revision: int
+    status: str
+    uid: str = ""
+    created: str = ""
+
+    @property
+    def pending(self) -> bool:
+        """Whether a Helm was, or still is, at work on it."""
+        return self.status.startswith("pending-") or self.status == "uninstalling"
+
+
+def revisions(stored: Iterable[Object]) -> list[HelmRevision]:
+    """The revisions that Helm's own records stand for, by their labels alone, oldest first."""
+    known = []
+    for meta in (each["metadata"] for each in stored):
+        label, created = meta.get("labels", {}), str(meta.get("creationTimestamp", ""))
+        known.append(HelmRevision(int(label["version"]), str(label["status"]), str(meta["uid"]), created))
+    return sorted(known, key=lambda each: each.revision)
+
+
+def applied(done: Finished) -> tuple[int, list[Object]]:
+    """The revision that `helm upgrade --output=json` says it made, and its objects; 0 and none where it says nothing.
+
+    What was applied may differ from what `helm template` rendered: a chart can look things up in the cluster.
+    """
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return int(answer.get("version", 0)), objects(str(answer.get("manifest") or ""))
+    except (ValueError, AttributeError, RecursionError):
+        return 0, []
+
+
+def reason(done: Finished) -> str:
+    """The line in which Helm says why it failed."""
+    lines = [line.strip() for line in done.stderr if line.strip()]
+    errors = [line for line in lines if line.startswith("Error:")]
+    return (errors or lines or [f"it ended with status {done.returncode}"])[-1].removeprefix("Error: ")[:600]
+
+
+def objects(text: str) -> list[Object]:
+    """The objects in a stream of YAML documents, those in Lists too. Raises UsageProblem."""
+    import yaml
+
+    # libyaml bears no more than some 30,000 levels; Helm has refused what has more than 10,000.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        found = [o for o in yaml.load_all(text, Loader=loader) if isinstance(o, dict)]
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        raise UsageProblem(f"the chart renders to no valid YAML: {problem}", hint="mend the template") from problem
+    flat = [item for o in found for item in (o.get("items") or [] if o.get("kind") == "List" else [o])]
+    return [o for o in flat if _is_object(o)]
+
+
+def _is_object(o: Any) -> bool:
+    """Whether it has the shape that everything else relies on; the API server would refuse any other."""
+    meta = o.get("metadata") if isinstance(o, dict) else None
+    named = isinstance(meta, dict) and isinstance(meta.get("name"), str) and isinstance(o.get("kind"), str)
+    parts = [o.get("spec"), meta.get("annotations")] if named and isinstance(meta, dict) else [""]
+    return all(part is None or isinstance(part, dict) for part in parts)
