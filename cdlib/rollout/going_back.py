@@ -103,7 +103,7 @@ def _verify_again(release: Release, to: Revision) -> Verify:
         known = _understood(found)
         if "path" in known:
             http.append(HttpCheck(**known))
-        if known != found:
+        if known != found or "path" not in known:
             release.run.warn(f"revision {to.revision}: not all of the check {found} is understood, so not all is asked")
     return Verify(http=tuple(http)).on_top_of(replace(release.environment.verify, helm_test=False, soak=0.0))
 
