@@ -35,9 +35,9 @@ Failed = Callable[[str, Exception | None], Fault]
 class _Again(Unavailable):
     """Helm has failed, and is worth another call; `state` is what is left to say where that does not help."""
 
-    def __init__(self, state: State, pause: float) -> None:
-        super().__init__(str(state.faults[0]), hint="run this again", retry_after=pause)
-        self.state = state
+    def __init__(self, fault: Fault, state: State, *, hint: str, retry_after: float = 0.0) -> None:
+        super().__init__(str(fault), hint=hint, retry_after=retry_after)
+        self.state = replace(state, faults=(fault,))
 
 
 class Attempts:
@@ -112,10 +112,10 @@ class Attempts:
             # Helm 4 does not touch a field that somebody else has set since, and fails: it is told to.
             self._insist = True
             run.warn(f"what the release sets was changed by others, and is set again: {fault.message}")
-            raise _Again(replace(state, faults=(replace(fault, reason="Helm"),)), 0.0)
+            raise _Again(replace(fault, reason="Helm"), state, hint="run this again")
         if fault.reason == PASSING:
             run.warn(f"this may pass, and is tried {TRIES} times: {fault.message}")
-            raise _Again(replace(state, faults=(replace(fault, reason=OUTAGE),)), PAUSE)
+            raise _Again(replace(fault, reason=OUTAGE), state, hint="run this again", retry_after=PAUSE)
 
     def _prepare_again(self) -> None:
         """Announce the number that Helm takes now."""

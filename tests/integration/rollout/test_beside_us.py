@@ -88,6 +88,8 @@ def test_somebodys_helm_is_left_alone_and_how_to_clear_it_up_is_told(web: Deploy
     assert held.code == 9, held.err
     assert "none of our runs has begun it" in held.result["error"]["message"]
     assert web.helm_statuses() == before and helm.poll() is None
+    (row,) = web.run("cd-status").result["releases"]
+    assert (row["state"], row["helm_status"]) == ("unrecorded", before[-1][1])
     assert web.get("lease", "cd-web")["spec"]["holderIdentity"] == ""
     helm.kill()
     helm.wait()
