@@ -20,7 +20,7 @@ from cdlib.rollout.release import Release
 from cdlib.units import timestamp
 
 UP = entry(1, helm_uid="uid-1")
-NOW = timestamp()
+NOW = timestamp(datetime.now(UTC) + timedelta(hours=1))  # when the tests that are collected now may run at last
 
 
 @pytest.fixture(autouse=True)
