@@ -18,8 +18,9 @@ _AWAY = re.compile(
     r"(connection refused|connection reset|connection lost|EOF|handshake timeout|no route to host|i/o timeout)"
 )
 # How the API server says that it cannot do it just now: a webhook or etcd did not answer, or it has too much to do.
+# What it quotes from a chart has its own quotation marks escaped.
 _PASSING = re.compile(
-    r"failed calling webhook|failed to call webhook|conversion webhook for .* failed"
+    r"failed calling webhook \"[^\"\\]+\": |conversion webhook for .* failed: "
     r"|etcdserver: (leader changed|request timed out|no leader|too many requests|server stopped|unhealthy cluster)"
     r"|unable to handle the request|unable to return a response in the time allotted|asked us to try again later"
     r"|Timeout: request did not complete|resource quota evaluation timed out"

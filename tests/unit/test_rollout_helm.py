@@ -13,6 +13,7 @@ from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
 from cdlib.rollout import helm as helms
 from cdlib.rollout.helm import Helm
+from cdlib.rollout.helm_answers import passes
 from cdlib.rollout.lease import Lease
 from cdlib.run import Run
 
@@ -116,5 +117,21 @@ def test_why_a_stored_revision_cannot_be_had(helm: Any, said: str, kind: type[Cd
 
 
 def test_a_chart_s_tests_are_run_again_where_a_webhook_did_not_answer(helm: Any) -> None:
+    said = 'Internal error occurred: failed calling webhook "w": Post "https://w.ns.svc/": context deadline exceeded'
     with pytest.raises(Unavailable, match="just now"):
-        helm("echo 'Error: failed calling webhook x' >&2; exit 1").test(Deadline(10))
+        helm(f"echo 'Error: {said}' >&2; exit 1").test(Deadline(10))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'Deployment "web" is invalid: spec: Invalid value: "failed calling webhook \\"w\\": no"',
+        "etcdserver: request is too large",
+        "etcdserver: mvcc: database space exceeded",
+        'admission webhook "w" denied the request: no',
+        "job web-pre failed: BackoffLimitExceeded",
+        "context deadline exceeded",
+    ],
+)
+def test_what_does_not_pass_by_itself(said: str) -> None:
+    assert not passes(f"UPGRADE FAILED: {said}")
