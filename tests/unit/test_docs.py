@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from manuals import blocks
+from manuals import blocks, commands
 
 from cdlib.target import read_target
 
@@ -80,6 +80,20 @@ def test_files_are_shown_as_they_are() -> None:
     assert {"first-pipeline.md", "quick-start.md"} == {page.name for page, _ in shown}
     for page, block in shown:
         assert block.text == (ROOT / block.name).read_text(encoding="utf-8"), f"{named(page)}: {block.name}"
+
+
+def test_no_page_installs_it_by_a_name() -> None:
+    """PyPI's cdlib is somebody else's, and anybody may register a free name (docs/decisions/0020)."""
+    installed = [
+        (page, words) for page in PAGES for words in commands(page) if words[:2] == ["install-cdlib", "add"] and words[2:]
+    ]
+    assert installed
+    for page, words in installed:
+        assert "/" in words[3], f"{named(page)}: {words}"
+    for page in (page for page in PAGES if page.name != "0020-the-name-of-the-distribution.md"):
+        for words in commands(page):
+            if "pip" in words and {"install", "wheel", "download"} & set(words):
+                assert not [word for word in words if re.match(r"(cdlib|gerrit.cd)\b(?!.*/)", word)], named(page)
 
 
 def test_the_target_of_the_quick_start_is_valid(tmp_path: Path) -> None:
