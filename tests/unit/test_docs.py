@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from manuals import blocks, commands
 
+from cdlib import errors
 from cdlib.target import read_target
 from lab.loop import review
 
@@ -82,6 +83,15 @@ def test_files_are_shown_as_they_are() -> None:
     assert {"first-pipeline.md", "quick-start.md"} == {page.name for page, _ in shown}
     for page, block in shown:
         assert block.text == (ROOT / block.name).read_text(encoding="utf-8"), f"{named(page)}: {block.name}"
+
+
+def test_operators_learn_what_to_do_of_every_exit_code() -> None:
+    part = (DOCS / "operators.md").read_text().split("## Exit codes\n")[1].split("\n## ")[0]
+    told = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", part, re.MULTILINE) for code in row.split(", ")}
+    raised = {
+        kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CdError)
+    }
+    assert told == {0, 130, 143} | raised
 
 
 def test_gerrit_is_set_up_as_the_labs_is() -> None:
