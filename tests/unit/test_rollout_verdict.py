@@ -88,6 +88,48 @@ def test_harmless_states_are_left_alone(case: str) -> None:
     assert pod_failures(pod(HARMLESS[case])) == []
 
 
+_RUNC = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
+_INIT = _RUNC + "unable to start container process: error during container init: "
+
+
+@pytest.mark.parametrize(
+    ("message", "final"),
+    [
+        (_RUNC + 'unable to start container process: exec: "/no/such": stat /no/such: no such file or directory: unknown', 1),
+        (_INIT + 'exec: "nosuch": executable file not found in $PATH: unknown', 1),
+        (_INIT + 'exec: "./run.sh": permission denied: unknown', 1),
+        (_INIT + 'exec: "/etc": is a directory: unknown', 1),
+        ("OCI runtime create failed: container_linux.go:380: starting container process caused: "
+         'exec: "x": executable file not found in $PATH: unknown', 1),
+        (r'OCI runtime create failed: starting container process caused "exec: \"x\": stat x: no such file": unknown', 1),
+        (r'container create failed: msg="unable to start container process: exec: \"x y\": permission denied"', 1),
+        ('exec: "/no/such": no such file or directory', 1),
+        ("standard_init_linux.go:228: exec user process caused: exec format error", 1),
+        ('standard_init_linux.go:190: exec user process caused "exec format error"', 1),
+        ("exec /bin/app: exec format error", 1),
+        ("container create failed: executable file `nosuch` not found in $PATH: No such file or directory", 1),
+        ("container create failed: open executable: Permission denied", 1),
+        ("exec container process `/bin/app`: Exec format error", 1),
+        (_INIT + 'error mounting "/var/lib/x" to rootfs at "/data": no such file or directory: unknown', 0),
+        (_INIT + 'error mounting "/exec: \\"a" to rootfs: open /proc/self/fd/7: permission denied: unknown', 0),
+        (_INIT + "open /proc/sys/net/core/somaxconn: permission denied: unknown", 0),
+        (_INIT + "error running hook #0: fork/exec /usr/bin/hook: no such file or directory: unknown", 0),
+        (_INIT + "error running hook #0: fork/exec /usr/bin/hook: exec format error: unknown", 0),
+        (_INIT + 'error running hook #0: exec: "nvidia-container-cli": executable file not found in $PATH', 0),
+        (_RUNC + "unable to apply cgroup configuration: open /sys/fs/cgroup/x/cgroup.procs: no such file or directory", 0),
+        ("OCI runtime create failed: unable to retrieve OCI runtime error (open /run/x/log.json: no such file or "
+         'directory): exec: "nvidia-container-runtime": executable file not found in $PATH: unknown', 0),
+        ('failed to start shim: exec: "containerd-shim-kata-v2": executable file not found in $PATH', 0),
+        ("fork/exec /usr/bin/containerd-shim-runc-v2: permission denied", 0),
+    ],
+)  # fmt: skip
+def test_a_start_error_is_final_only_where_it_is_the_programs(message: str, final: int) -> None:
+    once = {"name": "web", "ready": False, "restartCount": 0, "state": ended(128, "StartError", message)}
+    assert len(pod_failures(pod(once))) == final
+    twice = {**once, "restartCount": 1, "lastState": ended(128, "StartError", message)}
+    assert len(pod_failures(pod(twice))) == 1
+
+
 def test_an_init_container_that_has_done_its_work_is_no_failure() -> None:
     done = {"name": "init", "ready": True, "restartCount": 2, "state": ended(0, "Completed"), "lastState": ended(1)}
     assert pod_failures(pod(HARMLESS["running"], init=[done])) == []
