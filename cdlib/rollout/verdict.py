@@ -132,8 +132,10 @@ class Judge:
 
 
 def _faults(failures: Sequence[Cause]) -> tuple[Fault, ...]:
-    """What to blame, the most telling first: a passed deadline only says that something else has lasted long."""
-    order = sorted(failures, key=lambda c: (c.reason == "ProgressDeadlineExceeded", c.reason == "CrashLoop"))
+    """What to blame, the most telling first: a passed deadline only says that something else has lasted long, and what
+    cannot be judged says nothing against what can."""
+    last = (INCONCLUSIVE, "ProgressDeadlineExceeded", "CrashLoop")
+    order = sorted(failures, key=lambda c: [c.reason == reason for reason in last])
     return tuple(Fault(c.pod, c.container, c.reason, c.message, c.about, c.exit_code) for c in order)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cdlib.rollout.causes import AT_ONCE, Cause
+from cdlib.rollout.causes import AT_ONCE, INCONCLUSIVE, Cause
 from cdlib.rollout.containers import Memory
 from cdlib.rollout.controllers import workload_causes
 from cdlib.rollout.happenings import Happenings
@@ -14,6 +14,7 @@ from cdlib.rollout.patience import SETTLING
 from cdlib.rollout.pods import PodMemory, pod_causes
 from cdlib.rollout.progress import own_pods, pod_ready, unproven, workload_done
 from cdlib.rollout.pulls import Pulled
+from cdlib.rollout.shown import shown_images
 from cdlib.rollout.verdict import Fault, Judge
 
 
@@ -252,6 +253,51 @@ def test_a_progress_deadline_is_as_much_later_as_nothing_could_act(whose: str) -
     assert not called(passed)
     assert not called(passed + outage + SETTLING - 0.1)
     assert called(passed + outage + SETTLING)
+
+
+REVISION = "deployment.kubernetes.io/revision"
+
+
+def paused(**more: Any) -> dict[str, Any]:
+    o = deployment(**more)
+    o["spec"]["paused"] = True
+    return o
+
+
+@pytest.mark.parametrize(
+    ("o", "made", "held"),
+    [
+        (paused(updatedReplicas=0), True, True),
+        (paused(updatedReplicas=1), True, True),  # by a person, in the middle
+        (paused(updatedReplicas=0, replicas=0, availableReplicas=0), False, True),
+        (paused(updatedReplicas=0, observed=1), True, False),  # what the controller says is of before
+        (paused(want=0), False, False),
+        (paused(), True, False),
+        (paused(want=3, updatedReplicas=2, replicas=2, availableReplicas=2), True, False),  # it is scaled
+        (deployment(updatedReplicas=0), True, False),
+    ],
+)
+def test_what_is_paused_is_told_and_the_pods_there_are_not_judged(o: dict[str, Any], made: bool, held: bool) -> None:
+    sets = [owned("web-1", "d1", annotations={REVISION: "2"})] if made else []
+    bad = owned("web-1-a", "web-1") | {"status": {"containerStatuses": [FAILED["invalid image name"]]}}
+    state = Judge([("Deployment", "web")]).look({"Deployment": [o], "ReplicaSet": sets, "Pod": [bad]})
+    assert [fault.reason for fault in state.faults if fault.reason == INCONCLUSIVE] == ([INCONCLUSIVE] if held else [])
+    if held:
+        assert (len(state.faults), state.pods, state.faults[0].about) == (1, (), "Deployment web")
+
+
+def test_what_cannot_be_judged_is_named_after_what_can() -> None:
+    failed = {"metadata": {"name": "j", "uid": "j1"}, "status": {"conditions": [{"type": "Failed", "status": "True"}]}}
+    judge = Judge([("Deployment", "web"), ("Job", "j")])
+    faults = judge.look({"Deployment": [paused(updatedReplicas=0)], "Job": [failed]}).faults
+    assert [fault.reason for fault in faults] == ["JobFailed", INCONCLUSIVE]
+
+
+@pytest.mark.parametrize(("more", "seen"), [({}, True), ({"observed": 1}, False), ({"availableReplicas": 1}, False)])
+def test_an_image_was_seen_once_its_own_rollout_is_done(more: dict[str, int], seen: bool) -> None:
+    o = deployment(**more)
+    o["spec"]["template"] = {"spec": {"initContainers": [{"image": "a"}], "containers": [{"image": "b"}]}}
+    assert set(shown_images("Deployment", o)) == ({"a", "b"} if seen else set())
 
 
 def test_ready_is_the_condition() -> None:
