@@ -27,12 +27,12 @@ def test_a_pod_that_waits_for_the_port_of_its_predecessor_ends_no_rollout(web: D
     web.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")  # the namespace need not wait for it
 
 
-def test_a_paused_deployment_is_told_at_once_and_nothing_is_blamed(web: Deployment) -> None:
+def test_a_paused_deployment_is_told_at_once_and_nothing_is_blamed(web: Deployment, other_digest: str) -> None:
     good = web.git("rev-parse", "HEAD")
     assert web.deploy().code == 0
     write_chart(web, server(), workload={"paused": True})
     web.commit()
-    failed = web.deploy()
+    failed = web.deploy(digest=other_digest)
     assert failed.code == 7, failed.err
     assert "Deployment web: paused, so nothing of it is rolled out" in failed.result["cause"]
     spent = next(e["seconds"] for e in web.events() if e["event"] == "stage_end" and e["stage"] == "rollout")
@@ -41,14 +41,14 @@ def test_a_paused_deployment_is_told_at_once_and_nothing_is_blamed(web: Deployme
     assert web.serving()["revision"] == good
 
 
-def test_what_is_left_to_a_person_is_no_pass(web: Deployment) -> None:
+def test_what_is_left_to_a_person_is_no_pass(web: Deployment, other_digest: str) -> None:
     web.cd["deploy"]["verify"] = {}
     write_chart(web, server(), kind="StatefulSet", workload={"updateStrategy": {"type": "OnDelete"}})
     good = web.commit()
     first = web.deploy()
     assert first.code == 0, first.err
     web.commit()
-    failed = web.deploy()
+    failed = web.deploy(digest=other_digest)
     assert failed.code == 7, failed.err
     assert "nothing was seen to run sha256:" in failed.result["cause"]
     assert not web.record()["quarantine"]
