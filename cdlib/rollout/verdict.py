@@ -57,7 +57,7 @@ class State:
     slow; `ends` counts how often containers have ended. `hold` is for how many seconds it must stay complete to count
     as such: not 0 where containers have no readiness probe. `unseen` is how many pods a controller counts as available
     whose watch, which is another one, has not shown that yet; `missed` for how many seconds the cluster was away, or
-    coming to itself.
+    coming to itself. `kept` are pods of Jobs that were seen to fail, each with its `logs` as they were then.
     """
 
     complete: bool
@@ -70,6 +70,7 @@ class State:
     hold: float = 0.0
     unseen: int = 0
     missed: float = 0.0
+    kept: tuple[Object, ...] = field(default=(), repr=False)
 
 
 class Judge:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -50,6 +50,7 @@ class Play:
     up: State = UP
     http: tuple[Fault, ...] = ()
     soak: tuple[Fault, ...] = ()
+    vanished: tuple[str, ...] = ()
     left: float = 100.0
 
     def __call__(self, monkeypatch: pytest.MonkeyPatch) -> Played:
@@ -59,10 +60,18 @@ class Play:
             def until_up(_self, _deadline: Deadline) -> State:
                 return self.up
 
-            def soak(_self, seconds: float, _deadline: Deadline) -> tuple[Fault, ...]:
+            vanished = self.vanished
+
+            def learn_secrets(_self, _state: State, _deadline: Deadline) -> None:
+                played.log.append("secrets")
+
+            def state_now(_self, _deadline: Deadline) -> State:
+                return replace(self.up, summary="as it is by now")
+
+            def soak(_self, seconds: float, _deadline: Deadline) -> State:
                 played.soaked.append(seconds)
                 played.log.append("soak")
-                return self.soak
+                return State(not self.soak, "as it was at the soak's end", self.soak)
 
         @contextmanager
         def following(*_: Any, **_more: Any) -> Iterator[Follower]:
@@ -90,7 +99,7 @@ def test_it_serves_once_the_checks_are_good_and_is_soaked_then(
 ) -> None:
     played = Play(probe_soak=8.0)(monkeypatch)
     assert played.state.faults == ()
-    assert played.log == ["http", "serving", "soak"]
+    assert played.log == ["secrets", "http", "serving", "soak"]
     (event,) = played.serving
     assert (event["release"], event["revision"], event["commit"]) == ("web", 7, "c0ffee")
     assert "✓ serving  web revision 7" in capsys.readouterr().err
@@ -106,6 +115,11 @@ def test_what_is_not_good_never_serves(play: Play, monkeypatch: pytest.MonkeyPat
 def test_what_fails_in_its_soak_has_served_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     played = Play(probe_soak=8.0, soak=BAD)(monkeypatch)
     assert played.serving and played.state.faults == BAD
+    assert played.state.summary == "as it was at the soak's end", "evidence is of what is there now"
+
+
+def test_what_fails_a_check_is_judged_as_it_is_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Play(http=BAD)(monkeypatch).state.summary == "as it is by now"
 
 
 @pytest.mark.parametrize(
