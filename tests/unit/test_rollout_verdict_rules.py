@@ -215,6 +215,19 @@ def test_pulls_that_failed_before_the_first_look_need_one_more() -> None:
         assert f"tried {count} times" in found.message
 
 
+def test_where_events_are_gone_time_counts_tries_and_what_they_counted_before_stays() -> None:
+    told, pulls = tried(1), Pulls()
+    pull_cause(PLACE, waiting("not found"), pulls, told, Pulled(), 1.0)
+    assert told.readable
+    late = pull_cause(PLACE, waiting("not found"), pulls, told, Pulled(), 60.0)
+    assert late is not None and late.after == NEVER, "Events would have told of a second try"
+    told.take(None)
+    blind = pull_cause(PLACE, waiting("not found"), pulls, told, Pulled(), 60.0)
+    assert blind is not None and blind.after != NEVER
+    told.take([{"metadata": {"uid": "e2"}, "involvedObject": {"uid": "p2"}, "reason": "Failed", "count": 3}])
+    assert told.readable and told.count("p2", "", "Failed") == (0, 3), "all of it is new"
+
+
 def test_a_registry_that_serves_others_is_up() -> None:
     pulls, pulled = Pulls(), Pulled()
     status, told = waiting("503 Service Unavailable"), tried(4)
