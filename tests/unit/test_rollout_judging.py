@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from cdlib.console import Console
 from cdlib.deadline import Deadline
 from cdlib.rollout import judging
 from cdlib.rollout.chart import Rendered
+from cdlib.rollout.helm_answers import HelmRevision
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import Revision
@@ -24,6 +26,7 @@ from cdlib.service import Verify
 
 UP = State(True, "web 1 of 1 updated, 1 available")
 BAD = (Fault("web-1", "web", "CrashLoop", "ended 3 times"),)
+SINCE = "2026-01-02T03:04:05Z"
 ENTRY = Revision(7, "c0ffee", "", "", "", "", "deploying", "", "", "")
 
 
@@ -88,7 +91,12 @@ class Play:
         run.events.listen(lambda event: played.log.append("serving") if event["event"] == "serving" else None)
         run.events.listen(Console().on_event)
         place = SimpleNamespace(namespace="ns", release="web", budget=180.0, delete_stuck_pods=False)
-        release = cast(Release, SimpleNamespace(run=run, api=None, environment=place))
+        release = cast(
+            Release,
+            SimpleNamespace(
+                run=run, api=None, environment=place, history=lambda _: [HelmRevision(7, "deployed", "u", SINCE)]
+            ),
+        )
         rendered = Rendered((("Deployment", "web"),), (), self.probe_soak)
         played.state = judge(release, cast(Lease, None), ENTRY, self.verify, rendered, (), Deadline(self.left))
         return played
@@ -145,3 +153,46 @@ def test_a_slow_rollout_does_not_fail_for_want_of_a_soak_that_nobody_named(monke
     assert played.state.faults == ()
     assert 10.0 < played.soaked[0] <= 15.0
     assert any("not for 36 s" in event.get("text", "") for event in played.said)
+
+
+@pytest.mark.parametrize(("found", "serves"), [(BAD, False), ((), True)])
+def test_a_job_that_nobody_saw_end_is_judged_by_what_is_told_of_it(
+    found: tuple[Fault, ...], serves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def how_ended(_api: object, _namespace: str, jobs: list[str], since: str, _deadline: Deadline) -> tuple[Fault, ...]:
+        asked.append((tuple(jobs), since))
+        return found
+
+    monkeypatch.setattr(judging, "how_ended", how_ended)
+    played = Play(vanished=("migrate",))(monkeypatch)
+    assert asked == [(("migrate",), SINCE)]
+    assert played.state.faults == found and bool(played.serving) is serves
+
+
+def test_what_tests_know_is_hidden_before_helm_shows_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hook(kind: str, secret: str, on: str) -> dict[str, Any]:
+        pod = {"spec": {"containers": [{"name": "t", "envFrom": [{"secretRef": {"name": secret}}]}]}}
+        meta = {"name": secret, "annotations": {"helm.sh/hook": on}}
+        return {"kind": kind, "metadata": meta, "spec": pod["spec"] if kind == "Pod" else {"template": pod}}
+
+    class Api:
+        def get(self, where: str, _deadline: Deadline) -> dict[str, Any]:
+            return {"data": {"k": base64.b64encode(where.rpartition("/")[2].encode()).decode()}}
+
+    found = [
+        hook("Pod", "open-sesame", "test"),
+        hook("Job", "sesame-street", "test"),
+        hook("Job", "others", "pre-upgrade"),
+    ]
+    run, shown = Run("helm-deploy", Deadline(60.0)), list[str]()
+    release = cast(Release, SimpleNamespace(run=run, api=Api(), environment=SimpleNamespace(namespace="ns"),
+                                            helm=SimpleNamespace(hooks=lambda _number, _deadline: found)))  # fmt: skip
+
+    def with_hooks(*_: object) -> None:
+        shown.append(run.redactor.text("open-sesame sesame-street others"))
+
+    monkeypatch.setattr(judging, "with_hooks", with_hooks)
+    judging._tested(release, cast(Lease, SimpleNamespace(require=lambda: False)), ENTRY, Deadline(9.0))
+    assert shown == ["[hidden] [hidden] others"]

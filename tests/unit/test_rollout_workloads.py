@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -214,6 +215,51 @@ def test_an_api_server_that_has_just_begun_refuses_for_a_while(run: Run, monkeyp
 
     monkeypatch.setattr(workloads, "look", answer)
     assert follower(run, state(complete=True)).soak(0.02, Deadline(9.0)).faults == ()
+
+
+JOB_POD: dict[str, Any] = {
+    "metadata": {"name": "migrate-a", "uid": "p1", "ownerReferences": [{"kind": "Job", "uid": "j"}]},
+    "spec": {"containers": [{"name": "main", "envFrom": [{"secretRef": {"name": "keys"}}]}]},
+    "status": {"containerStatuses": [{"name": "main", "state": {"terminated": {"exitCode": 3}}}]},
+}
+
+
+class Cluster:
+    """Has one Secret and one log."""
+
+    def get(self, where: str, _deadline: Deadline) -> dict[str, Any]:
+        """The Secret."""
+        assert where.endswith("/secrets/keys")
+        return {"data": {"c": base64.b64encode(b"open-sesame").decode()}}
+
+    def text(self, _where: str, _deadline: Deadline, **_asked: str) -> str:
+        """The log."""
+        return "cannot log in"
+
+
+def test_trouble_is_told_without_secrets_and_logs_of_jobs_are_kept(run: Run) -> None:
+    told: list[str] = []
+    run.events.listen(lambda event: told.append(event["text"]) if event["event"] == "note" else None)
+    made = Follower(run, Cluster(), "ns", [("Job", "migrate")], Lease(), Watch())  # type: ignore[arg-type]
+    made._judge = Script(replace(state(), pods=(JOB_POD,), trouble="bad word: open-sesame"), state())  # type: ignore[assignment]
+    made.state_now()
+    assert told == ["web 1 of 2 updated; bad word: [hidden]"]
+    later = made.state_now()
+    assert later is not None and later.pods == ()
+    assert later.kept[0]["logs"]["main"]["now"] == "cannot log in"
+
+
+def test_jobs_that_nobody_saw_end_well_have_vanished(run: Run) -> None:
+    def job(name: str, kind: str = "") -> dict[str, Any]:
+        return {"metadata": {"name": name}, "status": {"conditions": [{"type": kind, "status": "True"}]}}
+
+    jobs = [("Job", name) for name in ("seen", "unseen", "there", "begun")]
+    made, watch = Follower(run, None, "ns", [*WEB, *jobs], Lease(), Watch()), Watch()  # type: ignore[arg-type]
+    made._judge, made._watch = Script(state(complete=True)), watch  # type: ignore[assignment]
+    for found in ([job("seen"), job("begun")], [job("seen", "Complete"), job("begun")], [job("there")]):
+        watch.objects = lambda found=found: {"Job": found}  # type: ignore[method-assign, misc]
+        made.state_now()
+    assert made.vanished == ["unseen", "begun"]
 
 
 THERE = {
