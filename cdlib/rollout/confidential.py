@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError
+from cdlib.errors import CdError, NotAllowed
 from cdlib.rollout.api import Api, Object, path
 from cdlib.run import Run
 
@@ -34,12 +34,14 @@ class Secrets:
         names = dict.fromkeys(name for pod in pods for name in _secrets(pod.get("spec") or {}))
         share = deadline.part(LEARNING, "learning what is secret")
         for name in [name for name in names if name not in self._known][:MOST]:
-            self._known.add(name)
             try:
                 secret = self._api.get(path("secrets", self._namespace, name), share) or {}
             except CdError as problem:
                 self._run.warn(f"the values of the Secret {name} cannot be hidden: {problem.message}")
+                if isinstance(problem, NotAllowed):
+                    self._known.add(name)
                 continue
+            self._known.add(name)
             self._run.redactor.hide(_decoded(secret))
 
 

@@ -38,9 +38,9 @@ def judge(release: Release, lease: Lease, entry: Revision, verify: Verify, rende
             if faults := _of_vanished_jobs(release, follower.vanished, deadline):
                 return replace(state, faults=faults)
             follower.learn_secrets(state, deadline)
-            if faults := check_http(run, release.api, requests, deadline, lease):
-                now = follower.state_now(deadline) or state
-                return replace(now, faults=(*faults, *now.faults))
+            state = _checked(release, lease, requests, follower, state, deadline)
+            if state.faults:
+                return state
             if verify.helm_test and (tested := _test(release, lease, entry, deadline)).faults:
                 return replace(tested, pods=(*tested.pods, *state.pods))
             _say_serving(release, entry)
@@ -50,6 +50,24 @@ def judge(release: Release, lease: Lease, entry: Revision, verify: Verify, rende
         except CdError as problem:  # not being able to ask is a fault, too
             lease.require()
             return replace(state, faults=(Fault("", "", INCONCLUSIVE, problem.message),))
+
+
+def _checked(release: Release, lease: Lease, requests: Sequence[Request], follower: Follower, state: State,
+             deadline: Deadline) -> State:  # fmt: skip
+    """How it stands once its HTTP checks are good, or have failed.
+
+    A check that fails while pods are being replaced, as where a node is drained, is made again once they are back; not
+    where containers have ended meanwhile, which may be the check's own doing.
+    """
+    while faults := check_http(release.run, release.api, requests, deadline, lease):
+        now = follower.state_now(deadline) or state
+        if now.complete or now.faults or now.ends > state.ends or deadline.over:
+            return replace(now, faults=(*faults, *now.faults))
+        release.run.note(f"{faults[0]}; pods are being replaced, and it is asked again once they are back")
+        state = follower.until_up(deadline)
+        if state.faults:
+            return replace(state, faults=(*faults, *state.faults))
+    return state
 
 
 def _of_vanished_jobs(release: Release, jobs: Sequence[str], deadline: Deadline) -> tuple[Fault, ...]:

@@ -201,7 +201,8 @@ class Follower:
             if seen.faults or seen.complete:
                 return seen
         text = f"was complete and is not any more: {'; '.join((state.summary, *state.waiting[:1]))}"
-        return replace(state, faults=(Fault("", "", "Unsteady", text),))
+        reason = OUTAGE if state.missed > BLINK else "Unsteady"
+        return replace(state, faults=(Fault("", "", reason, text),))
 
     def _tell(self, text: str) -> None:
         if text and text != self._said:

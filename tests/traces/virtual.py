@@ -18,6 +18,7 @@ from cdlib.rollout.workloads import Follower
 from cdlib.run import Run
 from tests.traces.replay import KINDS, Object, Tape
 
+ANSWER = 0.4  # seconds that a service takes to answer
 _OF = {plural: kind for kind, plural, _ in READ.values()}
 
 
@@ -65,7 +66,8 @@ class Cluster:
         return next((o for o in items if o["metadata"]["name"] == name), None)
 
     def fetch(self, _where: str, _deadline: object) -> tuple[int, str]:
-        """What the service answers: a Service without endpoints answers 503."""
+        """What the service answers, after ANSWER seconds: a Service without endpoints answers 503."""
+        self.sleep(ANSWER)
         return (200, "ok") if any(map(pod_ready, self._found["Pod"].values())) else (503, "no endpoints")
 
     def require(self) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from cdlib.deadline import Deadline
-from cdlib.rollout.api import Api
+from cdlib.rollout.judging import _checked
 from cdlib.rollout.lease import Lease
+from cdlib.rollout.release import Release
 from cdlib.rollout.verdict import State
-from cdlib.rollout.verify import Request, check_http
+from cdlib.rollout.verify import Request
 from cdlib.run import Run
 from cdlib.service import HttpCheck
 from tests.traces.replay import Line
@@ -34,7 +36,8 @@ from tests.traces.virtual import Cluster
 UP = 2.1  # the second at which the rollout is complete
 SOAK = 8.0
 SHARE = 108.0  # seconds for deploying and verifying, as of 180
-MOMENTS = [UP + 0.25 * n for n in range(48)]  # from the first check to after the soak's end
+CHECKS = 6  # of ANSWER seconds each
+MOMENTS = [UP + 0.05 + 0.25 * n for n in range(56)]  # from the first check to after the soak's end
 DELETED = READY | {"deleting": True}
 Lines = list[Line | list[Line]]
 
@@ -61,7 +64,7 @@ def evicted(t: float) -> Lines:
 
 
 def drained(t: float) -> Lines:
-    """Both pods go, and their node stays cordoned for most of a minute."""
+    """Both pods go, and the nodes stay cordoned for most of a minute: nothing serves meanwhile."""
     lines: Lines = [counts(t, available=0), counts(t + 52.0)]
     nowhere = unscheduled("0/2 nodes are available: 2 node(s) were unschedulable.")
     for old, new in (("web-2-a", "web-2-c"), ("web-2-b", "web-2-d")):
@@ -79,7 +82,7 @@ def unready_for_a_moment(t: float) -> Lines:
     return [pod_steps([(t, RUNS), (t + 1.5, READY)]), counts(t, available=1), counts(t + 1.6)]
 
 
-def soaked(lines: Lines, monkeypatch: pytest.MonkeyPatch, *, share: float = SHARE, checks: bool = True) -> State:
+def soaked(lines: Lines, monkeypatch: pytest.MonkeyPatch, *, share: float = SHARE) -> State:
     """How a rollout stands at the end that is complete at UP, with these lines on top."""
     tape = rollout(pod_steps([(1.0, READY)]), second_pod(2.0), pod_steps([(UP, None)], "web-1-a"), *lines, done=UP)
     cluster = Cluster(tape, monkeypatch)
@@ -87,10 +90,10 @@ def soaked(lines: Lines, monkeypatch: pytest.MonkeyPatch, *, share: float = SHAR
     follower = cluster.follower(run)
     state = follower.until_up(deadline)
     assert state.complete and not state.faults
-    request = Request(HttpCheck("/"), "/where", through_api=True)
-    if checks and (faults := check_http(run, cast(Api, cluster), [request], deadline, cast(Lease, cluster))):
-        return State(False, "", faults)
-    return follower.soak(SOAK, deadline)
+    requests = [Request(HttpCheck("/"), "/where", through_api=True)] * CHECKS
+    release = cast(Release, SimpleNamespace(run=run, api=cluster))
+    state = _checked(release, cast(Lease, cluster), requests, follower, state, deadline)
+    return state if state.faults else follower.soak(SOAK, deadline)
 
 
 @pytest.mark.parametrize("happens", [autoscaled, evicted, one_drained, unready_for_a_moment])
@@ -103,9 +106,9 @@ def test_what_a_cluster_does_of_itself_ends_no_rollout_at_any_moment(
         assert state.complete and state.pods, moment
 
 
-def test_a_node_that_is_drained_in_the_soak_ends_no_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_that_are_drained_end_no_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
     for moment in MOMENTS:
-        state = soaked(drained(moment), monkeypatch, checks=moment > UP)
+        state = soaked(drained(moment), monkeypatch)
         assert state.faults == (), moment
         assert state.complete, moment
 
@@ -120,6 +123,12 @@ def test_what_does_not_come_back_is_a_fault_at_the_end_of_the_share(monkeypatch:
         "pod web-2-a, container web: runs, and is not ready yet"
     )
     assert [p["metadata"]["name"] for p in state.pods] == ["web-2-a", "web-2-b"]
+
+
+def test_a_check_that_breaks_containers_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: Lines = [pod_steps(ends(2.6, 18.0), name) for name in ("web-2-a", "web-2-b")]
+    state = soaked([*lines, counts(2.2, available=0)], monkeypatch)
+    assert state.faults[0].reason == "HttpCheck"
 
 
 def test_what_breaks_while_it_is_waited_for_is_called_by_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
