@@ -101,7 +101,7 @@ class Follower:
         self._sightings.tell(state.pods)
         text = "; ".join(filter(None, (state.summary, state.trouble)))
         if state.trouble and text != self._said:
-            self.learn_secrets(state, deadline)
+            self.learn_secrets(state, deadline.part(TICK, "a look"))
         self._tell(text)
         return state
 
@@ -139,7 +139,7 @@ class Follower:
         if state is None or blind:
             text = f"nothing could be seen of it at the end of {deadline.seconds:.0f} s: {blind or 'no list'}"
             return State(False, self._said, (Fault("", "", INCONCLUSIVE, text),))
-        return State(False, state.summary, (_out_of_time(state, deadline),), state.pods, state.waiting)
+        return replace(state, faults=(_out_of_time(state, deadline),))
 
     def soak(self, seconds: float, deadline: Deadline) -> State:
         """Watch a rollout that is complete for a while longer: failing liveness and sidecars come after it.

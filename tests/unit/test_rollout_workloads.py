@@ -157,7 +157,7 @@ def test_a_storm_of_changes_costs_no_whole_core(run: Run, monkeypatch: pytest.Mo
 )
 def test_a_soak(run: Run, monkeypatch: pytest.MonkeyPatch, states: list[State], reason: str) -> None:
     monkeypatch.setattr(workloads, "look", lambda *_: state(complete=True))
-    faults = follower(run, *states).soak(0.03, Deadline(9.0)).faults
+    faults = follower(run, *states).soak(0.2, Deadline(9.0)).faults
     assert [fault.reason for fault in faults] == ([reason] if reason else [])
 
 
@@ -166,7 +166,7 @@ def test_a_soak_in_which_containers_end_again_and_again(run: Run, monkeypatch: p
     restless = follower(run, state(complete=True))
     counted = iter(range(10**9))
     monkeypatch.setattr(restless._judge, "look", lambda _found, *, seen: state(complete=seen, ends=next(counted)))
-    (fault,) = restless.soak(0.02, Deadline(9.0)).faults
+    (fault,) = restless.soak(0.2, Deadline(9.0)).faults
     assert fault.reason == "Unsteady"
     assert "restarted in each of 3 soaks" in fault.message
 
