@@ -53,16 +53,19 @@ class Fault:
 class State:
     """One look at a rollout: complete, failed (with its faults), or still under way.
 
+    `kept` are pods of Jobs that were seen to fail, each with its `logs` as they were then: they may be gone.
+
     `waiting` says what keeps it so far, as one line each, and `trouble` the first of them that is more than being
     slow; `ends` counts how often containers have ended. `hold` is for how many seconds it must stay complete to count
     as such: not 0 where containers have no readiness probe. `unseen` is how many pods a controller counts as available
     whose watch, which is another one, has not shown that yet; `missed` for how many seconds the cluster was away, or
-    coming to itself. `kept` are pods of Jobs that were seen to fail, each with its `logs` as they were then.
+    coming to itself.
     """
 
     complete: bool
     summary: str
     faults: tuple[Fault, ...] = ()
+    kept: tuple[Object, ...] = field(default=(), repr=False, kw_only=True)
     pods: tuple[Object, ...] = field(default=(), repr=False)
     waiting: tuple[str, ...] = ()
     ends: int = 0
@@ -70,7 +73,6 @@ class State:
     hold: float = 0.0
     unseen: int = 0
     missed: float = 0.0
-    kept: tuple[Object, ...] = field(default=(), repr=False)
 
 
 class Judge:
