@@ -43,6 +43,10 @@ def judge(release: Release, lease: Lease, entry: Revision, verify: Verify, rende
                 return state
             if verify.helm_test and (tested := _test(release, lease, entry, deadline)).faults:
                 return replace(tested, pods=(*tested.pods, *state.pods))
+            if not requests and (unseen := _unseen(release, entry, verify, state, deadline)):
+                if not rollback:
+                    return replace(state, faults=(unseen,))
+                run.warn(unseen.message)  # it was verified once, and a rollback that ends here helps nobody
             _say_serving(release, entry)
             return _soaked(release, verify, rendered, follower, state, deadline)
         except OutOfTime as problem:
@@ -104,6 +108,24 @@ def _learn_tests_secrets(release: Release, entry: Revision, deadline: Deadline) 
         return
     pods = [o if o["kind"] == "Pod" else (o.get("spec") or {}).get("template") or {} for o in hooks]
     Secrets(release.run, release.api, release.environment.namespace).learn(pods, deadline)
+
+
+def _unseen(release: Release, entry: Revision, verify: Verify, state: State, deadline: Deadline) -> Fault | None:
+    """A fault where nothing that was deployed was seen to work: no data is never a pass (rule 10).
+
+    Where the chart has no tests, Helm's test passes, too. Raises CdError where Helm cannot tell.
+    """
+    if any(entry.digest in image for image in state.shown):
+        return None
+    if verify.helm_test:
+        hooks = release.helm.hooks(entry.revision, deadline)
+        if any(set(hook_events(o)) & set(TEST) for o in hooks):
+            return None
+    text = (
+        f"nothing was seen to run {entry.digest[:19]} ({state.summary}), and no check has asked for it: "
+        "add an HTTP check or a test of the chart's to deploy.verify in cd.yaml"
+    )
+    return Fault("", "", INCONCLUSIVE, text)
 
 
 def _say_serving(release: Release, entry: Revision) -> None:

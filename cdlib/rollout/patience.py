@@ -73,6 +73,7 @@ class Patience:
         doubtful: list[tuple[Cause, Question, _Since]] = []
         for cause in causes:
             since = self._since.setdefault(cause.key, _Since(now, now))
+            since.began += cause.stands * (now - since.seen)
             since.seen = now
             if now - since.began < cause.after:
                 waiting.append(cause)
