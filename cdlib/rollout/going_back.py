@@ -63,7 +63,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
             if not state.faults:
                 entry.templates = templates_of(state.pods)
                 tell_restored(release.run, to.templates, entry.templates)
-                done = patiently(lambda: release.verified(entry, deadline), deadline)
+                done = patiently(lambda: release.verified(entry, deadline), deadline, allowed=True)
                 return Outcome("done", done, ready_pods(state))
         except (NeedsPerson, Held):
             raise
@@ -164,7 +164,7 @@ def _mark_failed(release: Release, entry: Revision, why: str, deadline: Deadline
 def _ended_badly(release: Release, entry: Revision, how: str, state: State, deadline: Deadline) -> NeedsPerson:
     environment, why = release.environment, str(state.faults[0])
     share = deadline.part(EVIDENCE, "gathering evidence")
-    lines = gather(release.run, release.api, environment.namespace, state, release.run.out, share)
+    lines = gather(release.run, release.api, environment.namespace, state, release.run.out, share, part="rollback")
     _mark_failed(release, entry, why, deadline)
     return NeedsPerson(
         f"the rollback to revision {entry.rollback_of} {how}: {why}",
