@@ -11,12 +11,13 @@ import click
 from cdlib.result import Result
 from jobs.command import command
 from jobs.completing import environments
+from jobs.placing import aside
 
 if TYPE_CHECKING:
     from cdlib.run import Run
 
 
-@command("cd-approve", timeout=900)
+@command("cd-approve", timeout=900, placing=aside("approve", looks=lambda _: False))
 @click.argument("change")
 @click.option("-e", "--environment", required=True, metavar="NAME", envvar="CD_ENVIRONMENT", help="For where.",
               shell_complete=environments)  # fmt: skip

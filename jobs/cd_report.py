@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cdlib.result import Result
 from jobs.command import command
 from jobs.options import targets_option
+from jobs.placing import Options, Place, below
 
 if TYPE_CHECKING:
     from cdlib.run import Run
 
 
-def _apart(results: Path, _given: bool, options: dict[str, Any]) -> Path:
-    """Its own result must not take the place of the one that it tells of. A link is refused where it is the --out."""
+def _beside(results: Path, _given: bool, options: Options) -> Place:
+    """Its own result must not take the place of the one that it tells of."""
     options.update(paths=options["paths"] or (results,), page=options["page"] or results / "report.html")
-    return results if results.is_symlink() else results / "report"
+    return Place(below(results, "report"), spare=options["dora"])
 
 
-@command("cd-report", timeout=60, apart=_apart)
+@command("cd-report", timeout=60, placing=_beside)
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--page", metavar="FILE", type=click.Path(path_type=Path),
               help="Where the page goes.  [default: report.html below --out]")  # fmt: skip

@@ -11,12 +11,13 @@ from cdlib.result import Result
 from jobs.board import columns
 from jobs.command import command
 from jobs.options import audit_option, environment_option, permit_option, service_option, targets_option, wait_option
+from jobs.placing import aside
 
 if TYPE_CHECKING:
     from cdlib.run import Run
 
 
-@command("helm-rollback", timeout=600)
+@command("helm-rollback", timeout=600, placing=aside("list", looks=lambda options: options["only_list"], always=False))
 @targets_option
 @environment_option
 @service_option
