@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from cdlib.run import Run
 
 
+def _confirmed() -> bool:
+    """Whether a person says yes; where there is none to ask, nobody does."""
+    try:
+        return click.confirm("Sign it?", err=True)
+    except click.Abort:
+        return False
+
+
 @command("cd-approve", timeout=900, placing=aside("approve", looks=lambda _: False))
 @click.argument("change")
 @click.option("-e", "--environment", required=True, metavar="NAME", envvar="CD_ENVIRONMENT", help="For where.",
@@ -40,16 +48,18 @@ def main(run: Run, folder: Path, change: str, environment: str, key: Path, url: 
     from cdlib.errors import UsageProblem
     from cdlib.gerrit.changes import Gerrit
     from cdlib.gerrit.credentials import read_credentials
+    from cdlib.given import given_bytes
     from cdlib.promotion.approving import Patchset, post
 
-    with closing(Gerrit(run, url, read_credentials())) as gerrit:
+    given_bytes(key, "the key")
+    with closing(Gerrit(run, url, read_credentials(whose="your own account"))) as gerrit:
         patchset = Patchset.fetch(run, folder, gerrit.numbered(change, project), remote)
         approval = patchset.approval(environment, days)
         click.echo(patchset.difference(), err=True)
         click.echo(f"This is signed: {approval.text().decode().strip()}", err=True)
         if run.would("sign this, and comment it on the change"):
             return {"text": "nothing was signed"}
-        if not yes and not click.confirm("Sign it?", err=True):
+        if not yes and not _confirmed():
             raise UsageProblem("nothing was signed", hint="say yes, or --yes")
         return post(run, gerrit, patchset, approval, key)
 

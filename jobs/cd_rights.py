@@ -34,12 +34,15 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
     """
     import yaml
 
+    from cdlib.errors import UsageProblem
     from cdlib.rollout.rights import rights
     from cdlib.target import read_target, read_targets
 
     if service:
         read_target(targets, service)
     objects = rights(read_targets(targets), environment, service, accounts=accounts, images=images)
+    if not objects:
+        raise UsageProblem(f"{targets} has no service, so there is nothing to grant", hint="add one under services")
     text = yaml.safe_dump_all(objects, sort_keys=False, default_flow_style=None, width=110)
     # It is fed to kubectl, so not a word of it may be hidden, and what it is made of is no secret: targets.yaml names
     # files of secrets, and has none.

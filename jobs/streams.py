@@ -32,16 +32,5 @@ def written(text: str) -> str:
     try:
         print(text, flush=True)
     except OSError as problem:
-        _give_up_stdout()
         return problem.strerror or type(problem).__name__
     return ""
-
-
-def _give_up_stdout() -> None:
-    """On its way out Python would try once more, and end with a status of its own."""
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-    except OSError:
-        sys.stdout = None

@@ -147,6 +147,64 @@ class TestFolders:
         assert sorted(each.name for each in desk.folder.iterdir()) == [".cd"]
 
 
+class TestFiles:
+    """What a command is told to read may be anything; 1 GB of memory and a moment have to do for all of it."""
+
+    @pytest.mark.parametrize(
+        ("command", "word"),
+        [("cd-rights --targets {}", "targets file"), ("gerrit-comment --url http://127.0.0.1:1 --result {}", "result file"),
+         ("jenkins-run --url http://127.0.0.1:1 --job x --token-file {}", "JENKINS_TOKEN_FILE"),
+         ("jenkins-run --url http://127.0.0.1:1 --job x --params-file {}", "--params-file"),
+         ("cd-approve 7 -e staging --url http://127.0.0.1:1 --key {}", "the key")],
+    )  # fmt: skip
+    def test_what_is_no_file_is_not_read(self, desk: Desk, command: str, word: str) -> None:
+        os.mkfifo(desk.folder / "fifo")
+        for file in ("/dev/zero", "fifo"):
+            done = desk.run(f"ulimit -v 1000000; timeout 20 {command.format(file)} --timeout 2")
+            told(done, 2, f"{word} {file} is no file, but a device or a pipe")
+        done = desk.run(f"truncate --size 3G large; ulimit -v 1000000; timeout 20 {command.format('large')}")
+        told(done, 2, f"{word} large is larger than")
+        told(desk.run(command.format("/nonexistent/abc")), 2, f"{word} /nonexistent/abc: No such file")
+
+    def test_a_pipe_that_it_was_handed_is_read(self, desk: Desk) -> None:
+        assert desk.run(f"cd-rights --targets <(cat {desk.targets})").stdout == desk.run("cd-rights").stdout
+        done = desk.run("echo '[]' | jenkins-run --url http://127.0.0.1:1 --job x --params-file /dev/stdin")
+        told(done, 2, "/dev/stdin is no object of strings")
+
+    @pytest.mark.parametrize("text", ["", "# nothing yet\n"])
+    def test_an_empty_one_is_called_so(self, desk: Desk, text: str) -> None:
+        desk.targets.write_text(text)
+        told(desk.run("cd-rights"), 2, "targets.yaml is empty")
+
+    def test_one_without_services_grants_nothing(self, desk: Desk) -> None:
+        desk.targets.write_text("version: 1\nenvironments: {}\nservices: {}\n")
+        told(desk.run("cd-rights"), 2, "has no service, so there is nothing to grant")
+
+    def test_a_link_is_told_to_be_replaced(self, desk: Desk) -> None:
+        (desk.folder / "real.yaml").write_text("service: deployer\n")
+        desk.run(
+            "git init -q && ln -s real.yaml cd.yaml && git add . && git -c user.name=x -c user.email=x commit -qm x"
+        )
+        told(desk.run("build-image"), 2, "cd.yaml is a symbolic link", "next: commit the file itself in its place")
+
+    def test_a_bare_clone_is_called_so(self, desk: Desk) -> None:
+        desk.run(
+            "git init -q && git -c user.name=x -c user.email=x commit -q --allow-empty -m x; git clone -q --bare . ../bare"
+        )
+        told(desk.run("build-image -C ../bare --out out"), 2, "or a bare repository", "by -C DIR")
+
+    def test_a_permit_is_looked_at_before_a_server_is_asked(self, desk: Desk) -> None:
+        desk.targets.write_text(TARGETS.replace("registry.example.org", "127.0.0.1:1"))
+        desk.run(
+            "git init -q && echo 'service: deployer' > cd.yaml && git add . && git -c user.name=x -c user.email=x commit -qm x"
+        )
+        told(desk.run("helm-deploy --permit none"), 2, "the permit none: No such file")
+
+    def test_an_approver_is_asked_for_their_own_account(self, desk: Desk) -> None:
+        done = desk.run("touch key; cd-approve 7 -e staging --url http://127.0.0.1:1 --key key")
+        told(done, 2, "CD_GERRIT_USER", "next: set it to your own account")
+
+
 class TestOptions:
     @pytest.mark.parametrize(
         ("line", "variables", "words"),
@@ -158,6 +216,7 @@ class TestOptions:
             ("build-image --timeout nan", {}, ["is no number of seconds"]),
             ("build-image", {"CD_TIMEOUT": "inf"}, ["is not in the range"]),
             ("build-image --timeout 0", {}, ["is not in the range"]),
+            ("cd-report --dora --page x", {}, ["--dora makes no page"]),
             ("build-image surplus", {}, ["unexpected extra argument"]),
         ],
     )
@@ -165,7 +224,7 @@ class TestOptions:
         self, desk: Desk, line: str, variables: Mapping[str, str], words: list[str]
     ) -> None:
         told(desk.run(line, **variables), 2, "error: ", *words)
-        result = desk.result()
+        result = desk.result(*(["report"] if "cd-report" in line else []))
         assert (result["outcome"], result["exit_code"]) == ("misconfigured", 2) and words[0] in result["error"][
             "message"
         ]
