@@ -12,17 +12,10 @@ from cdlib.result import Result
 from jobs.command import command
 from jobs.completing import environments
 from jobs.placing import aside
+from jobs.streams import confirmed
 
 if TYPE_CHECKING:
     from cdlib.run import Run
-
-
-def _confirmed() -> bool:
-    """Whether a person says yes; where there is none to ask, nobody does."""
-    try:
-        return click.confirm("Sign it?", err=True)
-    except click.Abort:
-        return False
 
 
 @command("cd-approve", timeout=900, placing=aside("approve", looks=lambda _: False))
@@ -43,7 +36,7 @@ def main(run: Run, folder: Path, change: str, environment: str, key: Path, url: 
     DIR is a clone of the project: the difference is shown from the very commit that is signed. The signature becomes
     a comment on the change. A merged change is signed without a vote; start its authorize job again then, and its
     deploy. The account is CD_GERRIT_USER, with the HTTP password CD_GERRIT_PASSWORD, or that in
-    CD_GERRIT_PASSWORD_FILE.
+    CD_GERRIT_PASSWORD_FILE. The result goes to the folder approve below --out.
     """
     from cdlib.errors import UsageProblem
     from cdlib.gerrit.changes import Gerrit
@@ -59,7 +52,7 @@ def main(run: Run, folder: Path, change: str, environment: str, key: Path, url: 
         click.echo(f"This is signed: {approval.text().decode().strip()}", err=True)
         if run.would("sign this, and comment it on the change"):
             return {"text": "nothing was signed"}
-        if not yes and not _confirmed():
+        if not yes and not confirmed("Sign it?"):
             raise UsageProblem("nothing was signed", hint="say yes, or --yes")
         return post(run, gerrit, patchset, approval, key)
 

@@ -6,6 +6,8 @@ import os
 import sys
 from io import TextIOWrapper
 
+import click
+
 
 def open_streams() -> None:
     """Make the standard streams safe to use: a name that the locale cannot write is no reason to fail.
@@ -23,6 +25,14 @@ def open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def confirmed(question: str) -> bool:
+    """Whether a person says yes; where there is none to ask, nobody does."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        return False
 
 
 def written(text: str) -> str:

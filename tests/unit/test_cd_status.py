@@ -168,6 +168,7 @@ def test_a_cluster_that_does_not_answer_is_69_and_the_others_are_shown(
         r"! +west +apps/web +unknown", done.stdout
     )
     assert "1 of 2 clusters cannot be seen" in done.stderr and urls["west"] in done.stderr
+    assert done.stdout.count("cannot be reached") == 1, "its row says why; what stands below the table does not again"
     kept = json.loads((tmp_path / ".cd" / "status" / "cd-result.json").read_text())
     assert len(kept["releases"]) == 2 and schema_mistakes(kept, "result") == []
 

@@ -198,7 +198,13 @@ class TestFiles:
         desk.run(
             "git init -q && echo 'service: deployer' > cd.yaml && git add . && git -c user.name=x -c user.email=x commit -qm x"
         )
-        told(desk.run("helm-deploy --permit none"), 2, "the permit none: No such file")
+        for command in ("helm-deploy", "helm-rollback"):
+            told(desk.run(f"{command} --permit none"), 2, "the permit none: No such file")
+
+    def test_a_cluster_that_cannot_be_seen_is_told_with_what_fits_it(self, desk: Desk) -> None:
+        done = desk.run("cd-status", KUBECONFIG="/nonexistent")
+        told(done, 2, "next: check the environment's kubeconfig and context")
+        assert done.stdout.count("/nonexistent") == 1 and done.stderr.count("/nonexistent") == 1
 
     def test_an_approver_is_asked_for_their_own_account(self, desk: Desk) -> None:
         done = desk.run("touch key; cd-approve 7 -e staging --url http://127.0.0.1:1 --key key")
