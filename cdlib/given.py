@@ -12,17 +12,25 @@ LARGEST = 2**20  # bytes, where nothing else is said
 _HANDED = ("/dev/stdin", "/dev/fd/")  # pipes that we were handed open, as by bash's <(…)
 
 
-def given_bytes(file: Path, what: str, *, hint: str = "check the path", most: int = LARGEST) -> bytes:
-    """What is in `file`, which is `what` to whoever has named it, in at most `most` bytes.
+def require_file(file: Path, what: str, *, hint: str = "check the path") -> Path:
+    """`file`, which is `what` to whoever has named it, where reading it comes to an end.
 
-    Of what is no file only a pipe that we were handed is read: a device gives without end, and a FIFO that nobody
+    Of what is no file only a pipe that we were handed may be read: a device gives without end, and a FIFO that nobody
     writes to is waited for, whatever the run's limit is. Raises UsageProblem.
     """
     try:
         mode = file.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or os.fspath(file).startswith(_HANDED)):
-            raise UsageProblem(f"{what} {file} is no file, but a device or a pipe", hint=hint)
-        with file.open("rb") as opened:
+    except OSError as problem:
+        raise UsageProblem(f"{what} {file}: {problem.strerror}", hint=hint) from problem
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or os.fspath(file).startswith(_HANDED)):
+        raise UsageProblem(f"{what} {file} is no file, but a device or a pipe", hint=hint)
+    return file
+
+
+def given_bytes(file: Path, what: str, *, hint: str = "check the path", most: int = LARGEST) -> bytes:
+    """What is in the file, in at most `most` bytes. Raises UsageProblem, also as `require_file` does."""
+    try:
+        with require_file(file, what, hint=hint).open("rb") as opened:
             found = opened.read(most + 1)
     except OSError as problem:
         raise UsageProblem(f"{what} {file}: {problem.strerror}", hint=hint) from problem

@@ -155,7 +155,8 @@ class TestFiles:
         [("cd-rights --targets {}", "targets file"), ("gerrit-comment --url http://127.0.0.1:1 --result {}", "result file"),
          ("jenkins-run --url http://127.0.0.1:1 --job x --token-file {}", "JENKINS_TOKEN_FILE"),
          ("jenkins-run --url http://127.0.0.1:1 --job x --params-file {}", "--params-file"),
-         ("cd-approve 7 -e staging --url http://127.0.0.1:1 --key {}", "the key")],
+         ("cd-approve 7 -e staging --url http://127.0.0.1:1 --key {}", "the key"),
+         ("env CD_ZUUL={} cd-report --out out .", "CD_ZUUL")],
     )  # fmt: skip
     def test_what_is_no_file_is_not_read(self, desk: Desk, command: str, word: str) -> None:
         os.mkfifo(desk.folder / "fifo")
@@ -165,6 +166,17 @@ class TestFiles:
         done = desk.run(f"truncate --size 3G large; ulimit -v 1000000; timeout 20 {command.format('large')}")
         told(done, 2, f"{word} large is larger than")
         told(desk.run(command.format("/nonexistent/abc")), 2, f"{word} /nonexistent/abc: No such file")
+
+    @pytest.mark.parametrize(
+        ("command", "word"), [("cd-status --audit {}", "the audit record"), ("cd-report {}", "events")]
+    )
+    def test_of_what_may_be_large_only_a_file_is_read(self, desk: Desk, command: str, word: str) -> None:
+        os.mkfifo(desk.folder / "fifo")
+        for file in ("/dev/zero", "fifo"):
+            done = desk.run(f"ulimit -v 1000000; timeout 20 {command.format(file)} --timeout 2")
+            told(done, 2, f"{word} {file} is no file, but a device or a pipe")
+        done = desk.run(f"truncate --size 1G large; ulimit -v 1000000; timeout 50 {command.format('large')}")
+        assert done.returncode in (2, 6) and "a defect of ours" not in done.stderr
 
     def test_a_pipe_that_it_was_handed_is_read(self, desk: Desk) -> None:
         assert desk.run(f"cd-rights --targets <(cat {desk.targets})").stdout == desk.run("cd-rights").stdout
