@@ -8,7 +8,7 @@ from dataclasses import replace
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, OutOfTime
 from cdlib.retry import patiently
-from cdlib.rollout.chart import Rendered
+from cdlib.rollout.chart import Rendered, hook_events
 from cdlib.rollout.helm_answers import reason
 from cdlib.rollout.hooks import TEST, with_hooks
 from cdlib.rollout.lease import Lease
@@ -37,6 +37,10 @@ def judge(release: Release, lease: Lease, entry: Revision, verify: Verify, rende
             tested = _test(release, lease, entry, deadline) if verify.helm_test and not faults else state
             if faults or tested.faults:
                 return replace(state, faults=faults) if faults else tested
+            if not requests and (unseen := _unseen(release, entry, verify, state, deadline)):
+                if not rollback:
+                    return replace(state, faults=(unseen,))
+                run.warn(unseen.message)  # it was verified once, and a rollback that ends here helps nobody
             _say_serving(release, entry)
             return replace(state, faults=_soak(release, verify, rendered, follower, deadline))
         except OutOfTime as problem:
@@ -60,6 +64,24 @@ def _tested(release: Release, lease: Lease, entry: Revision, deadline: Deadline)
         lambda done: Fault("", "", "HelmTest", f"helm test failed: {reason(done)}"),
     )  # fmt: skip
     return ended if isinstance(ended, State) else State(True, "")
+
+
+def _unseen(release: Release, entry: Revision, verify: Verify, state: State, deadline: Deadline) -> Fault | None:
+    """A fault where nothing that was deployed was seen to work: no data is never a pass (rule 10).
+
+    Where the chart has no tests, Helm's test passes, too. Raises CdError where Helm cannot tell.
+    """
+    if any(entry.digest in image for image in state.shown):
+        return None
+    if verify.helm_test:
+        hooks = release.helm.hooks(entry.revision, deadline)
+        if any(set(hook_events(o)) & set(TEST) for o in hooks):
+            return None
+    text = (
+        f"nothing was seen to run {entry.digest[:19]} ({state.summary}), and no check has asked for it: "
+        "add an HTTP check or a test of the chart's to deploy.verify in cd.yaml"
+    )
+    return Fault("", "", INCONCLUSIVE, text)
 
 
 def _say_serving(release: Release, entry: Revision) -> None:

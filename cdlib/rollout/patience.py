@@ -67,6 +67,7 @@ class Patience:
         waiting: list[Cause] = []
         for cause in causes:
             since = self._since.setdefault(cause.key, _Since(now, now))
+            since.began += cause.stands * (now - since.seen)
             since.seen = now
             (failures if self._over(cause, since, now) else waiting).append(cause)
         self._since = {key: since for key, since in self._since.items() if now - since.seen <= FLICKER}

@@ -18,13 +18,15 @@ from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import Revision
 from cdlib.rollout.release import Release
-from cdlib.rollout.verdict import Fault, State
+from cdlib.rollout.verdict import INCONCLUSIVE, Fault, State
 from cdlib.run import Run
 from cdlib.service import Verify
 
-UP = State(True, "web 1 of 1 updated, 1 available")
+IMAGE, DIGEST = "registry.test/web@sha256:7777777777777777", "sha256:7777777777777777"
+UP = State(True, "web 1 of 1 updated, 1 available", shown=frozenset({IMAGE}))
+UNSEEN = State(True, "nothing to wait for", shown=frozenset({"registry.test/redis@sha256:1111"}))
 BAD = (Fault("web-1", "web", "CrashLoop", "ended 3 times"),)
-ENTRY = Revision(7, "c0ffee", "", "", "", "", "deploying", "", "", "")
+ENTRY = Revision(7, "c0ffee", IMAGE, DIGEST, "", "", "deploying", "", "", "")
 
 
 @dataclass
@@ -51,6 +53,9 @@ class Play:
     http: tuple[Fault, ...] = ()
     soak: tuple[Fault, ...] = ()
     left: float = 100.0
+    requests: tuple[Any, ...] = ()
+    hooks: tuple[dict[str, Any], ...] = ()
+    rollback: bool = False
 
     def __call__(self, monkeypatch: pytest.MonkeyPatch) -> Played:
         played = Played()
@@ -74,14 +79,17 @@ class Play:
 
         monkeypatch.setattr(judging, "following", following)
         monkeypatch.setattr(judging, "check_http", check_http)
+        monkeypatch.setattr(judging, "_test", lambda *_: UP)
         run = Run("helm-deploy", Deadline(300.0))
         run.events.listen(played.said.append)
         run.events.listen(lambda event: played.log.append("serving") if event["event"] == "serving" else None)
         run.events.listen(Console().on_event)
         place = SimpleNamespace(namespace="ns", release="web", budget=180.0, delete_stuck_pods=False)
-        release = cast(Release, SimpleNamespace(run=run, api=None, environment=place))
+        helm = SimpleNamespace(hooks=lambda _revision, _deadline: list(self.hooks))
+        release = cast(Release, SimpleNamespace(run=run, api=None, environment=place, helm=helm))
         rendered = Rendered((("Deployment", "web"),), (), self.probe_soak)
-        played.state = judge(release, cast(Lease, None), ENTRY, self.verify, rendered, (), Deadline(self.left))
+        played.state = judge(release, cast(Lease, None), ENTRY, self.verify, rendered, self.requests,
+                             Deadline(self.left), rollback=self.rollback)  # fmt: skip
         return played
 
 
@@ -101,6 +109,40 @@ def test_what_is_not_good_never_serves(play: Play, monkeypatch: pytest.MonkeyPat
     played = play(monkeypatch)
     assert played.state.faults == BAD
     assert not played.serving and not played.soaked
+
+
+def hook(event: str) -> dict[str, Any]:
+    return {"kind": "Pod", "metadata": {"name": "t", "annotations": {"helm.sh/hook": event}}}
+
+
+TESTED = Verify(helm_test=True)
+
+
+@pytest.mark.parametrize(
+    ("play", "data"),
+    [
+        (Play(up=UNSEEN), False),
+        (Play(up=State(True, "nothing to wait for")), False),
+        (Play(up=UP), True),
+        (Play(up=UNSEEN, requests=("/healthz",)), True),
+        (Play(up=UNSEEN, verify=TESTED, hooks=(hook("test"),)), True),
+        (Play(up=UNSEEN, verify=TESTED, hooks=(hook("post-upgrade"),)), False),
+        (Play(up=UNSEEN, verify=TESTED), False),
+        (Play(up=UNSEEN, hooks=(hook("test"),)), False),  # nobody has asked for it to be run
+    ],
+    ids=["another image", "nothing", "seen", "asked", "tested", "no test", "no hook", "test not asked for"],
+)
+def test_what_shows_nothing_is_no_pass(play: Play, data: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = play(monkeypatch)
+    assert [fault.reason for fault in played.state.faults] == ([] if data else [INCONCLUSIVE])
+    assert bool(played.serving) is data
+    assert data or f"nothing was seen to run {DIGEST[:19]} (nothing to wait for)" in played.state.faults[0].message
+
+
+def test_going_back_to_what_shows_nothing_is_told_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Play(up=UNSEEN, rollback=True)(monkeypatch)
+    assert played.serving and played.state.faults == ()
+    assert any("nothing was seen to run" in str(event) for event in played.said)
 
 
 def test_what_fails_in_its_soak_has_served_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
