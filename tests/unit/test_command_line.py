@@ -136,6 +136,7 @@ class TestFolders:
         done = desk.run(command, KUBECONFIG="/nonexistent", HOME="/nonexistent")
         assert (done.returncode, done.stdout) == (there.returncode, there.stdout)
         assert "warning: nothing is kept of this run" in done.stderr
+        assert done.stderr.count("warning: ") == there.stderr.count("warning: ") + 1, "and it is said once"
 
     @pytest.mark.parametrize("command", ["build-image", "cd-hold --set no", "helm-rollback"])
     def test_what_writes_says_how_to_name_another_folder(self, desk: Desk, command: str) -> None:
