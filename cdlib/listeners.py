@@ -64,7 +64,7 @@ class Listeners:
 
         found = metrics.samples(ended, result, run.about)
         if file is not None:
-            _try(run, "no metrics are written", lambda: prometheus.write(file, found))
+            _try(run, f"no metrics are written to {file}", lambda: prometheus.write(file, found))
         if url:
             _try(run, "no metrics are pushed", lambda: prometheus.push(url, found, _PATIENCE))
 

@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 HIDDEN = "[hidden]"
+# AUTH is in AUTHKEY and OAUTH; GIT_AUTHOR_NAME and CHANGE_AUTHOR name people, and SSL_AUTHORITY a file.
 _SECRET_NAME = re.compile(
-    r"(TOKEN|PASS(?:$|_|W|PHRASE)|SECRET|CREDENTIAL|PRIVATE_KEY|API_KEY|AUTH|_PAT$|OTLP_(?:TRACES_)?HEADERS$)",
+    r"(TOKEN|PASS(?:$|_|W|PHRASE)|SECRET|CREDENTIAL|PRIVATE_KEY|API_KEY|AUTH(?!OR)|AUTHORIZATION|_PAT$"
+    r"|OTLP_(?:TRACES_)?HEADERS$)",
     re.IGNORECASE,
 )
 _NOT_SECRET = re.compile(r"(SOCK|FILE|PATH|DIR|URL|HOST)\Z", re.IGNORECASE)
@@ -30,7 +32,9 @@ _SHAPES = (
     ),
     (
         re.compile(
-            r"(?i)\b([\w-]*(?:password|passwd|secret|api[_-]?key|token)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{4,}"
+            # Not of a name such as JENKINS_TOKEN_FILE: a path is no secret, and the reader of an error needs it.
+            r"(?i)\b([\w-]*(?:password|passwd|secret|api[_-]?key|token)[\w-]*(?<![_-]file)(?<![_-]path)"
+            r"[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{4,}"
         ),
         r"\1" + HIDDEN,
     ),

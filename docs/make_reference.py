@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,8 @@ def _command(command: click.Command) -> Iterator[str]:
 
 
 def _said(text: str) -> str:
-    """An option's help on one line; that the default is nothing needs no word."""
-    return " ".join(text.replace('[default: ""]', "").split())
+    """An option's help on one line; its variable has a column of its own."""
+    return " ".join(re.sub(r"\[env var: \w+(?:; |\])", lambda found: "[" * found[0].endswith("; "), text).split())
 
 
 def _exit_codes() -> Iterator[str]:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cdlib.given import given_bytes
 from cdlib.promotion.auditing import note
 from cdlib.result import Result
 
@@ -230,11 +231,4 @@ def spent(record: Record) -> Spent:
 
 def read_given(file: Path) -> bytes:
     """What is in the file of a permit that was handed over. Raises UsageProblem."""
-    from cdlib.errors import UsageProblem
-
-    try:
-        with file.open("rb") as content:
-            found = content.read(LARGEST + 1)
-    except OSError as problem:
-        raise UsageProblem(f"the permit {file}: {problem.strerror}", hint="check --permit") from problem
-    return found.rstrip(b"\n")
+    return given_bytes(file, "the permit", hint="check --permit", most=LARGEST).rstrip(b"\n")

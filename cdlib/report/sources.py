@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cdlib.errors import UsageProblem
+from cdlib.given import require_file
 from cdlib.report.story import Story, weight
 from cdlib.report.timeline import LARGEST, MOST_EVENTS, CommandRun, command_run, read_events, text
 
@@ -116,7 +117,7 @@ def last_way(runs: list[CommandRun]) -> list[CommandRun]:
 def _files(path: Path) -> Iterator[Path]:
     """The files of events, those that lie highest first; never what a link leads to, nor what is not ours."""
     if not path.is_dir():
-        yield path
+        yield require_file(path, "events")
         return
     found = (file for file in path.rglob(EVENTS) if file.is_file() and not file.is_symlink())
     below = ((file.relative_to(path).parts, file) for file in found)

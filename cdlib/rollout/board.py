@@ -134,7 +134,7 @@ class Board:
         return kind(
             f"{len(failed)} of {len(self.clusters)} clusters cannot be seen",
             details=[f"{', '.join(c.environments)}: {c.problem}" for c in failed],
-            hint="what is shown of the others holds; see that each cluster runs, and that its credentials may look",
+            hint="; ".join(dict.fromkeys(c.problem.hint for c in failed if c.problem)),
         )
 
 

@@ -96,7 +96,7 @@ def test_who_is_silent_is_waited_for_a_moment_and_changes_nothing(
     done = call(tmp_path, "--pushgateway", silent, "--metrics-file", str(tmp_path / "none" / "cd.prom"))
     assert done.exit_code == 7 and time.monotonic() - began < 4
     told = [event["text"] for event in events(tmp_path) if event["event"] == "warning"]
-    assert told[0].startswith("no metrics are written: No such file or directory")
+    assert told[0].startswith(f"no metrics are written to {tmp_path}/none/cd.prom: No such file or directory")
     assert told[1].startswith("no metrics are pushed: 127.0.0.1 does not answer: ReadTimeout; see that")
     assert told[2].startswith("no traces are sent: ") and len(told) == 3
     result = json.loads((tmp_path / ".cd" / "cd-result.json").read_text())

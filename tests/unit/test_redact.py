@@ -16,6 +16,32 @@ def test_values_of_secret_variables_and_what_was_told() -> None:
     assert shown == f"{HIDDEN} /usr/bin:/bin /run/agent.sock {HIDDEN} short"
 
 
+@pytest.mark.parametrize("name", ["GIT_AUTHOR_NAME", "CHANGE_AUTHOR", "CI_COMMIT_AUTHOR", "AUTHORS", "X_AUTHORITY"])
+def test_who_wrote_a_commit_is_no_secret(name: str) -> None:
+    assert Redactor({name: "deployer"}).text("by deployer") == "by deployer"
+
+
+@pytest.mark.parametrize(
+    "name", ["HTTP_AUTH", "TS_AUTHKEY", "OAUTH2_X", "HTTP_AUTHORIZATION", "auth", "DOCKER_AUTH_CONFIG"]
+)
+def test_what_lets_somebody_in_is_one(name: str) -> None:
+    assert Redactor({name: "deployer"}).text("by deployer") == f"by {HIDDEN}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("JENKINS_TOKEN_FILE: /run/abc: No such file", "JENKINS_TOKEN_FILE: /run/abc: No such file"),
+        ("secret-path=/run/abc", "secret-path=/run/abc"),
+        ("JENKINS_TOKEN: abcdefgh", f"JENKINS_TOKEN: {HIDDEN}"),
+        ("token_file_x=abcdefgh", f"token_file_x={HIDDEN}"),
+        ("TOKEN_FILE=https://x.test/?token=abcdefgh", f"TOKEN_FILE=https://x.test/?token={HIDDEN}"),
+    ],
+)
+def test_the_path_of_a_secret_is_none(text: str, shown: str) -> None:
+    assert Redactor({}).text(text) == shown
+
+
 @pytest.mark.parametrize(
     ("text", "gone"),
     [

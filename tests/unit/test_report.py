@@ -196,6 +196,17 @@ def test_its_own_events_and_result_lie_apart(recorded: Recorded) -> None:
     assert "cd-report" not in {row[0] for row in shown(folder).rows["the-way-step-by-step"]}
 
 
+@pytest.mark.parametrize("command", ["cd-status", "cd-rights", "cd-hold", "cd-approve"])
+def test_what_is_no_step_decides_nothing(recorded: Recorded, tmp_path: Path, command: str) -> None:
+    folder, other = recorded("tests-failed"), tmp_path / "other"
+    other.mkdir()
+    late = '{"t": "2027-01-01T00:00:0%d.000Z", "run": "x", "command": "%s", "event": "%s"}\n'
+    ends = late.replace('"}', '", "outcome": "done", "exit_code": 0}') % (2, command, "run_end")
+    (other / "events.jsonl").write_text(late % (1, command, "run_start") + ends)
+    assert report(folder, str(folder), str(other)).exit_code == 0
+    assert "tests failed" in Page((folder / "report.html").read_bytes()).text
+
+
 def test_a_dry_run_writes_no_page_and_a_link_is_not_followed(recorded: Recorded, tmp_path: Path) -> None:
     folder, kept = recorded("serving"), tmp_path / "kept"
     assert report(folder, "--dry-run").exit_code == 0 and not (folder / "report.html").exists()
