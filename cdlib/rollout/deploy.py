@@ -67,8 +67,8 @@ def deploy(release: Release, wish: Wish, guard: Guard | None = None, *, wait: bo
 def _under_lease(release: Release, plan: Plan, lease: Lease, guard: Guard | None, drift: tuple[str, ...],
                  budget: Deadline) -> Outcome:  # fmt: skip
     known = release.read(budget)
-    live = _wished(known, plan.wish, plan.chart) if lease.waited else None
-    if live is not None:  # who was waited for has done what we were asked to do
+    live = _wished(known, plan.wish, plan.chart)
+    if live is not None:  # who had the lease, alive or dead by now, has done what we were asked to do
         standing = stands(release, live, budget)
         if standing.outcome is not None:
             return standing.outcome

@@ -88,17 +88,22 @@ def unfinished(record: Record) -> bool:
 def spend(release: Release, use: Use, seen: Record, deadline: Deadline) -> None:
     """Write into the release record that the permit is used, so that it is never again; tell of it.
 
-    `seen` is the record by which it was judged. Raises Refused where another was spent since.
+    `seen` is the record by which it was judged. Raises Refused where another was spent since, or this one by another
+    run; where the answer to our own write was lost, reading again shows that we have spent it.
     """
-    before = (seen.permit_sequence, seen.permit_nonce)
+    before, mine, tries = (seen.permit_sequence, seen.permit_nonce), (use.sequence, use.nonce), 0
 
     def change(record: Record) -> None:
-        if (record.permit_sequence, record.permit_nonce) != before:
+        nonlocal tries
+        tries += 1
+        found = (record.permit_sequence, record.permit_nonce)
+        ours = found == mine and tries > 1 and not any(entry.permit == use.label for entry in record.revisions)
+        if found != before and not ours:
             raise Refused(
                 f"permit {use.label} was overtaken: the release has spent number {record.permit_sequence} meanwhile",
                 hint="run the authorize job again: it issues a new permit",
             )
-        record.permit_sequence, record.permit_nonce = use.sequence, use.nonce
+        record.permit_sequence, record.permit_nonce = mine
 
     if not use.again:
         release.records.update(change, deadline)
