@@ -46,7 +46,7 @@ def deploy(release: Release, wish: Wish, guard: Guard | None = None, *, wait: bo
     budget = run.deadline.part(environment.budget, "the budget of a deploy")
     require_namespace(release.api, environment.namespace, budget)
     with (
-        prepare_chart(run, release.helm, wish.source, wish.service.deploy, wish.target, environment) as chart,
+        prepare_chart(release.helm, wish.source, wish.service.deploy, wish.target, environment, budget) as chart,
         TemporaryDirectory(prefix="cd-values-") as scratch,
     ):
         known = release.read(budget)
@@ -87,7 +87,7 @@ def _permitted(release: Release, plan: Plan, known: Known, guard: Guard, budget:
     live = record.live_revision
     if live is not None and live.verified:  # there is nothing to clear up, which could change what is live
         check_order(record, plan.wish)
-    use = guard(plan, record)
+    use = guard(plan, record, budget)
     if use is None:
         return plan
     plan = with_permit(release, plan, use, upgrade=bool(history), budget=budget)

@@ -15,6 +15,7 @@ from cdlib.rollout.release import Release
 from cdlib.rollout.verdict import INCONCLUSIVE, Fault
 
 BREAK_GLASS = "break-glass"
+Aliases = Callable[[Reference, Deadline], frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Use:
     by: str
     reason: str = ""
     again: bool = False
-    aliases: Callable[[Reference], frozenset[str]] = field(default=lambda _: frozenset(), compare=False, repr=False)
+    aliases: Aliases = field(default=lambda *_: frozenset(), compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -112,7 +113,7 @@ def spend(release: Release, use: Use, seen: Record, deadline: Deadline) -> None:
         release.run.warn(f"{use.note}: nobody has checked review, build or tests of this")
 
 
-def foreign_images(use: Use, image: Reference, pods: Sequence[Object]) -> tuple[Fault, ...]:
+def foreign_images(use: Use, image: Reference, pods: Sequence[Object], deadline: Deadline) -> tuple[Fault, ...]:
     """A fault for each container that shall run `image`, and by its imageID runs something else.
 
     A node knows an image of several platforms by the digest of its own one, and some runtimes by its configuration's.
@@ -121,7 +122,7 @@ def foreign_images(use: Use, image: Reference, pods: Sequence[Object]) -> tuple[
     wanted, digest = str(image), image.digest
     found = [(pod, name, running) for pod in pods for name, running in _running(pod, wanted)]
     odd = sorted((each for each in found if _digest(each[2]) != digest), key=lambda each: not each[2])
-    known = use.aliases(image) if odd else frozenset()
+    known = use.aliases(image, deadline) if odd else frozenset()
     return tuple(
         Fault(str(pod["metadata"]["name"]), name, "ImageID", f"it runs {running}, which is not {digest[:19]}")
         if running

@@ -167,20 +167,20 @@ def pod(
 
 @pytest.mark.parametrize("running", [f"r/hello@{DIGEST}", f"docker-pullable://r/hello@{DIGEST}", DIGEST])
 def test_what_runs_is_what_was_permitted(running: str) -> None:
-    assert foreign_images(USE, IMAGE, [pod(running, init=running)]) == ()
+    assert foreign_images(USE, IMAGE, [pod(running, init=running)], Deadline(5)) == ()
 
 
 def test_a_node_may_know_it_by_another_name() -> None:
-    use = Use(7, NONCE, "permit", "x", aliases=lambda _: frozenset({OTHER}))
+    use = Use(7, NONCE, "permit", "x", aliases=lambda *_: frozenset({OTHER}))
     for running in (f"r/hello@{OTHER}", OTHER, f"docker://{OTHER}"):
-        assert foreign_images(use, IMAGE, [pod(running)]) == ()
+        assert foreign_images(use, IMAGE, [pod(running)], Deadline(5)) == ()
 
 
 @pytest.mark.parametrize("running", [f"r/hello@{OTHER}", OTHER, "r/hello:latest"])
 def test_something_else_that_runs_is_a_fault(running: str) -> None:
     good = f"r/hello@{DIGEST}"
     for wrong in (pod(good, running), pod(good, init=running)):
-        (fault,) = foreign_images(USE, IMAGE, [pod(good), wrong])
+        (fault,) = foreign_images(USE, IMAGE, [pod(good), wrong], Deadline(5))
         assert fault.reason == "ImageID" and fault.pod == "hello-1"
 
 
@@ -189,7 +189,7 @@ def test_a_pod_that_has_ended_runs_nothing(phase: str) -> None:
     """As one that its node has rejected for want of room; it stays until somebody removes it."""
     ended = pod("", init=f"r/hello@{OTHER}")
     ended["status"] |= {"phase": phase}
-    assert foreign_images(USE, IMAGE, [ended]) == ()
+    assert foreign_images(USE, IMAGE, [ended], Deadline(5)) == ()
 
 
 @pytest.mark.parametrize(
@@ -204,11 +204,11 @@ def test_a_pod_that_has_ended_runs_nothing(phase: str) -> None:
 def test_what_no_node_has_named_is_inconclusive_and_blames_nobody(status: dict[str, Any], begun: bool) -> None:
     new = {**pod("x"), "status": status}
     assert unnamed([new], str(IMAGE)) is begun
-    assert [fault.reason for fault in foreign_images(USE, IMAGE, [new])] == [INCONCLUSIVE] * begun
+    assert [fault.reason for fault in foreign_images(USE, IMAGE, [new], Deadline(5))] == [INCONCLUSIVE] * begun
 
 
 def test_what_runs_something_else_is_told_before_what_is_not_known() -> None:
-    faults = foreign_images(USE, IMAGE, [pod(""), pod(OTHER)])
+    faults = foreign_images(USE, IMAGE, [pod(""), pod(OTHER)], Deadline(5))
     assert [fault.reason for fault in faults] == ["ImageID", INCONCLUSIVE]
 
 
@@ -260,7 +260,7 @@ def test_a_registry_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
     answers = [Unavailable("away"), Unavailable("away"), frozenset({OTHER})]
 
-    def aliases(_: Reference) -> frozenset[str]:
+    def aliases(_: Reference, _deadline: Deadline) -> frozenset[str]:
         answer = answers.pop(0)
         if isinstance(answer, Unavailable):
             raise answer
@@ -271,7 +271,7 @@ def test_a_registry_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_containers_of_other_images_are_no_concern() -> None:
-    assert foreign_images(USE, IMAGE, [pod(OTHER, image="r/proxy:1")]) == ()
+    assert foreign_images(USE, IMAGE, [pod(OTHER, image="r/proxy:1")], Deadline(5)) == ()
 
 
 def api(answer: Any) -> Any:
@@ -331,7 +331,7 @@ class Stage:
         return self.release.records.read(Deadline(5))
 
     def guard(self, use: Use | Exception | None = USE) -> Any:
-        def guard(_what: object, _record: Record) -> Use | None:
+        def guard(_what: object, _record: Record, _deadline: Deadline) -> Use | None:
             self.done.append("guard")
             if isinstance(use, Exception):
                 raise use
@@ -445,7 +445,7 @@ class Helm:
     def __init__(self, honest: bool = True) -> None:
         self.honest, self.told = honest, list[Any]()
 
-    def render(self, _folder: Path, values: tuple[Path, ...], **_: Any) -> list[Any]:
+    def render(self, _folder: Path, values: tuple[Path, ...], _deadline: Deadline, **_: Any) -> list[Any]:
         said = json.loads(values[-1].read_text())
         self.told.append(said["cd"]["permit"])
         digest = OTHER if said["cd"]["permit"] and not self.honest else said["image"]["digest"]
