@@ -8,7 +8,7 @@ from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed, Refused, UsageProblem
-from cdlib.reference import Reference
+from cdlib.reference import DIGEST, Reference
 from cdlib.rollout.api import Api, Object
 from cdlib.rollout.record import DEPLOYING, INTERRUPTED, Record
 from cdlib.rollout.release import Release
@@ -117,12 +117,15 @@ def foreign_images(use: Use, image: Reference, pods: Sequence[Object], deadline:
     """A fault for each container that shall run `image`, and by its imageID runs something else.
 
     A node knows an image of several platforms by the digest of its own one, and some runtimes by its configuration's.
-    What no node has named is inconclusive, and comes last.
+    Where it has several manifests of one configuration, as after a build that was repeated, containerd and CRI-O keep
+    one image, and name whichever of them comes first. What no node has named is inconclusive, and comes last.
     """
     wanted, digest = str(image), image.digest
     found = [(pod, name, running) for pod in pods for name, running in _running(pod, wanted)]
     odd = sorted((each for each in found if _digest(each[2]) != digest), key=lambda each: not each[2])
     known = use.aliases(image, deadline) if odd else frozenset()
+    others = {_digest(running) for _, _, running in odd} - known
+    known |= {other for other in others if DIGEST.match(other) and known & use.aliases(image.at(other), deadline)}
     return tuple(
         Fault(str(pod["metadata"]["name"]), name, "ImageID", f"it runs {running}, which is not {digest[:19]}")
         if running

@@ -176,6 +176,16 @@ def test_a_node_may_know_it_by_another_name() -> None:
         assert foreign_images(use, IMAGE, [pod(running)], Deadline(5)) == ()
 
 
+@pytest.mark.parametrize(("configuration", "reasons"), [("sha256:c", []), ("sha256:f", ["ImageID"])])
+def test_a_node_may_have_it_by_another_manifest_of_the_same_configuration(
+    configuration: str, reasons: list[str]
+) -> None:
+    found = {DIGEST: frozenset({"sha256:c"}), OTHER: frozenset({configuration})}
+    use = Use(7, NONCE, "permit", "x", aliases=lambda image, _: found[image.digest])
+    faults = foreign_images(use, IMAGE, [pod(f"r/hello@{OTHER}"), pod(DIGEST)], Deadline(5))
+    assert [fault.reason for fault in faults] == reasons
+
+
 @pytest.mark.parametrize("running", [f"r/hello@{OTHER}", OTHER, "r/hello:latest"])
 def test_something_else_that_runs_is_a_fault(running: str) -> None:
     good = f"r/hello@{DIGEST}"
