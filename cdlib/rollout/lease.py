@@ -130,6 +130,7 @@ class Lease:
                 continue
             if self.deadline.over:
                 raise self._gave_up(found)
+            self._unstopped.end()  # who only queues may be stopped
             time.sleep(min(_LOOK_EVERY, self.deadline.left))
 
     def _look(self, last: Object | None) -> Object | None:
@@ -154,14 +155,10 @@ class Lease:
 
     def _take(self, found: Object | None) -> bool:
         """Write that it is ours, as long as nobody has written meanwhile."""
-        began, now = time.monotonic(), _now()
-        spec = {
-            "holderIdentity": self._holder,
-            "leaseDurationSeconds": DURATION,
-            "acquireTime": now,
-            "renewTime": now,
-            "leaseTransitions": (found["spec"].get("leaseTransitions", 0) if found else 0) + 1,
-        }
+        began, now, before = time.monotonic(), _now(), (found or {}).get("spec", {})
+        new = {"acquireTime": now, "leaseTransitions": before.get("leaseTransitions", 0) + 1}
+        spec = {"holderIdentity": self._holder, "leaseDurationSeconds": DURATION, "renewTime": now}
+        spec = {**before, **spec} if self._is_ours(found) else {**spec, **new}
         try:
             if found is None:
                 meta = {"name": self.name, "namespace": self._namespace}
