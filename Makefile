@@ -32,13 +32,13 @@ venv: .venv/stamp ## Make .venv, with every command in .venv/bin.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,jenkins,docs,otel]'
 	touch $@
 
-lab-up: venv ## Bring the lab up: Docker, a registry, Kubernetes; with LOOP=1 Gerrit, Zuul and Jenkins too. The first time compiles for some 12 minutes.
+lab-up: venv ## Bring the lab up: Docker, a registry, Kubernetes; with LOOP=1 Gerrit, Zuul and Jenkins too. The first time compiles for 12 to 15 minutes on two cores.
 	$(LAB) up $(if $(LOOP),--loop)
 
 lab-status: venv ## Show the lab's servers.
 	@$(LAB) status
 
-lab-down: venv ## Take the lab down; nothing of it stays.
+lab-down: venv ## Take the lab down: nothing of it runs any more. What it has on disk stays; see docs/versions.md.
 	$(LAB) down
 
 demo: venv ## See a change go from a commit to serving, and back.

@@ -152,12 +152,12 @@ def _alone(layout: layouts.Layout) -> AbstractContextManager[None]:
 
 def _settings() -> dict[str, str]:
     from lab import settings
-    from lab.loop.places import NAMES
+    from lab.loop.places import NAMES, Places
     from lab.plan import read
 
     layout = layouts.layout()
     plan = read(layout.plan)
-    loop = {} if plan.names.isdisjoint(NAMES) else settings.loop_settings(layout, plan.given)
+    loop = {} if plan.names.isdisjoint(NAMES) else Places(layout).settings(plan.given)
     return {**settings.settings(layout, plan.given), **loop}
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.layout import REGISTRY_PORT, Layout
-from lab.loop.places import GERRIT_URL, JENKINS_URL, ZUUL_URL, Places
 
 REGISTRY = f"localhost:{REGISTRY_PORT}"  # this name, since Docker and containerd speak http to it unasked
 
@@ -22,7 +21,7 @@ class Settings:
 
 
 def settings(layout: Layout, given: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables, those of `given` servers as they are."""
+    """The variables, those of `given` servers as they are. What the loop adds, lab.loop.places has."""
     path = [part for part in environ.get("PATH", "").split(":") if part and part != str(layout.bin)]
     return {
         "KUBECONFIG": given.get("kubernetes", str(layout.kubeconfig)),
@@ -31,17 +30,6 @@ def settings(layout: Layout, given: Mapping[str, str], environ: Mapping[str, str
         "CD_TARGETS": str(layout.targets),
         "PATH": ":".join([str(layout.bin), *path]),
     }
-
-
-def loop_settings(layout: Layout, given: Mapping[str, str]) -> dict[str, str]:
-    """The variables that the loop adds or sets otherwise: where its servers are, and all of its services.
-
-    A Jenkins that is given has its variables already.
-    """
-    places = Places(layout)
-    own = {"JENKINS_URL": JENKINS_URL, "JENKINS_USER": "admin", "JENKINS_TOKEN_FILE": str(places.jenkins_token)}
-    always = {"CD_TARGETS": str(places.targets), "GERRIT_URL": GERRIT_URL, "ZUUL_WEB_URL": ZUUL_URL}
-    return always if "jenkins" in given else {**always, **own}
 
 
 def exports(variables: Mapping[str, str]) -> str:

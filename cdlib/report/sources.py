@@ -18,6 +18,7 @@ EVENTS, RESULT = "events.jsonl", "cd-result.json"
 _LARGEST = 4 * 2**20  # bytes of a result
 _DEPTH = 4  # objects and lists within each other in a result
 MOST_FILES = 200
+EVIDENCE = ("evidence", "evidence/rollback")  # why a rollout failed, and why going back from it did
 LARGEST_REPORTS = 12 * 2**20  # bytes of all JUnit files: they grow many times when they are parsed
 # What follows each other in one run, in this order; every other command is a run of its own.
 STEPS = ("cd-checkout", "authorize-deploy", "build-image", "run-tests", "publish-tag", "helm-deploy")
@@ -43,7 +44,8 @@ def gather_story(paths: Iterable[Path], page: Path, about: Mapping[str, Any], ge
         known["change"] = f"{known['change']},{known.get('patchset', '')}"
     story = Story(runs, results, deciding, ended, about=known)
     story.links = dict(_links(known, gerrit.rstrip("/"), story.result.get("build")))
-    story.evidence = [name for file in beside(paths, "evidence", "*.json") if (name := _relative(file, page))]
+    files = [file for folder in EVIDENCE for file in beside(paths, folder, "*.json")]
+    story.evidence = [name for file in files if (name := _relative(file, page))]
     return story
 
 

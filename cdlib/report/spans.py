@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_EXTRA = "install cdlib's wheel or checkout with its extra, by its path: pip install 'PATH[otel]'"
 _LONGEST = 300  # characters of an attribute
 _FACTS = {"environment": "deployment.environment.name", "service": "cd.service", "release": "cd.release",
           "commit": "vcs.ref.head.revision", "digest": "cd.digest", "cause": "cd.cause"}  # fmt: skip
@@ -50,7 +51,7 @@ def send(run: CommandRun, facts: Mapping[str, Any], environment: Mapping[str, st
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace.export import SpanExportResult
     except ImportError as problem:
-        raise UsageProblem("OpenTelemetry is not installed", hint="pip install 'cdlib[otel]'") from problem
+        raise UsageProblem("OpenTelemetry is not installed", hint=_EXTRA) from problem
     with _heard() as said:
         spans = _spans(run, facts, environment)
         if not spans:  # the trace that it is a part of is not sampled

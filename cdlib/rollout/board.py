@@ -171,6 +171,8 @@ def _judge(spot: Spot, seen: Seen, now: datetime) -> Row:
 
 
 def _state(seen: Seen, entry: Revision | None, helm: HelmRevision | None, holder: str) -> str:
+    if entry is None and not holder:
+        return UNRECORDED  # also where somebody else's Helm is at work on it, which no run of ours clears up
     if (entry and entry.status == DEPLOYING) or (helm and helm.pending):
         if not seen.leases_seen:
             return DEPLOYING

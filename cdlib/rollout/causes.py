@@ -37,6 +37,8 @@ UNKNOWN_CONFIG = 60.0  # CreateContainerConfigError for a reason not known here;
 POD_REFUSED = 60.0  # by an admission webhook or an unknown rule; tries come after 5, 10, 20 and 40 s
 UNASKED = 2.0  # times as long, where we may not look ourselves whether an object is there
 
+INCONCLUSIVE = "Inconclusive"  # the reason of a failure that is only the want of data
+
 LONGEST = 500  # characters of a message; the whole of it is kept with the evidence
 STEADY = 10.0  # seconds in which a container was ready, and after which its ends count from none again
 
@@ -59,7 +61,9 @@ class Cause:
     """One thing that keeps a container, pod or workload from coming up.
 
     It is a failure once it has lasted `after` seconds and `question` is answered so. `key` is the same from look
-    to look as long as it is the same thing. `about` names the object where there is no pod.
+    to look as long as it is the same thing. `about` names the object where there is no pod. While `stands`, its time
+    stands still, or where that is 2, even runs back: whoever tries again and again has longer and longer pauses, and
+    may be as late as what it waited for.
     """
 
     key: tuple[str, ...]
@@ -71,6 +75,7 @@ class Cause:
     container: str = ""
     about: str = ""
     exit_code: int | None = None
+    stands: int = 0
 
     def __str__(self) -> str:
         where = f"pod {self.pod}" if self.pod else self.about

@@ -93,7 +93,7 @@ def check_rendered(objects: list[Object], image: Reference, environment: Environ
                 hint="leave metadata.namespace out of the templates",
             )
     wanted = f"{image.repository}@{image.digest}"
-    if wanted not in {c for o in named if not _is_hook(o) for c in _images(o)}:
+    if wanted not in {c for o in named if not _is_hook(o) for c in images_of(o)}:
         raise UsageProblem(
             f"nothing in the chart runs {wanted}",
             hint="use {{ .Values.image.repository }}@{{ .Values.image.digest }}, or name other keys in image_values",
@@ -197,7 +197,7 @@ def _is_hook(o: Object) -> bool:
     return _HOOK in (o["metadata"].get("annotations") or {})
 
 
-def _images(o: Object) -> list[str]:
+def images_of(o: Object) -> list[str]:
     """The images of an object's containers, where it has any."""
     spec: Any = o.get("spec")
     inner = {"Pod": (), "CronJob": ("jobTemplate", "spec", "template", "spec")}.get(

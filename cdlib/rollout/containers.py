@@ -33,7 +33,17 @@ FINAL = {
     "InvalidImageName": "its image has no valid name",
     "ErrImageNeverPull": "its image is not on the node, and imagePullPolicy Never forbids to pull it",
 }
-_FINAL_START = ("no such file", "permission denied", "exec format error")  # others may be the node's trouble
+# Only what is said of the program itself, first as runc says it, then as crun does: the same words about a mount, a
+# cgroup, a hook or the runtime's own programs are the node's trouble.
+_FINAL_START = re.compile(
+    r"""(?:^|container\ process:\ |container\ init:\ |process\ caused:?\ "?)
+            exec:\ \\?".*?":\ (?:stat\ .*?:\ )?
+            (?:no\ such\ file|executable\ file\ not\ found|permission\ denied|(?:is|not)\ a\ directory|exec\ format)
+    |   (?<![/\w])exec\ (?:user\ process\ caused:?|container\ process\ `[^`]*`:|[^\s:]+:)\ "?exec\ format\ error
+    |   executable\ file\ `[^`]*`\ not\ found
+    |   open\ executable:\ permission\ denied""",
+    re.I | re.S | re.X,
+)
 _FINAL_CONFIG = ("runAsNonRoot", "breaks non-root policy")
 _NOT_FOUND = re.compile(r'\b(configmap|secret) "([^"]+)" not found', re.I)
 _NO_KEY = re.compile(r"couldn't find key (\S+) in (ConfigMap|Secret) \S*?/(\S+)")
@@ -137,8 +147,7 @@ def waiting_causes(place: Place, status: Object, memory: Memory) -> Iterator[Cau
     failed = state.get("terminated") or (status.get("lastState") or {}).get("terminated") or {}
     if failed.get("reason") == "StartError" and "running" not in state:
         message = str(failed.get("message", ""))
-        final = any(text in message for text in _FINAL_START)
-        after = AT_ONCE if final else counted(memory.in_a_row("StartError"), START_ERRORS)
+        after = AT_ONCE if _FINAL_START.search(message) else counted(memory.in_a_row("StartError"), START_ERRORS)
         yield place.cause("start", "StartError", f"cannot be started: {_RUNC.sub('', message)}", after, exit_code=128)
 
 

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 
 from cdlib.rollout.api import Object
-from cdlib.rollout.causes import AT_ONCE, POD_REFUSED, QUOTA, SERVICE_ACCOUNT, Cause, Question, brief
+from cdlib.rollout.causes import AT_ONCE, INCONCLUSIVE, POD_REFUSED, QUOTA, SERVICE_ACCOUNT, Cause, Question, brief
 from cdlib.rollout.happenings import Happenings
-from cdlib.rollout.progress import condition, observed, own_replicaset, pod_ready
+from cdlib.rollout.progress import condition, observed, own_replicaset, pod_ready, workload_done
 
 _FORBIDDEN = re.compile(r"violates PodSecurity|(?:maximum|minimum) \S+ (?:usage|request|limit)|is invalid:", re.I)
+PAUSED = "paused, so nothing of it is rolled out (spec.paused, which the chart or a person has set)"
 _QUOTA = "exceeded quota"
 _ACCOUNT = re.compile(r'serviceaccount "([^"]+)" not found', re.I)
 _LATE = re.compile(r'^ReplicaSet "([^"]+)" has timed out')
@@ -18,29 +19,50 @@ _PLAIN = re.compile(r'^(?:\(combined from similar events\): )?(?:Error creating:
 
 
 def workload_causes(kind: str, o: Object, replicasets: list[Object], pods: Sequence[Object],
-                    told: Happenings, missed: float = 0.0) -> Iterator[Cause]:  # fmt: skip
+                    told: Happenings, missed: float = 0.0, leaving: bool = False) -> Iterator[Cause]:  # fmt: skip
     """What keeps a workload from going on that shows in none of its pods.
 
-    `missed` is for how many seconds of the rollout its controllers could not act.
+    `missed` is for how many seconds of the rollout its controllers could not act; `leaving` is whether pods of it are
+    on their way out, whose place in a quota the next one may wait for.
     """
     name = f"{kind} {o['metadata']['name']}"
     if kind == "Deployment":
+        if held_back(kind, o, replicasets):
+            yield Cause((str(o["metadata"]["uid"]), "paused"), INCONCLUSIVE, PAUSED, about=name)
+            return
         mine = own_replicaset(o, replicasets)
         yield from _late(o, name, mine, pods, missed)
         failure = condition(mine, "ReplicaFailure") if mine is not None and observed(o) else {}
         if mine is not None and failure.get("status") == "True":
-            yield _refused(name, "ReplicaSet", mine, str(failure.get("message", "")))
+            yield _refused(name, "ReplicaSet", mine, str(failure.get("message", "")), leaving)
         return
     if kind == "Pod":
         yield from _pod_failed(o, name)
         return
     if kind == "Job":
         yield from _failed(o, name, pods)
-    if _short_of_pods(kind, o):
-        messages = [h.message for h in told.about(str(o["metadata"]["uid"]))
-                    if h.reason == "FailedCreate" and h.count > h.before]  # fmt: skip
-        if messages:
-            yield _refused(name, kind, o, messages[-1])
+    if _short_of_pods(kind, o) and (message := _newest_refusal(o, pods, told)):
+        yield _refused(name, kind, o, message, leaving)
+
+
+def held_back(kind: str, o: Object, replicasets: list[Object]) -> bool:
+    """Whether a Deployment is paused, by its chart or by a person, so that what was applied is not rolled out.
+
+    One whose template is as it was is whole all the same, and may even be scaled.
+    """
+    if kind != "Deployment" or not (o.get("spec") or {}).get("paused") or not observed(o) or workload_done(kind, o)[0]:
+        return False
+    status = o.get("status") or {}
+    behind = status.get("updatedReplicas", 0) < status.get("replicas", 0)
+    return bool(behind or own_replicaset(o, replicasets) is None)
+
+
+def _newest_refusal(o: Object, pods: Sequence[Object], told: Happenings) -> str:
+    """Why the last pod could not be made; empty where none was refused since one was made."""
+    made = max((str(pod["metadata"].get("creationTimestamp", "")) for pod in pods), default="").rstrip("Z")
+    refusals = [h for h in told.about(str(o["metadata"]["uid"])) if h.reason == "FailedCreate" and h.count > h.before]
+    newest = max(refusals, key=lambda h: h.last, default=None)
+    return newest.message if newest is not None and (newest.last > made or not newest.last) else ""
 
 
 def _late(o: Object, name: str, mine: Object | None, pods: Sequence[Object], missed: float) -> Iterator[Cause]:
@@ -95,7 +117,7 @@ def _last_end(pods: Sequence[Object]) -> tuple[str, int | None]:
     return "", None
 
 
-def _refused(name: str, kind: str, maker: Object, message: str) -> Cause:
+def _refused(name: str, kind: str, maker: Object, message: str, leaving: bool) -> Cause:
     """Why no pod is made. What the maker has got done is part of the key: progress begins the time anew."""
     status = maker.get("status") or {}
     done = tuple(str(status.get(k, 0)) for k in ("replicas", "readyReplicas", "currentNumberScheduled", "numberReady"))
@@ -109,7 +131,7 @@ def _refused(name: str, kind: str, maker: Object, message: str) -> Cause:
         question = Question("ServiceAccount", account.group(1))
         return Cause(key, "MissingServiceAccount", text, SERVICE_ACCOUNT, question, about=name)
     if _QUOTA in message:
-        return Cause(key, "Quota", text, QUOTA, alive, about=name)
+        return Cause(key, "Quota", text, QUOTA, alive, about=name, stands=2 if leaving else 0)
     return Cause(key, "PodRefused", text, POD_REFUSED, alive, about=name)
 
 

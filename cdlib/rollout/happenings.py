@@ -30,6 +30,7 @@ class Happening:
     container: str
     count: int
     before: int
+    last: str = ""  # when it has happened last, in UTC, to the second; empty where nobody says
 
 
 class Happenings:
@@ -39,14 +40,17 @@ class Happenings:
         self._about: dict[str, dict[str, Happening]] = {}
         self._taken: dict[str, Object] = {}
         self._changes: dict[str, int] = {}
-        self.readable = False
+        self._begun = self.readable = False
 
     def take(self, events: Iterable[Object] | None) -> list[Happening]:
-        """Take in the Events as they are now; returns what is new or counted on. None means that there are none to
-        be had."""
+        """Take in the Events as they are now; returns what is new or counted on.
+
+        None means that there are none to be had now: `readable` says so, as long as that lasts.
+        """
+        self.readable = events is not None
         if events is None:
             return []
-        first, self.readable = not self.readable, True
+        first, self._begun = not self._begun, True
         return [found for event in events if (found := self._take(event, first))]
 
     def about(self, uid: str) -> Iterable[Happening]:
@@ -75,6 +79,13 @@ class Happenings:
         before = known[uid].before if uid in known else (count if first else 0)
         named = _CONTAINER.search(str(involved.get("fieldPath") or ""))
         known[uid] = Happening(str(event.get("reason", "")), str(event.get("message", "")),
-                               named.group(1) if named else "", count, before)  # fmt: skip
+                               named.group(1) if named else "", count, before, _last(event))  # fmt: skip
         self._changes[about] = self._changes.get(about, 0) + 1
         return known[uid] if count > before else None
+
+
+def _last(event: Object) -> str:
+    """When an Event was counted last: one of these is set, by the way in which it was written."""
+    series = (event.get("series") or {}).get("lastObservedTime")
+    last = series or event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp")
+    return str(last or "")[: len("2026-01-01T00:00:00")]

@@ -114,7 +114,7 @@ def check_allowed(record: Record, wish: Wish) -> None:
 def check_order(record: Record, wish: Wish) -> None:
     """Raise Refused for a commit older than what is live, or where git cannot tell."""
     live = record.live_revision
-    if live is None or live.commit == wish.source.commit:
+    if live is None or live.commit in ("", wish.source.commit):  # what others have made has no commit
         return
     before = wish.source.is_before(live.commit)
     if before is None and not wish.unrelated:

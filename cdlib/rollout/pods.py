@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cdlib.rollout.api import Object
@@ -27,7 +27,7 @@ from cdlib.rollout.pulls import Pulled, pull_cause
 _NO_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 _UNBOUND = "unbound immediate PersistentVolumeClaims"
 _DRAINED = re.compile(r"were unschedulable|node\.kubernetes\.io/(?:unschedulable|not-ready|unreachable)")
-_SCALING = "TriggeredScaleUp"
+_SCALING = ("TriggeredScaleUp", "Nominated")  # as the cluster autoscaler says it, and as Karpenter does
 _VOLUME = re.compile(r'for volume "([^"]+)"')
 _NOT_FOUND = re.compile(r'\b(configmap|secret) "([^"]+)" not found')
 _NO_KEY = re.compile(r"references non-existent (config|secret) key: (\S+)")
@@ -50,22 +50,27 @@ class PodMemory:
         return self.quiet and self.judged == (id(pod), changes)
 
 
-def pod_causes(pod: Object, memory: PodMemory, told: Happenings, pulled: Pulled, now: float) -> list[Cause]:
-    """What keeps this pod from running; nothing where it runs, or where it was evicted and is being replaced."""
+def pod_causes(pod: Object, memory: PodMemory, told: Happenings, pulled: Pulled, now: float,
+               leaving: bool = False) -> list[Cause]:  # fmt: skip
+    """What keeps this pod from running; nothing where it runs, or where it was evicted and is being replaced.
+
+    `leaving` is whether pods of the same workload are on their way out, whose place it may wait for.
+    """
     changes = told.changes(str(pod["metadata"]["uid"]))
     if memory.same(pod, changes):
         return []
-    found = list(_causes(pod, memory, told, pulled, now)) or list(_unready(pod))
+    found = list(_causes(pod, memory, told, pulled, now, leaving)) or list(_unready(pod))
     memory.pod, memory.judged, memory.quiet = pod, (id(pod), changes), not found
     return found
 
 
-def _causes(pod: Object, memory: PodMemory, told: Happenings, pulled: Pulled, now: float) -> Iterator[Cause]:
+def _causes(pod: Object, memory: PodMemory, told: Happenings, pulled: Pulled, now: float,
+            leaving: bool) -> Iterator[Cause]:  # fmt: skip
     status = pod.get("status") or {}
     job = owner_kind(pod) == "Job"
     if status.get("phase") in ("Failed", "Succeeded") and not job:
         return  # evicted, preempted, or its node shut down: its controller makes another
-    yield from _unscheduled(pod, told)
+    yield from _unscheduled(pod, told, leaving)
     yield from _unmounted(pod, told)
     allowances = _allowances(pod)
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
@@ -97,7 +102,7 @@ def _unready(pod: Object) -> Iterator[Cause]:
             return
 
 
-def _unscheduled(pod: Object, told: Happenings) -> Iterator[Cause]:
+def _unscheduled(pod: Object, told: Happenings, leaving: bool) -> Iterator[Cause]:
     scheduled = condition(pod, "PodScheduled")
     if scheduled.get("status") != "False" or scheduled.get("reason") != "Unschedulable":
         return
@@ -110,9 +115,10 @@ def _unscheduled(pod: Object, told: Happenings) -> Iterator[Cause]:
         yield place.cause("unschedulable", "UnboundClaim", f"no volume for it: {message}", CLAIM, place.alive)
     else:
         after = UNSCHEDULABLE_DRAINED if _DRAINED.search(message) else UNSCHEDULABLE
-        if any(h.reason == _SCALING for h in told.about(place.uid)):
+        if any(h.reason in _SCALING for h in told.about(place.uid)):
             after = UNSCHEDULABLE_SCALING
-        yield place.cause("unschedulable", "Unschedulable", f"fits on no node: {message}", after, place.alive)
+        cause = place.cause("unschedulable", "Unschedulable", f"fits on no node: {message}", after, place.alive)
+        yield replace(cause, stands=int(leaving))
 
 
 def _unmounted(pod: Object, told: Happenings) -> Iterator[Cause]:

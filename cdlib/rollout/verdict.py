@@ -12,17 +12,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cdlib.rollout.api import Object
-from cdlib.rollout.causes import Cause
-from cdlib.rollout.controllers import workload_causes
+from cdlib.rollout.causes import INCONCLUSIVE, Cause
+from cdlib.rollout.controllers import held_back, workload_causes
 from cdlib.rollout.happenings import Happenings
+from cdlib.rollout.leaving import Leaving
 from cdlib.rollout.patience import Exists, Patience, SeenTime
 from cdlib.rollout.pods import UNREADY, PodMemory, pod_causes
 from cdlib.rollout.progress import counted_available, observed, own_pods, pod_ready, unproven, workload_done
 from cdlib.rollout.pulls import Pulled
+from cdlib.rollout.shown import shown_images
 
 __all__ = ["INCONCLUSIVE", "OUTAGE", "Fault", "Judge", "State", "Workloads", "pod_ready"]
 
-INCONCLUSIVE = "Inconclusive"  # the reason of a fault that is only the want of data
 OUTAGE = "Outage"  # that of one that is the API server's, and not the release's
 MOST = 5  # lines of what a rollout waits for
 
@@ -53,16 +54,19 @@ class Fault:
 class State:
     """One look at a rollout: complete, failed (with its faults), or still under way.
 
+    `kept` are pods of Jobs that were seen to fail, each with its `logs` as they were then: they may be gone.
+
     `waiting` says what keeps it so far, as one line each, and `trouble` the first of them that is more than being
     slow; `ends` counts how often containers have ended. `hold` is for how many seconds it must stay complete to count
     as such: not 0 where containers have no readiness probe. `unseen` is how many pods a controller counts as available
     whose watch, which is another one, has not shown that yet; `missed` for how many seconds the cluster was away, or
-    coming to itself.
+    coming to itself. `shown` are the images of workloads of which something was seen to run, or that shall run nothing.
     """
 
     complete: bool
     summary: str
     faults: tuple[Fault, ...] = ()
+    kept: tuple[Object, ...] = field(default=(), repr=False, kw_only=True)
     pods: tuple[Object, ...] = field(default=(), repr=False)
     waiting: tuple[str, ...] = ()
     ends: int = 0
@@ -70,6 +74,7 @@ class State:
     hold: float = 0.0
     unseen: int = 0
     missed: float = 0.0
+    shown: frozenset[str] = frozenset()
 
 
 class Judge:
@@ -79,7 +84,8 @@ class Judge:
                  clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
         self._workloads, self._clock = tuple(workloads), clock
         self._seen_time, self._patience = SeenTime(clock), Patience(exists)
-        self._told, self._pulled = Happenings(), Pulled()
+        self._told, self._pulled, self._leaving = Happenings(), Pulled(), Leaving()
+        self._shown: frozenset[str] = frozenset()
         self._pods: dict[str, PodMemory] = {}
 
     def look(self, found: Mapping[str, list[Object]], *, seen: bool = True) -> State:
@@ -90,7 +96,9 @@ class Judge:
         for h in self._told.take(found.get("Event")):
             self._pulled.see(h.message, now)
         sets, every = found.get("ReplicaSet", []), found.get("Pod", [])
-        pods = [(kind, o, own_pods(kind, o, sets, every)) for kind, o in mine]
+        self._leaving.see(every, patient)
+        self._shown = self._shown.union(image for kind, o in mine for image in shown_images(kind, o))
+        pods = [(kind, o, [] if held_back(kind, o, sets) else own_pods(kind, o, sets, every)) for kind, o in mine]
         failures, waiting = self._patience.sort(self._causes(pods, sets, now), patient)
         self._forget(every)
         done = [workload_done(kind, o) for kind, o in mine]
@@ -104,15 +112,16 @@ class Judge:
         return State(complete, summary or "nothing to wait for", _faults(failures), own,
                      _waiting(waiting), self._ends(own), _trouble(waiting),
                      max((unproven(kind, o) for kind, o in mine), default=0.0),
-                     max(0, available - sum(map(pod_ready, own))), self._seen_time.missed)  # fmt: skip
+                     max(0, available - sum(map(pod_ready, own))), self._seen_time.missed, self._shown)  # fmt: skip
 
     def _causes(self, pods: Sequence[tuple[str, Object, list[Object]]], sets: list[Object],
                 now: float) -> Iterator[Cause]:  # fmt: skip
         for kind, o, group in pods:
+            leaving = self._leaving.of(kind, o, sets)
             for pod in group:
                 memory = self._pods.setdefault(str(pod["metadata"]["uid"]), PodMemory())
-                yield from pod_causes(pod, memory, self._told, self._pulled, now)
-            yield from workload_causes(kind, o, sets, group, self._told, self._seen_time.missed)
+                yield from pod_causes(pod, memory, self._told, self._pulled, now, leaving)
+            yield from workload_causes(kind, o, sets, group, self._told, self._seen_time.missed, leaving)
 
     def _ends(self, own: Sequence[Object]) -> int:
         memories = [self._pods[str(pod["metadata"]["uid"])] for pod in own]
@@ -126,8 +135,10 @@ class Judge:
 
 
 def _faults(failures: Sequence[Cause]) -> tuple[Fault, ...]:
-    """What to blame, the most telling first: a passed deadline only says that something else has lasted long."""
-    order = sorted(failures, key=lambda c: (c.reason == "ProgressDeadlineExceeded", c.reason == "CrashLoop"))
+    """What to blame, the most telling first: a passed deadline only says that something else has lasted long, and what
+    cannot be judged says nothing against what can."""
+    last = (INCONCLUSIVE, "ProgressDeadlineExceeded", "CrashLoop")
+    order = sorted(failures, key=lambda c: [c.reason == reason for reason in last])
     return tuple(Fault(c.pod, c.container, c.reason, c.message, c.about, c.exit_code) for c in order)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cdlib.errors import Refused
-from cdlib.service import Service
-from cdlib.source import Source
 from cdlib.trust.encoding import Unsound, read_time, require_fields, text_of
 from cdlib.trust.keys import Keyring
 from cdlib.trust.predicates import BUILD_TYPE, MOST_FAILURES, TESTS
 from cdlib.trust.statement import PROVENANCE, TEST_RESULT, Statement, read_statement
+
+if TYPE_CHECKING:
+    from cdlib.service import Service
+    from cdlib.source import Source
 
 CLOCKS = timedelta(seconds=60)  # how far two machines' clocks may differ
 NAMES = {PROVENANCE: "provenance", TEST_RESULT: "test result"}

@@ -171,35 +171,36 @@ class _Step:
             self._copied(number, text)
 
     def _vote(self, number: int, text: str) -> None:
-        found = _LABEL.match(text)
-        if not found or bool(found["gone"]) == (found["value"] is not None):
-            raise self._wrong(f"the vote {text[:80]!r}")
-        account = self.server.account(found["who"]) if found["who"] else self.entry.account
-        key = (number, found["label"], account)
+        found, account = self._read("vote", _LABEL, number, text)
         if found["gone"]:
-            self.history.votes.pop(key, None)
             return
         self._require_person("votes")
         if account != self.entry.account:
             raise self._wrong(f"a vote of account {account}, written by account {self.entry.account}")
         vote = Vote(number, found["label"], account, int(found["value"]), self.entry.real, found["id"] or "",
                     self.history.branch, self.entry.id)  # fmt: skip
-        self.history.votes[key] = vote
+        self.history.votes[(number, vote.label, account)] = vote
         if vote.id:
             self.history.cast.setdefault(vote.id, vote)
 
     def _copied(self, number: int, text: str) -> None:
-        found = _COPIED.match(text)
-        if not found or bool(found["gone"]) == (found["value"] is not None):
-            raise self._wrong(f"the copied vote {text[:80]!r}")
-        account = self.server.account(found["who"])
-        key = (number, found["label"], account)
+        found, account = self._read("copied vote", _COPIED, number, text)
         if found["gone"]:
-            self.history.votes.pop(key, None)
             return
         real = self.server.account(found["real"]) if found["real"] else account
-        self.history.votes[key] = Vote(number, found["label"], account, int(found["value"]), real, found["id"] or "",
-                                       self.history.branch, self.entry.id, copied=True)  # fmt: skip
+        vote = Vote(number, found["label"], account, int(found["value"]), real, found["id"] or "",
+                    self.history.branch, self.entry.id, copied=True)  # fmt: skip
+        self.history.votes[(number, vote.label, account)] = vote
+
+    def _read(self, what: str, pattern: re.Pattern[str], number: int, text: str) -> tuple[re.Match[str], int]:
+        """What a record says of a vote, and whose it is; one that is gone is out of the history by then."""
+        found = pattern.match(text)
+        if not found or bool(found["gone"]) == (found["value"] is not None):
+            raise self._wrong(f"the {what} {text[:80]!r}")
+        account = self.server.account(found["who"]) if found["who"] else self.entry.account
+        if found["gone"]:
+            self.history.votes.pop((number, found["label"], account), None)
+        return found, account
 
     def _require_person(self, does: str) -> None:
         if self.entry.account == NOBODY:

@@ -17,7 +17,7 @@ from cdlib.trust.encoding import Unsound
 from cdlib.trust.evidence import CLOCKS
 from cdlib.trust.keys import Keyring, PrivateKey
 from cdlib.trust.statement import SUMMARY, make_statement, read_statement
-from cdlib.trust.summary import DEPLOY, LONGEST, ROLLBACK, Permit, Place, read_permit, write_permit
+from cdlib.trust.summary import DEPLOY, LONGEST, ROLLBACK, Permit, Place, Terms, read_permit, write_permit
 
 BREAK_GLASS = "break-glass"
 AGAIN = "run the authorize job again: it issues a new permit"
@@ -39,22 +39,13 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is about to be done: `action` is deploy or rollback. All other fields are what a permit must say as well.
+class Asked(Terms):
+    """What is about to be done, as a permit must say it.
 
     `verified` and `quarantined` are digests in the release record, by which rollbacks are judged; `revision` is which
     one a rollback goes to, for messages.
     """
 
-    action: str
-    place: Place
-    commit: str
-    change: str
-    image: str
-    digest: str
-    chart: str
-    values: str
-    policy: str
     verified: frozenset[str] = field(default=frozenset(), repr=False)
     quarantined: frozenset[str] = field(default=frozenset(), repr=False)
     revision: int = 0

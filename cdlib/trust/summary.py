@@ -35,8 +35,8 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Permit:
-    """One deploy or rollback that may be done. `image` is a repository; digests are `sha256:…`; `by` is the issuer."""
+class Terms:
+    """One deploy or rollback: all that a permit binds. `image` is a repository; digests are `sha256:…`."""
 
     action: str
     place: Place
@@ -47,6 +47,12 @@ class Permit:
     chart: str
     values: str
     policy: str
+
+
+@dataclass(frozen=True)
+class Permit(Terms):
+    """A deploy or rollback that may be done, once, until it expires; `by` is the issuer."""
+
     sequence: int
     nonce: str
     issued: datetime

@@ -81,7 +81,7 @@ def update(places: Places, services: Iterable[str]) -> None:
         if not file.exists():
             file.write_text(json.dumps([{"project": {"name": service, "service": service, "jobs": ["cd-service"]}}]))
     env = {
-        **settings.loop_settings(places.layout, {}),
+        **places.settings({}),
         "JENKINS_JOBS": str(_BIN / "jenkins-jobs"),
         "NO_PROXY": LOOPBACK,
         "no_proxy": LOOPBACK,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,3 +161,12 @@ class Places:
     def socket(self, part: str) -> Path:
         """Where the scheduler, the executor or the web server of Zuul takes commands."""
         return self.run / f"{part}.socket"
+
+    def settings(self, given: Mapping[str, str]) -> dict[str, str]:
+        """The variables that the loop adds or sets otherwise: where its servers are, and all of its services.
+
+        A Jenkins that is given has its variables already.
+        """
+        own = {"JENKINS_URL": JENKINS_URL, "JENKINS_USER": "admin", "JENKINS_TOKEN_FILE": str(self.jenkins_token)}
+        always = {"CD_TARGETS": str(self.targets), "GERRIT_URL": GERRIT_URL, "ZUUL_WEB_URL": ZUUL_URL}
+        return always if "jenkins" in given else {**always, **own}

@@ -22,8 +22,9 @@ def loop() -> Iterator[Loop]:
     assert done.ok, f"lab up --loop ended with status {done.returncode}: {done.stderr[-15:]}"
     place = layout()
     given = read(place.plan).given
-    env = {**settings.settings(place, given), **settings.loop_settings(place, given)}
-    made = Loop(RunningLab(place, env), Places(place))
+    places = Places(place)
+    env = {**settings.settings(place, given), **places.settings(given)}
+    made = Loop(RunningLab(place, env), places)
     yield made
     for project in made.added:
         config.forget_project(made.places, project)

@@ -29,8 +29,9 @@ def server(**more: Any) -> dict[str, Any]:
     return python(SERVE, readinessProbe=READINESS, **more)
 
 
-def write_chart(service: Deployment, *containers: dict[str, Any], kind: str = "Deployment", **pod: Any) -> None:
-    """A chart of one workload with these containers, and a Service."""
+def write_chart(service: Deployment, *containers: dict[str, Any], kind: str = "Deployment",
+                workload: dict[str, Any] | None = None, **pod: Any) -> None:  # fmt: skip
+    """A chart of one workload with these containers, and a Service; `workload` is added to its spec."""
     labels = {"app": "web"}
     template = {
         "metadata": {"labels": labels},
@@ -41,13 +42,12 @@ def write_chart(service: Deployment, *containers: dict[str, Any], kind: str = "D
         spec["replicas"] = 1
     if kind == "StatefulSet":
         spec["serviceName"] = "web"
-    workload = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "web"}, "spec": spec}
+    spec |= workload or {}
+    made = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "web"}, "spec": spec}
     ports = {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]}
     front = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": ports}
     text = (
-        yaml.safe_dump_all([workload, front])
-        .replace(f"'{SERVE}'", SERVE)
-        .replace(SERVE, "{{ .Values.program | quote }}")
+        yaml.safe_dump_all([made, front]).replace(f"'{SERVE}'", SERVE).replace(SERVE, "{{ .Values.program | quote }}")
     )
     (service.folder / "chart" / "templates" / "all.yaml").write_text(text, encoding="utf-8")
 

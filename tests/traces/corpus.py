@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tests.traces.replay import Tape, There, nothing_missing, recorded, tape
+from tests.traces.replay import Line, Tape, There, nothing_missing, recorded, tape
 from tests.traces.scripted import (
     CREATING,
+    IMAGE,
     READY,
     RUNS,
+    alone,
     container,
+    daemonset,
     deployment,
     ends,
     event,
+    job,
+    leaving,
     pod,
     pod_steps,
     pulled,
     replicaset,
     rollout,
     second_pod,
+    statefulset,
     unscheduled,
     waits,
 )
@@ -31,6 +37,14 @@ CPU = "0/3 nodes are available: 3 Insufficient cpu."
 ROOT = "container has runAsNonRoot and image will run as root"
 USER_0 = "container's runAsUser breaks non-root policy"
 CGROUP = "OCI runtime create failed: unable to apply cgroup configuration: device or resource busy"
+STARTING = ("failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create "
+            "failed: unable to start container process: ")  # fmt: skip
+NO_MOUNT = STARTING + (
+    'error during container init: error mounting "/var/lib/kubelet/pods/p/volumes/v" to rootfs at "/data": '
+    "no such file or directory: unknown"
+)
+PORTS = "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."
+FULL = 'pods "x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2'
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,14 @@ BROKEN: Mapping[str, Broken] = {
         (0.8, pod(container(ended=("StartError", 128), message=CGROUP))),
         (1.9, pod(container(rc=1, ended=("StartError", 128), message=CGROUP, last=("StartError", 128))))])),
         "StartError", "cgroup", 5),
+    "command not in the path": Broken(
+        lambda: rollout(pod_steps([(0.8, pod(container(ended=("StartError", 128), message=STARTING + (
+            'error during container init: exec: "nosuch": executable file not found in $PATH: unknown'))))])),
+        "StartError", 'exec: "nosuch"', 1),
+    "volume cannot be mounted, twice": Broken(lambda: rollout(pod_steps([
+        (0.8, pod(container(ended=("StartError", 128), message=NO_MOUNT))),
+        (1.9, pod(container(rc=1, ended=("StartError", 128), message=NO_MOUNT, last=("StartError", 128))))])),
+        "StartError", "error mounting", 5),
     "runs as root, and may not": Broken(
         lambda: rollout(pod_steps([(0.7, waits("CreateContainerConfigError", ROOT))])), "RunsAsRoot", ROOT, 5),
     "runs as user 0, and may not": Broken(
@@ -167,7 +189,20 @@ BROKEN: Mapping[str, Broken] = {
     "PersistentVolumeClaim unbound": Broken(_recorded("pvc"), "UnboundClaim", "unbound immediate", 35),
     "too much CPU": Broken(_recorded("toobig"), "Unschedulable", "Insufficient cpu", 35),
     "node selector fits no node": Broken(_recorded("nodesel"), "Unschedulable", "node affinity/selector", 35),
+    "fits nowhere, and the old pod does not go": Broken(lambda: rollout(
+        leaving((0.05, 300.0), grace=10), pod_steps([(0.1, unscheduled(PORTS))]), end=90),
+        "Unschedulable", "free ports", 75),
+    "fits nowhere, once the old pod is gone": Broken(lambda: rollout(
+        leaving((0.05, 8.0)), pod_steps([(0.1, unscheduled(PORTS))])), "Unschedulable", "free ports", 40),
     "quota": Broken(_recorded("quota"), "Quota", "exceeded quota: q", 25),
+    "quota, once the old pod is gone": Broken(lambda: rollout(
+        leaving((0.05, 8.0)), replicaset(0.1, replicas=0, refused=FULL)), "Quota", "exceeded quota: q", 40),
+    "StatefulSet: quota": Broken(lambda: _short(3.0, 5.5, 10.5, 20.8), "Quota", "exceeded quota: q", 26),
+    "paused, and an old pod crashes": Broken(
+        lambda: _paused(updated=0), "Inconclusive", "paused, so nothing of it is rolled out", 1),
+    "paused, and nothing of it has ever run": Broken(
+        lambda: alone(deployment(0.0, gen=1, obs=1, rev="", replicas=0, updated=0, available=0, paused=True)),
+        "Inconclusive", "paused", 1),
     "LimitRange": Broken(lambda: rollout(replicaset(0.1, replicas=0, refused=(
         'pods "web-2-a" is forbidden: maximum cpu usage per Container is 100m, but limit is 1'))),
         "PodForbidden", "maximum cpu usage", 5),
@@ -209,6 +244,50 @@ def _scaled() -> Tape:
         deployment(8.0, gen=3, obs=3, want=4, replicas=4, updated=4, available=4), end=20)  # fmt: skip
 
 
+def _paused(updated: int) -> Tape:
+    """A Deployment that rolls nothing out; one of its pods crashes to second 30. Where it is of another template, it
+    ends once more."""
+    crashes = pod(container("CrashLoopBackOff", rc=7, last=("Error", 1)), owner="ReplicaSet/web-1", hash="1")
+    ended = pod(container(rc=8, ended=("Error", 1), last=("Error", 1)), owner="ReplicaSet/web-1", hash="1")
+    halted = deployment(-0.5, rev="1", replicas=2, updated=updated, available=1, paused=True)
+    mended = deployment(30.0, rev="1", replicas=2, updated=updated, paused=True)
+    between = [(-0.5, crashes), (20.0, ended)] if updated == 0 else [(-0.5, crashes)]
+    up = {**READY, "owner": "ReplicaSet/web-1", "hash": "1"}
+    return rollout(pod_steps([*between, (30.0, up)], "web-1-a"), halted, mended, begins=False)
+
+
+def _ordinal(name: str, *steps: tuple[float, dict[str, object]]) -> list[Line]:
+    """A pod of the StatefulSet."""
+    return pod_steps([(t, {**state, "owner": "StatefulSet/db"}) for t, state in steps], name)
+
+
+def _short(*seconds: float) -> Tape:
+    """A StatefulSet's second pod, refused at these seconds."""
+    refusals = [event(t, "FailedCreate", FULL, on="StatefulSet/db", count=n) for n, t in enumerate(seconds, 1)]
+    return alone(statefulset(0.0, replicas=0, ready=0, updated=0), _ordinal("db-0", (0.5, CREATING), (2.0, READY)),
+                 statefulset(0.5, replicas=1, ready=0, updated=1), refusals)  # fmt: skip
+
+
+def _refused_once(text: str) -> Tape:
+    """A StatefulSet's first pod, refused once, and slow to start when it comes."""
+    return alone(
+        statefulset(0.0, replicas=0, ready=0, updated=0), event(1.5, "FailedCreate", text, on="StatefulSet/db"),
+        _ordinal("db-0", (2.0, CREATING), (3.0, RUNS), (64.0, READY)), statefulset(2.1, replicas=1, ready=0, updated=1),
+        _ordinal("db-1", (64.2, CREATING), (66.0, READY)), statefulset(64.3, ready=1), statefulset(66.1), end=70,
+    )  # fmt: skip
+
+
+def _drained() -> Tape:
+    """The node of a new pod is drained: it is evicted, and the next one waits until a node can be used again."""
+    evicted = {"PodScheduled": "True", "Ready": "False/PodFailed: …",
+               "DisruptionTarget": "True/EvictionByEvictionAPI: Eviction API: evicting"}  # fmt: skip
+    ended = pod(container(ended=("Error", 137)), phase="Failed", deleting=True, cond=evicted)
+    drained = unscheduled("0/2 nodes are available: 2 node(s) were unschedulable.")
+    return rollout(pod_steps([(1.5, READY), (4.0, {**READY, "deleting": True}), (6.0, ended), (6.2, None)]),
+                   pod_steps([(4.1, drained), (58.0, CREATING), (60.0, READY)], "web-2-c"), second_pod(62.0),
+                   done=62.1, end=70)  # fmt: skip
+
+
 def _flapping() -> Tape:
     up, down = READY, pod(container())
     flaps = [(t, up if n % 2 == 0 else down) for n, t in enumerate((1.5, 9.2, 11.3, 15.0, 17.1, 21.0, 34.7))]
@@ -245,6 +324,24 @@ HARMLESS: Mapping[str, Harmless] = {
         pod_steps([(0.1, unscheduled(CPU)), (95.0, CREATING), (99.0, READY)]),
         event(9.0, "TriggeredScaleUp", "pod triggered scale-up: [{pool 3->4 (max: 9)}]", on="Pod/web-2-a"),
         second_pod(101.0), done=101.1, end=110)),
+    "Karpenter adds a node": Harmless(lambda: rollout(
+        pod_steps([(0.1, unscheduled(CPU)), (95.0, CREATING), (99.0, READY)]),
+        event(9.0, "Nominated", "Pod should schedule on: nodeclaim/default-2hfk8", on="Pod/web-2-a"),
+        second_pod(101.0), done=101.1, end=110)),
+    "the old pod has the port until it is gone": Harmless(lambda: rollout(
+        leaving((0.05, 45.0)), pod_steps([(0.1, unscheduled(PORTS)), (46.0, CREATING), (48.0, READY)]),
+        second_pod(50.0), done=50.1)),
+    "old pods have the nodes, one after the other": Harmless(lambda: rollout(
+        leaving((0.05, 40.0)), leaving((42.0, 80.0), name="web-1-b"),
+        pod_steps([(0.1, unscheduled(CPU)), (41.0, CREATING), (42.0, READY)]),
+        pod_steps([(42.1, unscheduled(CPU)), (81.0, CREATING), (82.0, READY)], "web-2-b"), done=82.1, end=90)),
+    "the old pod has the quota, and the next try is late": Harmless(lambda: rollout(
+        leaving((0.05, 45.0)), replicaset(0.1, replicas=0, refused=FULL), replicaset(82.0, replicas=1),
+        pod_steps([(82.0, CREATING), (84.0, READY)], "web-2-c"), second_pod(86.0), done=86.1, end=90)),
+    "StatefulSet: quota exceeded once, slow start": Harmless(lambda: _refused_once(FULL)),
+    "StatefulSet: webhook times out once, slow start": Harmless(lambda: _refused_once(AWAY)),
+    "a new pod's node is drained": Harmless(_drained),
+    "paused, and its template is as it was": Harmless(lambda: _paused(updated=2)),
     "claim is bound after 12 s": Harmless(lambda: rollout(
         pod_steps([(0.1, unscheduled("pod has unbound immediate PersistentVolumeClaims.")), (12.0, CREATING),
                    (14.0, READY)]), second_pod(16.0), done=16.1)),
@@ -286,6 +383,9 @@ HARMLESS: Mapping[str, Harmless] = {
     "runtime in trouble once": Harmless(lambda: rollout(pod_steps([
         (0.8, pod(container(ended=("StartError", 128), message=CGROUP))),
         (2.0, pod(container(rc=1, ready=True, last=("StartError", 128))))]), second_pod(4.0), done=4.1)),
+    "a mount fails once, for want of a file": Harmless(lambda: rollout(pod_steps([
+        (0.8, pod(container(ended=("StartError", 128), message=NO_MOUNT))),
+        (2.0, pod(container(rc=1, ready=True, last=("StartError", 128))))]), second_pod(4.0), done=4.1)),
     "webhook times out once": Harmless(lambda: rollout(
         replicaset(0.04, replicas=0, refused=AWAY), replicaset(10.5, replicas=1), pod_steps([(12.0, READY)]),
         second_pod(14.0), done=14.1)),
@@ -300,6 +400,29 @@ HARMLESS: Mapping[str, Harmless] = {
         10.0, 50.0)),
     "scaled in the middle": Harmless(_scaled),
     "readiness flaps": Harmless(_flapping),
+}  # fmt: skip
+
+
+# Complete, and nothing that runs the image was seen: no data is never a pass.
+NOTHING_SEEN: Mapping[str, Callable[[], Tape]] = {
+    "nothing that is watched": lambda: Tape((), (), 5.0),
+    "StatefulSet: OnDelete": lambda: alone(statefulset(0.0, updated=0, strategy={"type": "OnDelete"}, image=IMAGE), end=5),
+    "StatefulSet: partition of all": lambda: alone(
+        statefulset(0.0, updated=0, strategy={"rollingUpdate": {"partition": 2}}, image=IMAGE), end=5),
+    "DaemonSet: no node is its own": lambda: alone(daemonset(0.0, 0, image=IMAGE), end=5),
+}  # fmt: skip
+# Complete, and by what was seen, or because nothing shall run.
+SEEN: Mapping[str, Callable[[], Tape]] = {
+    "Deployment": lambda: alone(deployment(0.0, replicas=2, updated=2, image=IMAGE), replicaset(0.0, ready=2), end=5),
+    "Deployment: no replicas": lambda: alone(
+        deployment(0.0, want=0, replicas=0, updated=0, available=0, image=IMAGE), end=5),
+    "StatefulSet: partition of one": lambda: alone(
+        statefulset(0.0, updated=1, strategy={"rollingUpdate": {"partition": 1}}, image=IMAGE), end=5),
+    "DaemonSet": lambda: alone(daemonset(0.0, 3, image=IMAGE), end=5),
+    "Job": lambda: alone(job(0.0, cond={"Complete": "True"}, image=IMAGE), end=5),
+    "Job: suspended": lambda: alone(job(0.0, spec={"suspend": True}, image=IMAGE), end=5),
+    "Job: gone once it had ended": lambda: alone(
+        job(0.0, cond={"Complete": "True"}, image=IMAGE), {**job(3.0), "e": "DELETED"}, end=5),
 }  # fmt: skip
 
 

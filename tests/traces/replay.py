@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ RECORDED = Path(__file__).parent / "recorded"
 KINDS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "ReplicaSet", "Pod", "Event")
 ENDS = ("rollback", "nsdel", "end")  # marks after which a recording tells of something else
 TICK = 1.0
+_BEGAN = datetime(2026, 1, 1, tzinfo=UTC)  # second 0 of each tape
 
 Line = dict[str, Any]
 Object = dict[str, Any]
@@ -57,12 +59,14 @@ class Tape:
 
 @dataclass
 class Played:
-    """How a play went: when it was first complete, when it was called a failure and why, and what it waited for."""
+    """How a play went: when it was first complete, when it was called a failure and why, what it waited for, and the
+    images that it was seen to run."""
 
     complete: float | None = None
     called: float | None = None
     faults: tuple[Fault, ...] = ()
     waiting: tuple[str, ...] = ()
+    shown: frozenset[str] = frozenset()
     said: list[str] = field(default_factory=list)
 
 
@@ -121,7 +125,7 @@ def play(tape: Tape, there: There = nothing_missing, *, start: float = 0.0, miss
         state = judge.look({kind: list(objects.values()) for kind, objects in found.items()}, seen=seen)
         if state.complete and result.complete is None:
             result.complete = now[0]
-        result.waiting = state.waiting
+        result.waiting, result.shown = state.waiting, state.shown
         if state.faults:
             result.called, result.faults = now[0], state.faults
         return bool(state.faults)
@@ -161,6 +165,7 @@ class _Maker:
 
     def __init__(self, specs: dict[str, Any]) -> None:
         self._specs, self._uids, self._hashes = specs, dict[tuple[str, str], str](), dict[str, int]()
+        self._made = dict[str, str]()  # when each pod was made
 
     def __call__(self, line: Line) -> Change:
         kind, name, s = line["k"], line["n"], line["s"]
@@ -174,6 +179,10 @@ class _Maker:
         if s.get("owner"):
             owner, _, called = s["owner"].partition("/")
             meta["ownerReferences"] = [{"kind": owner, "name": called, "uid": self._uids.get((owner, called), "")}]
+        if kind == "Pod":
+            meta["creationTimestamp"] = self._made.setdefault(line["u"], _stamp(line["t"]))
+        if kind == "Event":
+            s = s | {"last": _stamp(line["t"])}
         made = getattr(self, f"_{kind.lower()}")(s, meta)
         return Change(line["t"], kind, line["u"], {"metadata": meta, **made}, line.get("e") == "DELETED")
 
@@ -181,7 +190,8 @@ class _Maker:
         counts = {"replicas": "replicas", "updatedReplicas": "updated", "readyReplicas": "ready",
                   "availableReplicas": "avail"}  # fmt: skip
         status = {"observedGeneration": s["obs"] or 0, "conditions": _conditions(s["cond"])}
-        return {"spec": {"replicas": s["want"]}, "status": status | {k: s[v] for k, v in counts.items()}}
+        spec = {"replicas": s["want"], "paused": s.get("paused", False), **_template(s)}
+        return {"spec": spec, "status": status | {k: s[v] for k, v in counts.items()}}
 
     def _replicaset(self, s: Object, _meta: Object) -> Object:
         counts = {"replicas": s["replicas"], "readyReplicas": s["ready"], "availableReplicas": s["avail"]}
@@ -190,18 +200,19 @@ class _Maker:
     def _statefulset(self, s: Object, _meta: Object) -> Object:
         status = {k: s[k] for k in ("replicas", "readyReplicas", "availableReplicas", "updatedReplicas")}
         status |= {"observedGeneration": s["obs"] or 0, "currentRevision": s["cur"], "updateRevision": s["upd"]}
-        return {"spec": {"replicas": s["want"]}, "status": status}
+        spec = {"replicas": s["want"], "updateStrategy": s.get("strategy", {}), **_template(s)}
+        return {"spec": spec, "status": status}
 
     def _daemonset(self, s: Object, _meta: Object) -> Object:
-        return {"spec": {}, "status": {**s, "observedGeneration": s["obs"] or 0}}
+        return {"spec": _template(s), "status": {**s, "observedGeneration": s["obs"] or 0}}
 
     def _job(self, s: Object, _meta: Object) -> Object:
         counts = {k: s[k] for k in ("active", "ready", "failed", "succeeded")}
-        return {"spec": s["spec"], "status": {"conditions": _conditions(s["cond"]), **counts}}
+        return {"spec": {**s["spec"], **_template(s)}, "status": {"conditions": _conditions(s["cond"]), **counts}}
 
     def _pod(self, s: Object, meta: Object) -> Object:
         if s.get("deleting"):
-            meta["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+            meta |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": s.get("grace", 1)}
         if s.get("hash"):
             number = self._hashes.setdefault(s["hash"], len(self._hashes) + 1)
             meta["labels"] = {"controller-revision-hash": s["hash"], "pod-template-generation": str(number)}
@@ -218,7 +229,18 @@ class _Maker:
         kind, _, name = on.partition("/")
         about = {"kind": kind, "name": name, "uid": self._uids.get((kind, name), ""), "fieldPath": field_path}
         return {"involvedObject": about, "reason": s["reason"], "message": s["msg"], "count": s["count"],
-                "type": s["type"]}  # fmt: skip
+                "type": s["type"], "lastTimestamp": s["last"]}  # fmt: skip
+
+
+def _stamp(t: float) -> str:
+    """A second of the tape as the API server writes it, which knows whole ones only."""
+    return (_BEGAN + timedelta(seconds=t)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _template(s: Object) -> Object:
+    """The pod template, where the line names an image."""
+    containers = [{"name": "web", "image": s.get("image"), "readinessProbe": {"periodSeconds": 1}}]
+    return {"template": {"spec": {"containers": containers}}} if s.get("image") else {}
 
 
 def _container(c: Object) -> Object:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.traces.replay import Line, Tape, tape
 
-Step = tuple[float, dict[str, Any]]
+Step = tuple[float, dict[str, Any] | None]
 IMAGE = "registry.test/lab/web:2"
 NEW, OLD = "web-2", "web-1"
 
@@ -75,9 +75,10 @@ def pod_steps(steps: Sequence[Step], name: str = "web-2-a") -> list[Line]:
 
 
 def deployment(t: float, *, gen: int = 2, obs: int = 2, rev: str = "2", want: int = 2, replicas: int = 3,
-               updated: int = 1, available: int = 2, cond: dict[str, str] | None = None) -> Line:  # fmt: skip
-    """The Deployment at one second."""
-    s = {"gen": gen, "obs": obs, "rev": rev, "want": want, "replicas": replicas, "updated": updated,
+               updated: int = 1, available: int = 2, cond: dict[str, str] | None = None,
+               **more: Any) -> Line:  # fmt: skip
+    """The Deployment at one second. `more` may say that it is `paused`, and its `image`."""
+    s = more | {"gen": gen, "obs": obs, "rev": rev, "want": want, "replicas": replicas, "updated": updated,
          "ready": available, "avail": available, "cond": cond or {}}  # fmt: skip
     return {"t": t, "k": "Deployment", "n": "web", "u": "web", "e": "MODIFIED", "s": s}
 
@@ -89,6 +90,34 @@ def replicaset(t: float, *, replicas: int = 1, ready: int = 0, refused: str = ""
     s = {"owner": "Deployment/web", "rev": rev, "want": 2, "replicas": replicas, "ready": ready, "avail": ready,
          "cond": cond}  # fmt: skip
     return {"t": t, "k": "ReplicaSet", "n": name, "u": name, "e": "MODIFIED", "s": s}
+
+
+def statefulset(t: float, *, want: int = 2, replicas: int = 2, ready: int = 2, updated: int = 2, gen: int = 1,
+                new: str = "2", **more: Any) -> Line:  # fmt: skip
+    """The StatefulSet at one second. `more` may name its update `strategy` and its `image`."""
+    s = more | {"gen": gen, "obs": gen, "want": want, "replicas": replicas, "readyReplicas": ready,
+                "availableReplicas": ready, "updatedReplicas": updated, "cur": "1", "upd": new}  # fmt: skip
+    return {"t": t, "k": "StatefulSet", "n": "db", "u": "db", "e": "MODIFIED", "s": s}
+
+
+def daemonset(t: float, nodes: int, **more: Any) -> Line:
+    """The DaemonSet at one second, up on all of so many nodes."""
+    counts = ("desiredNumberScheduled", "currentNumberScheduled", "updatedNumberScheduled", "numberAvailable")
+    s = more | {"gen": 1, "obs": 1} | dict.fromkeys(counts, nodes)
+    return {"t": t, "k": "DaemonSet", "n": "log", "u": "log", "e": "MODIFIED", "s": s}
+
+
+def job(t: float, *, cond: dict[str, str] | None = None, **more: Any) -> Line:
+    """The Job at one second."""
+    s = more | {"spec": more.get("spec", {}), "cond": cond or {}, "active": 0, "ready": 0, "failed": 0, "succeeded": 0}
+    return {"t": t, "k": "Job", "n": "migrate", "u": "migrate", "e": "MODIFIED", "s": s}
+
+
+def alone(*lines: Line | list[Line], end: float = 60.0) -> Tape:
+    """Just these lines, in their order of time."""
+    every = [each for line in lines for each in (line if isinstance(line, list) else [line])]
+    every.sort(key=lambda line: line["t"])
+    return tape([*every, {"t": end, "k": "Mark", "n": "end", "s": {}}])
 
 
 def rollout(*lines: Line | list[Line], done: float | None = None, end: float = 60.0,
@@ -114,6 +143,12 @@ def rollout(*lines: Line | list[Line], done: float | None = None, end: float = 6
 def second_pod(ready: float) -> list[Line]:
     """The second replica, which comes up as it should."""
     return pod_steps([(ready - 1.0, CREATING), (ready, READY)], "web-2-b")
+
+
+def leaving(*steps: tuple[float, float], grace: int = 60, name: str = "web-1-a") -> list[Line]:
+    """An old pod that is being deleted from the first to the second of these seconds."""
+    old = pod(container(ready=True), owner=f"ReplicaSet/{OLD}", hash="1", deleting=True, grace=grace)
+    return pod_steps([each for begin, end in steps for each in ((begin, old), (end, None))], name)
 
 
 def pulled(t: float, tries: int, why: str) -> list[Line]:

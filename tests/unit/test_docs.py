@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from manuals import blocks
+from manuals import blocks, commands
 
+from cdlib import errors
 from cdlib.target import read_target
+from lab.loop import review
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -80,6 +83,39 @@ def test_files_are_shown_as_they_are() -> None:
     assert {"first-pipeline.md", "quick-start.md"} == {page.name for page, _ in shown}
     for page, block in shown:
         assert block.text == (ROOT / block.name).read_text(encoding="utf-8"), f"{named(page)}: {block.name}"
+
+
+def test_operators_learn_what_to_do_of_every_exit_code() -> None:
+    part = (DOCS / "operators.md").read_text().split("## Exit codes\n")[1].split("\n## ")[0]
+    told = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", part, re.MULTILINE) for code in row.split(", ")}
+    raised = {
+        kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CdError)
+    }
+    assert told == {0, 130, 143} | raised
+
+
+def test_gerrit_is_set_up_as_the_labs_is() -> None:
+    shown = {b.name: json.loads(b.text) for b in blocks(DOCS / "gerrit.md") if b.name.endswith(".json")}
+    required = {
+        f"require-{name.lower()}.json": {
+            "name": name, "submittability_expression": expression, "allow_override_in_child_projects": True,
+        }
+        for name, expression in review._REQUIREMENTS.items()
+    }  # fmt: skip
+    label = {name: value for name, value in review._VERIFIED.items() if name != "commit_message"}
+    assert shown == {"verified.json": label, **required}
+
+
+def test_no_page_installs_it_by_a_name() -> None:
+    """PyPI's cdlib is somebody else's, and anybody may register a free name (docs/decisions/0020)."""
+    pages = [page for page in PAGES if page.name != "0020-the-name-of-the-distribution.md"]
+    typed = [(named(page), words) for page in pages for words in commands(page)]
+    added = [(page, words) for page, words in typed if words[:2] == ["install-cdlib", "add"] and words[2:]]
+    assert added
+    assert [(page, words) for page, words in added if "/" not in words[3]] == []
+    by_pip = [(page, words) for page, words in typed if "pip" in words]
+    assert by_pip
+    assert [each for each in by_pip if re.search(r"(^| )(cdlib|gerrit.cd)[^/ ]*( |$)", " ".join(each[1]))] == []
 
 
 def test_the_target_of_the_quick_start_is_valid(tmp_path: Path) -> None:

@@ -84,9 +84,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def make(folder: Path, out: Path) -> None:
+def make(folder: Path, out: Path, services: Path | None = None) -> None:
     argv = [Path(sys.executable).with_name("jenkins-jobs"), "test", "--config-xml", "-p", folder / "plugins.yaml", "-o", out,
-            f"{folder}/templates:{folder}/services"]  # fmt: skip
+            f"{folder}/templates:{services or folder / 'services'}"]  # fmt: skip
     done = subprocess.run(
         [str(word) for word in argv], capture_output=True, text=True, env={**os.environ, "HOME": str(out)}
     )
@@ -367,11 +367,37 @@ def test_the_definitions_are_sent(tmp_path: Path, update: Callable[..., subproce
         assert not [p for p in tmp_path.iterdir() if p.name.startswith("tmp.")]
 
 
+SITE = re.search(r"<!-- services.yaml -->\n```yaml\n(.*?)```\n", (ROOT / "docs" / "jenkins.md").read_text(), re.DOTALL)
+
+
+def test_a_site_keeps_its_services_in_a_folder_of_its_own(
+    tmp_path: Path, update: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """As docs/jenkins.md shows it: no sample is sent, and what the site sets once holds for all of its services."""
+    assert SITE
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "services.yaml").write_text(SITE[1])
+    with in_process(tmp_path / "home") as server:
+        who = {"JENKINS_URL": server.url, "JENKINS_USER": "admin", "JENKINS_TOKEN": "admin-token-1"}
+        done = update(**who, JENKINS_SERVICES=str(tmp_path / "site"))
+        assert done.returncode == 0, done.stderr
+        names = {job["name"] for job in server.json("", "jobs[name]")["jobs"]}
+        assert names == {f"{service}-{kind}" for service in ("payments", "search") for kind in LABELS}
+        missing = update(**who, JENKINS_SERVICES=str(tmp_path / "none"))
+        assert missing.returncode == 2 and "JENKINS_SERVICES" in missing.stderr
+    make(JJB, tmp_path / "made", tmp_path / "site")
+    for service, project in (("payments", "shop/payments"), ("search", "search")):
+        job = define((tmp_path / "made" / f"{service}-gate" / "config.xml").read_bytes())
+        defaults = {p.name: p.default for p in job.parameters}
+        assert (defaults["ZUUL_URL"], defaults["ZUUL_PROJECT"]) == ("https://gerrit.example.org", project)
+        assert {b.credential for b in job.bindings} == {"cd-build-key", "cd-test-key"}
+
+
 def test_versions_of_cdlib_on_an_agent(tmp_path: Path) -> None:
     home = tmp_path / "cdlib"
 
     def call(*args: str) -> tuple[int, str]:
-        done = subprocess.run([str(JJB / "install-cdlib"), *args], capture_output=True, text=True,
+        done = subprocess.run([str(JJB / "install-cdlib"), *args], capture_output=True, text=True, cwd=tmp_path,
                               env={**os.environ, "CD_HOME": str(home), "PYTHON": str(tmp_path / "python")})  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 
@@ -384,17 +410,26 @@ def test_versions_of_cdlib_on_an_agent(tmp_path: Path) -> None:
     (tmp_path / "python").chmod(0o755)
     (tmp_path / "command").write_text("#!/bin/sh\nexit 0\n")
     (tmp_path / "command").chmod(0o755)
-    assert call("add", "1.0", "cdlib==1.0", "--constraint", "c.txt")[0] == 0
-    assert (
-        tmp_path / "pip"
-    ).read_text() == "-m pip install --quiet --disable-pip-version-check --constraint c.txt cdlib==1.0\n"
+    (tmp_path / "w.whl").touch()
+    assert call("add", "1.0", "w.whl", "--constraint", "c.txt")[0] == 0
+    asked = "-m pip install --quiet --disable-pip-version-check"
+    assert (tmp_path / "pip").read_text() == f"{asked} --constraint c.txt {tmp_path}/w.whl\n"
     assert call("use", "1.0")[0] == 0 and (home / "current").resolve() == home / "1.0"
     (tmp_path / "command").write_text("#!/bin/sh\nexit 1\n")
-    assert call("add", "1.1", "cdlib==1.1")[0] != 0 and call("use", "1.1")[0] == 2  # it does not start
+    assert call("add", "1.1", "w.whl")[0] != 0 and call("use", "1.1")[0] == 2  # it does not start
     (tmp_path / "command").write_text("#!/bin/sh\nexit 0\n")
-    assert call("add", "1.1", "cdlib==1.1")[0] == 0 and call("use", "1.1")[0] == 0
+    assert call("add", "1.1", "./w.whl[otel]")[0] == 0 and call("use", "1.1")[0] == 0
+    assert (tmp_path / "pip").read_text() == f"{asked} {tmp_path}/w.whl[otel]\n"
     assert call("list") == (0, "  1.0\n* 1.1\n")
     assert call("remove", "1.1")[0] == 2 and call("add", "1.0", "x")[0] == 2
     assert call("use", "1.0")[0] == 0 and call("remove", "1.1")[0] == 0 and call("list") == (0, "* 1.0\n")
     for bad in ("../x", "current", "", ".x", "a b"):
-        assert call("use", bad)[0] == 2 and call("add", bad, "x")[0] == 2
+        assert call("use", bad)[0] == 2 and call("add", bad, "w.whl")[0] == 2
+    # A package index is never asked for it: whoever has the name there would run on the agent.
+    (tmp_path / "pip").unlink()
+    for name in ("cdlib==1.2", "gerrit-cd", "no.whl", "[otel]"):
+        assert call("add", "1.2", name)[0] == 2 and not (home / "1.2").exists()
+    assert not (tmp_path / "pip").exists()
+    (tmp_path / "gerrit-cd").mkdir()  # a folder, which pip would take for a name
+    assert call("add", "1.2", "gerrit-cd")[0] == 0
+    assert (tmp_path / "pip").read_text() == f"{asked} {tmp_path}/gerrit-cd\n"

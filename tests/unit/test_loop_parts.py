@@ -24,7 +24,7 @@ from cdlib.process import Finished
 from cdlib.target import read_targets
 from cdlib.trust.approval import read_signers
 from cdlib.trust.keys import read_keyring
-from lab import down, ports, settings, status, supervisor
+from lab import down, ports, status, supervisor
 from lab.layout import Layout
 from lab.loop import cluster, definitions, gitserver, identity, logserver, operators, parts, projects, servers, tokens
 from lab.loop.places import CHECKOUT, CLIENTS, EVENTS_AFTER, NAMES, NODES, PRODUCTION, STORES, Places
@@ -350,9 +350,9 @@ def test_status_shows_the_loop_only_where_it_is_planned(tmp_path: Path, monkeypa
 
 
 def test_env_tells_of_the_loop(places: Places) -> None:
-    own = settings.loop_settings(places.layout, {})
+    own = places.settings({})
     assert own["JENKINS_TOKEN_FILE"] == str(places.jenkins_token)
-    assert "JENKINS_URL" not in settings.loop_settings(places.layout, {"jenkins": "http://jenkins.example.org"})
+    assert "JENKINS_URL" not in places.settings({"jenkins": "http://jenkins.example.org"})
 
 
 def test_the_agents_see_what_their_jobs_need(places: Places) -> None:

@@ -176,6 +176,16 @@ def test_evidence_is_linked_however_the_folders_are_named(recorded: Recorded, mo
     assert sum("evidence/" in (link["href"] or "") for link in page.all("a")) == 2
 
 
+def test_why_going_back_failed_is_linked_too(recorded: Recorded) -> None:
+    folder = recorded("rolled-back")
+    (made,) = folder.rglob("evidence")
+    (made / "rollback").mkdir()
+    (made / "rollback" / "verdict.json").write_text("{}")
+    links = [link["href"] or "" for link in shown(folder).all("a")]
+    assert sum("evidence/" in link for link in links) == 3
+    assert sum("evidence/rollback/verdict.json" in link for link in links) == 1
+
+
 def test_its_own_events_and_result_lie_apart(recorded: Recorded) -> None:
     folder = recorded("serving")
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}

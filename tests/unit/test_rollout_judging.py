@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,17 +15,21 @@ from cdlib.console import Console
 from cdlib.deadline import Deadline
 from cdlib.rollout import judging
 from cdlib.rollout.chart import Rendered
+from cdlib.rollout.helm_answers import HelmRevision
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import Revision
 from cdlib.rollout.release import Release
-from cdlib.rollout.verdict import Fault, State
+from cdlib.rollout.verdict import INCONCLUSIVE, Fault, State
 from cdlib.run import Run
 from cdlib.service import Verify
 
-UP = State(True, "web 1 of 1 updated, 1 available")
+IMAGE, DIGEST = "registry.test/web@sha256:7777777777777777", "sha256:7777777777777777"
+UP = State(True, "web 1 of 1 updated, 1 available", shown=frozenset({IMAGE}))
+UNSEEN = State(True, "nothing to wait for", shown=frozenset({"registry.test/redis@sha256:1111"}))
 BAD = (Fault("web-1", "web", "CrashLoop", "ended 3 times"),)
-ENTRY = Revision(7, "c0ffee", "", "", "", "", "deploying", "", "", "")
+SINCE = "2026-01-02T03:04:05Z"
+ENTRY = Revision(7, "c0ffee", IMAGE, DIGEST, "", "", "deploying", "", "", "")
 
 
 @dataclass
@@ -50,7 +55,11 @@ class Play:
     up: State = UP
     http: tuple[Fault, ...] = ()
     soak: tuple[Fault, ...] = ()
+    vanished: tuple[str, ...] = ()
     left: float = 100.0
+    requests: tuple[Any, ...] = ()
+    hooks: tuple[dict[str, Any], ...] = ()
+    rollback: bool = False
 
     def __call__(self, monkeypatch: pytest.MonkeyPatch) -> Played:
         played = Played()
@@ -59,10 +68,18 @@ class Play:
             def until_up(_self, _deadline: Deadline) -> State:
                 return self.up
 
-            def soak(_self, seconds: float, _deadline: Deadline) -> tuple[Fault, ...]:
+            vanished = self.vanished
+
+            def learn_secrets(_self, _state: State, _deadline: Deadline) -> None:
+                played.log.append("secrets")
+
+            def state_now(_self, _deadline: Deadline) -> State:
+                return replace(self.up, summary="as it is by now", complete=True)
+
+            def soak(_self, seconds: float, _deadline: Deadline) -> State:
                 played.soaked.append(seconds)
                 played.log.append("soak")
-                return self.soak
+                return State(not self.soak, "as it was at the soak's end", self.soak)
 
         @contextmanager
         def following(*_: Any, **_more: Any) -> Iterator[Follower]:
@@ -74,14 +91,19 @@ class Play:
 
         monkeypatch.setattr(judging, "following", following)
         monkeypatch.setattr(judging, "check_http", check_http)
+        monkeypatch.setattr(judging, "_test", lambda *_: UP)
         run = Run("helm-deploy", Deadline(300.0))
         run.events.listen(played.said.append)
         run.events.listen(lambda event: played.log.append("serving") if event["event"] == "serving" else None)
         run.events.listen(Console().on_event)
         place = SimpleNamespace(namespace="ns", release="web", budget=180.0, delete_stuck_pods=False)
-        release = cast(Release, SimpleNamespace(run=run, api=None, environment=place))
+        helm = SimpleNamespace(hooks=lambda _revision, _deadline: list(self.hooks))
+        history = [HelmRevision(7, "deployed", "u", SINCE)]
+        release = cast(Release, SimpleNamespace(run=run, api=None, environment=place, helm=helm,
+                                                history=lambda _: history))  # fmt: skip
         rendered = Rendered((("Deployment", "web"),), (), self.probe_soak)
-        played.state = judge(release, cast(Lease, None), ENTRY, self.verify, rendered, (), Deadline(self.left))
+        played.state = judge(release, cast(Lease, None), ENTRY, self.verify, rendered, self.requests,
+                             Deadline(self.left), rollback=self.rollback)  # fmt: skip
         return played
 
 
@@ -90,7 +112,7 @@ def test_it_serves_once_the_checks_are_good_and_is_soaked_then(
 ) -> None:
     played = Play(probe_soak=8.0)(monkeypatch)
     assert played.state.faults == ()
-    assert played.log == ["http", "serving", "soak"]
+    assert played.log == ["secrets", "http", "serving", "soak"]
     (event,) = played.serving
     assert (event["release"], event["revision"], event["commit"]) == ("web", 7, "c0ffee")
     assert "✓ serving  web revision 7" in capsys.readouterr().err
@@ -103,9 +125,48 @@ def test_what_is_not_good_never_serves(play: Play, monkeypatch: pytest.MonkeyPat
     assert not played.serving and not played.soaked
 
 
+def hook(event: str) -> dict[str, Any]:
+    return {"kind": "Pod", "metadata": {"name": "t", "annotations": {"helm.sh/hook": event}}}
+
+
+TESTED = Verify(helm_test=True)
+
+
+@pytest.mark.parametrize(
+    ("play", "data"),
+    [
+        (Play(up=UNSEEN), False),
+        (Play(up=State(True, "nothing to wait for")), False),
+        (Play(up=UP), True),
+        (Play(up=UNSEEN, requests=("/healthz",)), True),
+        (Play(up=UNSEEN, verify=TESTED, hooks=(hook("test"),)), True),
+        (Play(up=UNSEEN, verify=TESTED, hooks=(hook("post-upgrade"),)), False),
+        (Play(up=UNSEEN, verify=TESTED), False),
+        (Play(up=UNSEEN, hooks=(hook("test"),)), False),  # nobody has asked for it to be run
+    ],
+    ids=["another image", "nothing", "seen", "asked", "tested", "no test", "no hook", "test not asked for"],
+)
+def test_what_shows_nothing_is_no_pass(play: Play, data: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = play(monkeypatch)
+    assert [fault.reason for fault in played.state.faults] == ([] if data else [INCONCLUSIVE])
+    assert bool(played.serving) is data
+    assert data or f"nothing was seen to run {DIGEST[:19]} (nothing to wait for)" in played.state.faults[0].message
+
+
+def test_going_back_to_what_shows_nothing_is_told_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Play(up=UNSEEN, rollback=True)(monkeypatch)
+    assert played.serving and played.state.faults == ()
+    assert any("nothing was seen to run" in str(event) for event in played.said)
+
+
 def test_what_fails_in_its_soak_has_served_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     played = Play(probe_soak=8.0, soak=BAD)(monkeypatch)
     assert played.serving and played.state.faults == BAD
+    assert played.state.summary == "as it was at the soak's end", "evidence is of what is there now"
+
+
+def test_what_fails_a_check_is_judged_as_it_is_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Play(http=BAD)(monkeypatch).state.summary == "as it is by now"
 
 
 @pytest.mark.parametrize(
@@ -131,3 +192,46 @@ def test_a_slow_rollout_does_not_fail_for_want_of_a_soak_that_nobody_named(monke
     assert played.state.faults == ()
     assert 10.0 < played.soaked[0] <= 15.0
     assert any("not for 36 s" in event.get("text", "") for event in played.said)
+
+
+@pytest.mark.parametrize(("found", "serves"), [(BAD, False), ((), True)])
+def test_a_job_that_nobody_saw_end_is_judged_by_what_is_told_of_it(
+    found: tuple[Fault, ...], serves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def how_ended(_api: object, _namespace: str, jobs: list[str], since: str, _deadline: Deadline) -> tuple[Fault, ...]:
+        asked.append((tuple(jobs), since))
+        return found
+
+    monkeypatch.setattr(judging, "how_ended", how_ended)
+    played = Play(vanished=("migrate",))(monkeypatch)
+    assert asked == [(("migrate",), SINCE)]
+    assert played.state.faults == found and bool(played.serving) is serves
+
+
+def test_what_tests_know_is_hidden_before_helm_shows_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hook(kind: str, secret: str, on: str) -> dict[str, Any]:
+        pod = {"spec": {"containers": [{"name": "t", "envFrom": [{"secretRef": {"name": secret}}]}]}}
+        meta = {"name": secret, "annotations": {"helm.sh/hook": on}}
+        return {"kind": kind, "metadata": meta, "spec": pod["spec"] if kind == "Pod" else {"template": pod}}
+
+    class Api:
+        def get(self, where: str, _deadline: Deadline) -> dict[str, Any]:
+            return {"data": {"k": base64.b64encode(where.rpartition("/")[2].encode()).decode()}}
+
+    found = [
+        hook("Pod", "open-sesame", "test"),
+        hook("Job", "sesame-street", "test"),
+        hook("Job", "others", "pre-upgrade"),
+    ]
+    run, shown = Run("helm-deploy", Deadline(60.0)), list[str]()
+    release = cast(Release, SimpleNamespace(run=run, api=Api(), environment=SimpleNamespace(namespace="ns"),
+                                            helm=SimpleNamespace(hooks=lambda _number, _deadline: found)))  # fmt: skip
+
+    def with_hooks(*_: object) -> None:
+        shown.append(run.redactor.text("open-sesame sesame-street others"))
+
+    monkeypatch.setattr(judging, "with_hooks", with_hooks)
+    judging._tested(release, cast(Lease, SimpleNamespace(require=lambda: False)), ENTRY, Deadline(9.0))
+    assert shown == ["[hidden] [hidden] others"]

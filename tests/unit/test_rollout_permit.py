@@ -497,7 +497,7 @@ def back(monkeypatch: pytest.MonkeyPatch, use: Use | None, running: str) -> Revi
     marked: list[str] = []
     made.mark = lambda entry, _deadline, **more: marked.append(more.get("status", entry.permit))
     made.verified = lambda entry, _deadline: entry
-    for name, what in {"_apply_rollback": None, "restore": None, "judge": state, "templates_of": {},
+    for name, what in {"apply_rollback": None, "restore": None, "judge": state, "templates_of": {},
                        "tell_restored": None, "gather": []}.items():  # fmt: skip
         monkeypatch.setattr(going_back, name, lambda *_, what=what, **__: what)
     to = replace(entry(1, "verified"), image=str(IMAGE), digest=DIGEST)

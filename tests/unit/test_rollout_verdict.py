@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cdlib.rollout.causes import AT_ONCE, Cause
+from cdlib.rollout.causes import AT_ONCE, INCONCLUSIVE, Cause
 from cdlib.rollout.containers import Memory
 from cdlib.rollout.controllers import workload_causes
 from cdlib.rollout.happenings import Happenings
@@ -14,6 +14,7 @@ from cdlib.rollout.patience import SETTLING
 from cdlib.rollout.pods import PodMemory, pod_causes
 from cdlib.rollout.progress import own_pods, pod_ready, unproven, workload_done
 from cdlib.rollout.pulls import Pulled
+from cdlib.rollout.shown import shown_images
 from cdlib.rollout.verdict import Fault, Judge
 
 
@@ -86,6 +87,48 @@ def test_failures_are_called(case: str) -> None:
 @pytest.mark.parametrize("case", HARMLESS)
 def test_harmless_states_are_left_alone(case: str) -> None:
     assert pod_failures(pod(HARMLESS[case])) == []
+
+
+_RUNC = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
+_INIT = _RUNC + "unable to start container process: error during container init: "
+
+
+@pytest.mark.parametrize(
+    ("message", "final"),
+    [
+        (_RUNC + 'unable to start container process: exec: "/no/such": stat /no/such: no such file or directory: unknown', 1),
+        (_INIT + 'exec: "nosuch": executable file not found in $PATH: unknown', 1),
+        (_INIT + 'exec: "./run.sh": permission denied: unknown', 1),
+        (_INIT + 'exec: "/etc": is a directory: unknown', 1),
+        ("OCI runtime create failed: container_linux.go:380: starting container process caused: "
+         'exec: "x": executable file not found in $PATH: unknown', 1),
+        (r'OCI runtime create failed: starting container process caused "exec: \"x\": stat x: no such file": unknown', 1),
+        (r'container create failed: msg="unable to start container process: exec: \"x y\": permission denied"', 1),
+        ('exec: "/no/such": no such file or directory', 1),
+        ("standard_init_linux.go:228: exec user process caused: exec format error", 1),
+        ('standard_init_linux.go:190: exec user process caused "exec format error"', 1),
+        ("exec /bin/app: exec format error", 1),
+        ("container create failed: executable file `nosuch` not found in $PATH: No such file or directory", 1),
+        ("container create failed: open executable: Permission denied", 1),
+        ("exec container process `/bin/app`: Exec format error", 1),
+        (_INIT + 'error mounting "/var/lib/x" to rootfs at "/data": no such file or directory: unknown', 0),
+        (_INIT + 'error mounting "/exec: \\"a" to rootfs: open /proc/self/fd/7: permission denied: unknown', 0),
+        (_INIT + "open /proc/sys/net/core/somaxconn: permission denied: unknown", 0),
+        (_INIT + "error running hook #0: fork/exec /usr/bin/hook: no such file or directory: unknown", 0),
+        (_INIT + "error running hook #0: fork/exec /usr/bin/hook: exec format error: unknown", 0),
+        (_INIT + 'error running hook #0: exec: "nvidia-container-cli": executable file not found in $PATH', 0),
+        (_RUNC + "unable to apply cgroup configuration: open /sys/fs/cgroup/x/cgroup.procs: no such file or directory", 0),
+        ("OCI runtime create failed: unable to retrieve OCI runtime error (open /run/x/log.json: no such file or "
+         'directory): exec: "nvidia-container-runtime": executable file not found in $PATH: unknown', 0),
+        ('failed to start shim: exec: "containerd-shim-kata-v2": executable file not found in $PATH', 0),
+        ("fork/exec /usr/bin/containerd-shim-runc-v2: permission denied", 0),
+    ],
+)  # fmt: skip
+def test_a_start_error_is_final_only_where_it_is_the_programs(message: str, final: int) -> None:
+    once = {"name": "web", "ready": False, "restartCount": 0, "state": ended(128, "StartError", message)}
+    assert len(pod_failures(pod(once))) == final
+    twice = {**once, "restartCount": 1, "lastState": ended(128, "StartError", message)}
+    assert len(pod_failures(pod(twice))) == 1
 
 
 def test_an_init_container_that_has_done_its_work_is_no_failure() -> None:
@@ -210,6 +253,51 @@ def test_a_progress_deadline_is_as_much_later_as_nothing_could_act(whose: str) -
     assert not called(passed)
     assert not called(passed + outage + SETTLING - 0.1)
     assert called(passed + outage + SETTLING)
+
+
+REVISION = "deployment.kubernetes.io/revision"
+
+
+def paused(**more: Any) -> dict[str, Any]:
+    o = deployment(**more)
+    o["spec"]["paused"] = True
+    return o
+
+
+@pytest.mark.parametrize(
+    ("o", "made", "held"),
+    [
+        (paused(updatedReplicas=0), True, True),
+        (paused(updatedReplicas=1), True, True),  # by a person, in the middle
+        (paused(updatedReplicas=0, replicas=0, availableReplicas=0), False, True),
+        (paused(updatedReplicas=0, observed=1), True, False),  # what the controller says is of before
+        (paused(want=0), False, False),
+        (paused(), True, False),
+        (paused(want=3, updatedReplicas=2, replicas=2, availableReplicas=2), True, False),  # it is scaled
+        (deployment(updatedReplicas=0), True, False),
+    ],
+)
+def test_what_is_paused_is_told_and_the_pods_there_are_not_judged(o: dict[str, Any], made: bool, held: bool) -> None:
+    sets = [owned("web-1", "d1", annotations={REVISION: "2"})] if made else []
+    bad = owned("web-1-a", "web-1") | {"status": {"containerStatuses": [FAILED["invalid image name"]]}}
+    state = Judge([("Deployment", "web")]).look({"Deployment": [o], "ReplicaSet": sets, "Pod": [bad]})
+    assert [fault.reason for fault in state.faults if fault.reason == INCONCLUSIVE] == ([INCONCLUSIVE] if held else [])
+    if held:
+        assert (len(state.faults), state.pods, state.faults[0].about) == (1, (), "Deployment web")
+
+
+def test_what_cannot_be_judged_is_named_after_what_can() -> None:
+    failed = {"metadata": {"name": "j", "uid": "j1"}, "status": {"conditions": [{"type": "Failed", "status": "True"}]}}
+    judge = Judge([("Deployment", "web"), ("Job", "j")])
+    faults = judge.look({"Deployment": [paused(updatedReplicas=0)], "Job": [failed]}).faults
+    assert [fault.reason for fault in faults] == ["JobFailed", INCONCLUSIVE]
+
+
+@pytest.mark.parametrize(("more", "seen"), [({}, True), ({"observed": 1}, False), ({"availableReplicas": 1}, False)])
+def test_an_image_was_seen_once_its_own_rollout_is_done(more: dict[str, int], seen: bool) -> None:
+    o = deployment(**more)
+    o["spec"]["template"] = {"spec": {"initContainers": [{"image": "a"}], "containers": [{"image": "b"}]}}
+    assert set(shown_images("Deployment", o)) == ({"a", "b"} if seen else set())
 
 
 def test_ready_is_the_condition() -> None:

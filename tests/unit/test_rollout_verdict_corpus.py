@@ -6,8 +6,9 @@ import random
 
 import pytest
 
-from tests.traces.corpus import BROKEN, HARMLESS, UNDECIDED
+from tests.traces.corpus import BROKEN, HARMLESS, NOTHING_SEEN, SEEN, UNDECIDED
 from tests.traces.replay import jittered, play, recorded
+from tests.traces.scripted import IMAGE
 
 SEEDS = range(8)
 
@@ -16,6 +17,26 @@ def test_the_corpus_is_as_large_as_promised() -> None:
     assert len(BROKEN) >= 24
     assert len(HARMLESS) >= 20
     assert len(HARMLESS) * len(SEEDS) >= 200
+
+
+# What must not end a rollout, as it was asked for, and what stands for it here.
+ASKED_FOR = {
+    "a pull that fails once": "first pull fails",
+    "one restart": "one restart",
+    "a slow start inside its probes' allowance": "slow start",
+    "an eviction": "a new pod evicted",
+    "an eviction of an old pod": "a new pod deleted, an old one evicted",
+    "a drained node": "a new pod's node is drained",
+    "autoscaling in the middle": "scaled in the middle",
+    "an autoscaler that adds a node": "autoscaler adds a node",
+    "an old unhealthy pod that dies meanwhile": "old version crash-looping",
+    "a webhook that times out once": "webhook times out once",
+    "the same, of a StatefulSet": "StatefulSet: webhook times out once, slow start",
+}
+
+
+def test_each_kind_of_trouble_that_was_asked_for_is_there() -> None:
+    assert set(ASKED_FOR.values()) <= HARMLESS.keys()
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -60,6 +81,25 @@ def test_harmless_trouble_ends_no_rollout_on_other_days(name: str) -> None:
                       missed=lambda r=rng: r.random() < 0.3, on=30.0)  # fmt: skip
         assert played.faults == (), seed
         assert played.complete is not None, seed
+
+
+@pytest.mark.parametrize("name", NOTHING_SEEN)
+def test_what_is_complete_without_having_run_shows_nothing(name: str) -> None:
+    played = play(NOTHING_SEEN[name]())
+    assert played.complete is not None
+    assert not played.shown
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_what_has_run_or_shall_not_run_shows_its_image(name: str) -> None:
+    played = play(SEEN[name]())
+    assert played.complete is not None
+    assert played.shown == {IMAGE}
+
+
+def test_no_pod_is_blamed_for_a_deployment_that_is_paused() -> None:
+    (fault,) = play(BROKEN["paused, and an old pod crashes"].tape()).faults
+    assert (fault.pod, fault.about) == ("", "Deployment web")
 
 
 @pytest.mark.parametrize("name", UNDECIDED)
