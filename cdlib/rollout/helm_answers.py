@@ -11,6 +11,7 @@ from typing import Any
 from cdlib.errors import UsageProblem
 from cdlib.process import Finished
 from cdlib.rollout.api import Object
+from cdlib.rollout.lists import flat
 
 # How Helm says that the API server was not there: by itself, or as Go's HTTP client does.
 _AWAY = re.compile(
@@ -102,7 +103,7 @@ def in_conflict(why: str) -> bool:
 
 
 def objects(text: str) -> list[Object]:
-    """The objects in a stream of YAML documents, those in Lists too. Raises UsageProblem."""
+    """The objects in a stream of YAML documents, those in lists too. Raises UsageProblem."""
     import yaml
 
     # libyaml bears no more than some 30,000 levels; Helm has refused what has more than 10,000.
@@ -111,8 +112,7 @@ def objects(text: str) -> list[Object]:
         found = [o for o in yaml.load_all(text, Loader=loader) if isinstance(o, dict)]
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         raise UsageProblem(f"the chart renders to no valid YAML: {problem}", hint="mend the template") from problem
-    flat = [item for o in found for item in (o.get("items") or [] if o.get("kind") == "List" else [o])]
-    return [o for o in flat if _is_object(o)]
+    return [o for o in flat(found) if _is_object(o)]
 
 
 def _is_object(o: Any) -> bool:

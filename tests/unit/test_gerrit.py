@@ -21,6 +21,7 @@ from stand_ins import Fault, Seen, Server, serving
 
 from cdlib import retry
 from cdlib.documents import schema_mistakes
+from cdlib.interruptions import INTERRUPTIONS
 from jobs import gerrit_comment
 
 PASSWORD = "correct-horse"
@@ -170,7 +171,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
     monkeypatch.setattr(retry, "RETRY_AFTER_CAP", 0.001)
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.getsignal(number) for number in INTERRUPTIONS}
     yield
     for number, handler in old.items():
         signal.signal(number, handler)

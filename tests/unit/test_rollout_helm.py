@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
+from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProblem
 from cdlib.rollout import helm as helms
 from cdlib.rollout.helm import Helm
 from cdlib.rollout.helm_answers import passes
@@ -59,6 +61,26 @@ def test_a_cluster_that_went_away_is_told_from_a_failure(helm: Any, said: str) -
 def test_a_failure_is_no_cluster_that_went_away(helm: Any, said: str) -> None:
     done = helm(f"echo 'Error: {said}' >&2; exit 1").rollback(1, Deadline(10))
     assert helms.reason(done) == said
+
+
+def pull(helm: Helm, folder: Path, budget: Deadline) -> object:
+    return helm.pull("oci://r.test/chart", "", folder, budget, plain_http=False)
+
+
+def render(helm: Helm, folder: Path, budget: Deadline) -> object:
+    return helm.render(folder, [], budget, upgrade=True, kube_version="")
+
+
+@pytest.mark.parametrize("doing", [pull, render])
+def test_a_helm_that_never_ends_takes_what_the_budget_has_left(
+    helm: Any, tmp_path: Path, doing: Callable[[Helm, Path, Deadline], object]
+) -> None:
+    """As one whose registry never answers. The run itself may last much longer."""
+    made, budget = helm("exec sleep 60"), Deadline(0.5, "the budget of a deploy")
+    began = time.monotonic()
+    with pytest.raises(OutOfTime, match="helm did not end within 0"):
+        doing(made, tmp_path, budget)
+    assert time.monotonic() - began < 5
 
 
 def test_a_helm_that_loses_its_lease_is_stopped(helm: Any) -> None:
