@@ -18,8 +18,8 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _NOT_SECRET = re.compile(r"(SOCK|FILE|PATH|DIR|URL|HOST)\Z", re.IGNORECASE)
-# Each is tried on logs that anybody may write, a quarter of a megabyte at a time, while a rollback waits: what repeats is
-# bounded, or begins where nothing like it goes before, so that no text takes more than a time that grows as it does.
+# Each is tried on logs that anybody may write, a quarter of a megabyte at a time, while a rollback waits: what repeats
+# is bounded, or begins where nothing like it goes before, so that no text takes more than a time that grows as it does.
 _SHAPES = (
     (
         re.compile(r"(?i)\b((?:proxy-)?authorization\s{0,8}[:=]\s{0,8}(?:(?:basic|bearer)\s{1,8})?)[^\s\"',;]+"),
@@ -29,7 +29,9 @@ _SHAPES = (
     (re.compile(r"(?i)([a-z0-9+.-]://)[^/\s@:]*:[^/\s]+@"), r"\1" + HIDDEN + "@"),
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), HIDDEN),
     (
-        re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL),
+        re.compile(
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL
+        ),
         HIDDEN,
     ),
     (
