@@ -109,7 +109,7 @@ def _ask(api: Api, request: Request, deadline: Deadline) -> tuple[int, str]:
 
 def _wrong(check: HttpCheck, status: int, body: str, hide: Callable[[str], str]) -> str:
     if status != check.status:  # hidden before it is cut: half of a secret is not known as one
-        return f"answered {status}, expected {check.status}" + (f": {hide(body)[:200]}" if status >= 500 else "")
+        return f"answered {status}, expected {check.status}" + (f": {hide(body)[:200]}" if status >= 400 else "")
     if check.contains and check.contains not in body:
         return f"answered without {check.contains!r}"
     return ""
