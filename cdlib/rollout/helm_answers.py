@@ -71,10 +71,11 @@ def applied(done: Finished) -> tuple[int, list[Object]]:
 
 
 def reason(done: Finished) -> str:
-    """The line in which Helm says why it failed."""
+    """What Helm says why it failed, in one line. Helm 3 says `1 error occurred:` first, and what it was below that."""
     lines = [line.strip() for line in done.stderr if line.strip()]
-    errors = [line for line in lines if line.startswith("Error:")]
-    return (errors or lines or [f"it ended with status {done.returncode}"])[-1].removeprefix("Error: ")[:600]
+    errors = [number for number, line in enumerate(lines) if line.startswith("Error:")]
+    said = lines[errors[-1] if errors else -1 :] or [f"it ended with status {done.returncode}"]
+    return " ".join(said).removeprefix("Error: ")[:600]
 
 
 def away(why: str) -> bool:

@@ -109,6 +109,15 @@ def test_whoever_else_ends_helm_it_is_no_lost_lease(helm: Any) -> None:
     assert not isinstance(caught.value, Unavailable)
 
 
+def test_what_helm_3_lists_below_its_error_is_part_of_it(helm: Any) -> None:
+    """As Helm 3.21 says that a first install met a webhook that did not answer."""
+    webhook = 'Internal error occurred: failed calling webhook "w.test": context deadline exceeded'
+    said = f"WARNING: old\nError: 1 error occurred:\n\t* {webhook}\n\n"
+    done = helm(f"cat >&2 <<'END'\n{said}\nEND\nexit 1").upgrade(Path(), (), Deadline(10))
+    assert helms.reason(done) == f"1 error occurred: * {webhook}"
+    assert helms.passes(helms.reason(done))
+
+
 @pytest.mark.parametrize(
     "said",
     [
