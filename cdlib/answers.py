@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from cdlib.deadline import Deadline
+
+if TYPE_CHECKING:
+    import requests
+
+_PIECE = 64 * 1024  # bytes
 
 
 @dataclass(frozen=True)
@@ -15,6 +23,27 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def pieces(response: requests.Response, deadline: Deadline, doing: str) -> Iterator[bytes]:
+    """The body, decoded, as it arrives. Raises OutOfTime where it drips, and what `iter_content` raises.
+
+    `iter_content` waits until a piece is full: one byte now and then keeps it for as long as the sender likes, since
+    a socket's time limit counts from byte to byte.
+    """
+    import requests
+    from urllib3 import exceptions
+
+    try:
+        while piece := response.raw.read1(_PIECE, decode_content=True):
+            yield piece
+            deadline.require(doing)
+    except exceptions.SSLError as problem:
+        raise requests.exceptions.SSLError(problem) from problem
+    except exceptions.TimeoutError as problem:
+        raise requests.exceptions.ReadTimeout(problem) from problem
+    except (exceptions.HTTPError, OSError) as problem:
+        raise requests.exceptions.ConnectionError(problem) from problem
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

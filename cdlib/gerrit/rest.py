@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cdlib.answers import retry_after, words
+from cdlib.answers import pieces, retry_after, words
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, Refused, Unavailable, UsageProblem
 from cdlib.gerrit.credentials import USER, Credentials
@@ -76,9 +76,8 @@ class Rest:
 
     def _read(self, response: requests.Response, doing: str) -> bytes:
         whole = bytearray()
-        for piece in response.iter_content(64 * 1024):
+        for piece in pieces(response, self._deadline, doing):
             whole += piece
-            self._deadline.require(doing)
             if len(whole) > _LARGEST:
                 raise UsageProblem(f"{self.url} sent more than {_LARGEST} bytes while {doing}", hint="is it a Gerrit?")
         return bytes(whole)

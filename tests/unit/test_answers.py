@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from io import BytesIO
 
 import pytest
+import requests
+from stand_ins import Fault, Server
 
-from cdlib.answers import retry_after, words
+from cdlib.answers import pieces, retry_after, words
+from cdlib.deadline import Deadline
+from cdlib.errors import OutOfTime
+from cdlib.gerrit.credentials import Credentials
+from cdlib.gerrit.rest import Rest
+from cdlib.jenkins import http as jenkins
 
 
 @pytest.mark.parametrize(
@@ -37,3 +51,72 @@ def test_the_words_of_a_plain_answer() -> None:
     assert words(b" not\n here \xff") == "not here \ufffd"
     assert words(b"<HTML><body>a proxy's page</body>") == ""
     assert len(words(b"a " * 5000)) == 300
+
+
+@contextmanager
+def dripping(kind: str) -> Iterator[str]:
+    """The address of a server that promises a long body, and sends a byte of it each 50 ms."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            with suppress(OSError):
+                while True:
+                    asked, _ = listening.accept()
+                    with asked, suppress(OSError):
+                        asked.recv(65536)
+                        asked.sendall(f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{kind}\r\n\r\n".encode())
+                        for _ in range(100):
+                            time.sleep(0.05)
+                            asked.sendall(b"1\r\nx\r\n" if "chunked" in kind else b"x")
+
+        threading.Thread(target=drip, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def of_jenkins(url: str, deadline: Deadline) -> object:
+    return jenkins.Server(url, "", "").read("x", "asking", deadline)
+
+
+def of_jenkins_artifact(url: str, deadline: Deadline) -> object:
+    return jenkins.Server(url, "", "").download("x", "asking", deadline, BytesIO(), 1000, away=True)
+
+
+def of_gerrit(url: str, deadline: Deadline) -> object:
+    return Rest(url, Credentials("me", "word"), deadline).get("x", "asking")
+
+
+@pytest.mark.parametrize("ask", [of_jenkins, of_jenkins_artifact, of_gerrit])
+@pytest.mark.parametrize("kind", ["Content-Length: 100", "Transfer-Encoding: chunked", "Connection: close"])
+def test_slow_bytes_do_not_outlast_the_limit(ask: Callable[[str, Deadline], object], kind: str) -> None:
+    with dripping(kind) as url:
+        began = time.monotonic()
+        with pytest.raises(OutOfTime):
+            ask(url, Deadline(0.4))
+        assert time.monotonic() - began < 1.5
+
+
+def test_pieces_are_decoded_and_a_connection_serves_again() -> None:
+    text = b"all of it " * 50_000
+    headers = {"Content-Encoding": "gzip"}
+    server = Server(lambda seen: (200, headers, gzip.compress(text)))
+    with requests.Session() as session:
+        ports = set()
+        for _ in range(3):
+            with session.get(server.url, stream=True) as response:
+                ports.add(response.raw.connection.sock.getsockname())
+                assert b"".join(pieces(response, Deadline(5), "asking")) == text
+    assert len(ports) == 1
+    server.close()
+
+
+@pytest.mark.parametrize(("fault", "kind"), [(Fault("GET", "", 200, b"half", cut=True), requests.ConnectionError),
+                                             (Fault("GET", "", 200, b"no gzip, but text", {"Content-Encoding": "gzip"}),
+                                              requests.ConnectionError)])  # fmt: skip
+def test_a_body_that_is_cut_or_spoilt_is_an_error(fault: Fault, kind: type[Exception]) -> None:
+    server = Server(lambda seen: (200, {}, b""))
+    assert b"".join(pieces(requests.get(server.url, stream=True, timeout=5), Deadline(5), "asking")) == b""
+    server.faults.append(fault)
+    with requests.get(server.url, stream=True, timeout=5) as response, pytest.raises(kind):
+        list(pieces(response, Deadline(5), "asking"))
+    server.close()
