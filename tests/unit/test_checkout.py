@@ -109,14 +109,13 @@ def test_what_a_killed_fetch_leaves_does_not_stay(tmp_path: Path, git: Commit, n
     assert not [line for line in told if "fetching all of it again" in line] and not list(tmp_path.rglob("*.lock"))
 
 
-def test_a_file_in_the_way_is_not_taken_for_a_server_that_is_away(tmp_path: Path, git: Commit) -> None:
+@pytest.mark.parametrize("name", ["connector-deploy", "it's refused"])
+def test_what_is_in_the_way_is_not_taken_for_a_server_that_is_away(tmp_path: Path, git: Commit, name: str) -> None:
     place = Place(tmp_path, git)
-    place.folder = tmp_path / "connector-deploy"
+    place.folder = tmp_path / name
     place.folder.mkdir()
     place("master")
-    (place.folder / ".git" / "refs" / "cd" / "checkout").unlink()
-    (place.folder / ".git" / "refs" / "cd" / "checkout" / "x").mkdir(parents=True)
-    (place.folder / ".git" / "refs" / "cd" / "checkout" / "x" / "y").touch()
+    (place.folder / ".git" / "refs" / "cd" / "checkout.lock" / "in").mkdir(parents=True)
     assert place("refs/zuul/master/Zabc", place.first) == place.first
 
 

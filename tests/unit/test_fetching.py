@@ -42,6 +42,7 @@ def test_places_are_no_reasons(place: str) -> None:
     """What git quotes is a path or an address, and says nothing of what went wrong."""
     lock = f"error: cannot lock ref 'refs/cd/checkout': Unable to create '{place}/.git/refs/cd/checkout.lock': File exists."
     assert fetching.problem([lock], "git.test", "refs/x", HINTS, Path(place)) is None
+    assert fetching.reason([lock]) == fetching.UNKNOWN or "'" in place  # such as a folder that a link leads to
     plain = f"fatal: cannot write {place}/x to ssh://resolve.test/{place}"
     assert fetching.problem([plain], f"ssh://resolve.test/{place}", "refs/x", HINTS, Path(place)) is None
     for said, why in (("fatal: couldn't find remote ref refs/connect", fetching.NO_REF),
