@@ -12,6 +12,7 @@ from cdlib.deadline import Deadline
 
 if TYPE_CHECKING:
     import requests
+    import urllib3
 
 _PIECE = 64 * 1024  # bytes
 
@@ -25,19 +26,37 @@ class Answer:
     body: bytes
 
 
-def pieces(response: requests.Response, deadline: Deadline, doing: str) -> Iterator[bytes]:
-    """The body, decoded, as it arrives. Raises OutOfTime where it drips, and what `iter_content` raises.
+def staying_session() -> requests.Session:
+    """A session of `requests` that looks at no redirect's target.
 
-    `iter_content` waits until a piece is full: one byte now and then keeps it for as long as the sender likes, since
-    a socket's time limit counts from byte to byte.
+    Even where it is told not to follow, requests reads a redirect's body for as long as it drips, and raises
+    ValueError where the target is no address.
     """
+    import requests
+
+    session = requests.Session()
+    session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
+    return session
+
+
+def arriving(response: urllib3.BaseHTTPResponse, deadline: Deadline, doing: str) -> Iterator[bytes]:
+    """The body, decoded, as it arrives. Raises OutOfTime where it drips, and what urllib3 raises.
+
+    `stream` waits until a piece is full: one byte now and then keeps it for as long as the sender likes, since a
+    socket's time limit counts from byte to byte.
+    """
+    while piece := response.read1(_PIECE, decode_content=True):
+        yield piece
+        deadline.require(doing)
+
+
+def pieces(response: requests.Response, deadline: Deadline, doing: str) -> Iterator[bytes]:
+    """What is `arriving`, of a response of `requests`. Raises OutOfTime, and what `iter_content` raises."""
     import requests
     from urllib3 import exceptions
 
     try:
-        while piece := response.raw.read1(_PIECE, decode_content=True):
-            yield piece
-            deadline.require(doing)
+        yield from arriving(response.raw, deadline, doing)
     except exceptions.SSLError as problem:
         raise requests.exceptions.SSLError(problem) from problem
     except exceptions.TimeoutError as problem:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from cdlib.answers import Answer, pieces
+from cdlib.answers import Answer, pieces, staying_session
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Unavailable, UsageProblem
 from cdlib.jenkins.answers import connection_errors, problem_of
@@ -206,13 +206,9 @@ class Server:
 
 def _session(user: str = "", token: str = "") -> requests.Session:
     """A session that follows no redirect by itself, and is `user`, or nobody."""
-    import requests
-
-    session = requests.Session()
+    session = staying_session()
     # ~/.netrc does not decide who we are; a function is left alone where a pair would be looked up.
     session.auth = (user, token) if user else lambda request: request
-    # Even where it is told not to follow, requests reads a redirect's body, and fails where its target is no address.
-    session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
     return session
 
 

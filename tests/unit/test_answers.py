@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from io import BytesIO
+from typing import Any
 
 import pytest
 import requests
@@ -18,10 +19,14 @@ from stand_ins import Fault, Server
 
 from cdlib.answers import pieces, retry_after, words
 from cdlib.deadline import Deadline
-from cdlib.errors import OutOfTime
+from cdlib.errors import OutOfTime, UsageProblem
 from cdlib.gerrit.credentials import Credentials
 from cdlib.gerrit.rest import Rest
 from cdlib.jenkins import http as jenkins
+from cdlib.registry.answers import read_answer
+from cdlib.registry.connection import Connections
+from cdlib.rollout import verify
+from cdlib.service import HttpCheck
 
 
 @pytest.mark.parametrize(
@@ -86,7 +91,17 @@ def of_gerrit(url: str, deadline: Deadline) -> object:
     return Rest(url, Credentials("me", "word"), deadline).get("x", "asking")
 
 
-@pytest.mark.parametrize("ask", [of_jenkins, of_jenkins_artifact, of_gerrit])
+def of_registry(url: str, deadline: Deadline) -> object:
+    response = Connections("", direct=True).open("GET", url, {}, None, deadline, "asking")
+    return read_answer(response, "host", "asking", deadline)
+
+
+def of_service(url: str, deadline: Deadline) -> object:
+    nobody: Any = None  # no API is asked
+    return verify._ask(nobody, verify.Request(HttpCheck("/"), url, through_api=False), deadline)
+
+
+@pytest.mark.parametrize("ask", [of_jenkins, of_jenkins_artifact, of_gerrit, of_registry, of_service])
 @pytest.mark.parametrize("kind", ["Content-Length: 100", "Transfer-Encoding: chunked", "Connection: close"])
 def test_slow_bytes_do_not_outlast_the_limit(ask: Callable[[str, Deadline], object], kind: str) -> None:
     with dripping(kind) as url:
@@ -94,6 +109,17 @@ def test_slow_bytes_do_not_outlast_the_limit(ask: Callable[[str, Deadline], obje
         with pytest.raises(OutOfTime):
             ask(url, Deadline(0.4))
         assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize("location", ["https://[", "//", "http://x:y/", "\\0"])
+def test_a_redirect_to_no_address_is_an_answer_like_others(location: str) -> None:
+    """What is deployed answers as it likes, and must not be able to end a deploy by it."""
+    server = Server(lambda seen: (302, {"Location": location}, b"moved"))
+    assert of_service(server.url, Deadline(5)) == (302, "moved")
+    for ask in (of_jenkins, of_gerrit):
+        with pytest.raises(UsageProblem):
+            ask(server.url, Deadline(5))
+    server.close()
 
 
 def test_pieces_are_decoded_and_a_connection_serves_again() -> None:
