@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -26,20 +26,32 @@ def read_yaml(text: str, name: str, schema: str) -> dict[str, Any]:
         raise UsageProblem(f"{name} is larger than {LARGEST} bytes", hint="move what is not configuration elsewhere")
     try:
         document = _parse(text)
-        mistakes = schema_mistakes(document, schema)  # a number of 5000 digits it cannot even name
+        found = (
+            schema_mistakes(document, schema) if document is not None else []
+        )  # a number of 5000 digits it cannot even name
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         where = getattr(problem, "problem_mark", None)
         place = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
         what = getattr(problem, "problem", None) or str(problem).splitlines()[0]
         raise UsageProblem(f"{name} is no valid YAML{place}: {what}", hint="mend the line") from problem
-    if mistakes:
-        raise UsageProblem(
-            f"{name} has {len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}",
-            details=mistakes,
-            hint=f"docs/reference/{schema}-yaml.md explains every key of {schema}.yaml",
-        )
+    if document is None:
+        raise UsageProblem(f"{name} is empty", hint=explained(schema))
+    if found:
+        raise UsageProblem(f"{name} has {mistakes(found)}", details=found, hint=explained(schema))
     assert isinstance(document, dict)
     return document
+
+
+def explained(schema: str) -> str:
+    """Where somebody who has the library, and perhaps nothing else of it, finds every key explained."""
+    return (
+        f"every key of {schema}.yaml is explained in {resources.files('cdlib').joinpath('schemas', f'{schema}.json')}"
+    )
+
+
+def mistakes(found: Sized) -> str:
+    """How many there are."""
+    return f"{len(found)} mistake{'' if len(found) == 1 else 's'}"
 
 
 def prepare() -> None:

@@ -47,6 +47,9 @@ def answer(done: Finished, folder: Path, *args: str) -> str:
         said = "\n".join(done.stderr).lower()
         if DISK_FULL in said or "unable to write" in said:  # of a file that it cannot write git says no reason
             raise disk_full(str(folder))
+        if "must be run in a work tree" in said:
+            raise UsageProblem(f"{folder} has no files of a service: it is git's own folder, or a bare repository",
+                               hint="name a clone with a work tree by -C DIR")  # fmt: skip
         verb = next(word for word in args if not word.startswith(("-", "/")))
         raise UsageProblem(f"git {verb} failed in {folder}", details=done.stderr[-5:], hint="see git fsck")
     return done.stdout.strip("\n")

@@ -46,7 +46,7 @@ class Listeners:
 
     def _tell(self, run: Run, result: dict[str, Any]) -> None:
         traced = any(name.startswith("OTEL_EXPORTER_OTLP") for name in os.environ)  # perhaps
-        checked = run.command in _CHECKED and "revisions" not in result  # a listing checks nothing
+        checked = run.keeps and run.command in _CHECKED and "revisions" not in result  # a listing checks nothing
         if not (checked or traced or self.metrics_file or self.pushgateway):
             return
         ended = self._ended(run, result)
@@ -64,7 +64,7 @@ class Listeners:
 
         found = metrics.samples(ended, result, run.about)
         if file is not None:
-            _try(run, "no metrics are written", lambda: prometheus.write(file, found))
+            _try(run, f"no metrics are written to {file}", lambda: prometheus.write(file, found))
         if url:
             _try(run, "no metrics are pushed", lambda: prometheus.push(url, found, _PATIENCE))
 

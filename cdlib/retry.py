@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from cdlib.deadline import Deadline
-from cdlib.errors import Unavailable
+from cdlib.errors import NotAllowed, Unavailable
 
 T = TypeVar("T")
 ATTEMPTS = 5
 FIRST_WAIT = 0.2  # seconds, doubled from try to try, and as much again by chance
 LONGEST_WAIT = 5.0  # seconds; a server that asks for more by Retry-After gets at most RETRY_AFTER_CAP
 RETRY_AFTER_CAP = 20.0
+FORBIDDEN = 20.0  # seconds; an API server that has just begun knows no roles yet, and answers 403
 _ENDLESS = 1_000_000  # attempts; the deadline is what ends them
 
 
@@ -31,17 +33,27 @@ def retrying(call: Callable[[], T], deadline: Deadline, *, attempts: int = ATTEM
     return _again(call, deadline, attempts, first)
 
 
-def patiently(call: Callable[[], T], deadline: Deadline, told: Callable[[Unavailable], None] = lambda _: None) -> T:
+def patiently(call: Callable[[], T], deadline: Deadline, told: Callable[[Unavailable], None] = lambda _: None, *,
+              allowed: bool = False) -> T:  # fmt: skip
     """What `call` returns, tried again as long as there is time: a server that restarts is worth waiting for.
 
-    `told` hears of the first trouble, so that nobody wonders what is waited for.
+    `told` hears of the first trouble, so that nobody wonders what is waited for. `allowed` says that the server has
+    allowed the same before: that it does not now is trouble, too, for FORBIDDEN seconds.
     """
-    troubles = 0
+    troubles, began = 0, time.monotonic()
+
+    def asked() -> T:
+        try:
+            return call()
+        except NotAllowed as problem:
+            if not allowed or time.monotonic() - began > FORBIDDEN:
+                raise
+            raise Unavailable(problem.message, hint=problem.hint) from problem
 
     def once() -> T:
         nonlocal troubles
         try:
-            return call()
+            return asked()
         except Unavailable as problem:
             troubles += 1
             if troubles == 1 and problem.retryable:

@@ -55,10 +55,10 @@ class Source:
         with git.started(self.folder, "cat-file", "blob", f"{self.tree}:{clean}") as content:
             mode = git.run(self.folder, "ls-tree", "--full-tree", self.tree, "--", clean).split(" ", 1)[0]
             if mode not in ("100644", "100755"):
-                why = "is a symbolic link" if mode == "120000" else "is not in the commit"
-                raise UsageProblem(
-                    f"{what}: {clean} {why} ({self.short} in {self.folder})", hint=f"add {clean} and commit it"
-                )
+                linked = mode == "120000"
+                why = "is a symbolic link" if linked else "is not in the commit"
+                mend = "commit the file itself in its place" if linked else f"add {clean} and commit it"
+                raise UsageProblem(f"{what}: {clean} {why} ({self.short} in {self.folder})", hint=mend)
             found = content()
         git.answer(found, self.folder, "cat-file")
         return found.stdout

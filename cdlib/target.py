@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cdlib.documents import read_yaml
+from cdlib.documents import LARGEST, explained, mistakes, read_yaml
 from cdlib.errors import UsageProblem
+from cdlib.given import given_text
 from cdlib.reference import Reference, parse
 from cdlib.review_policy import Gerrit, ReviewPolicy, parse_gerrit, parse_review
 from cdlib.service import Verify, parse_verify
@@ -146,13 +147,9 @@ def read_document(path: Path | None) -> dict[str, Any]:
     if path is None:
         raise UsageProblem(
             "no targets.yaml: it says where services go, and the operators own it",
-            hint=f"name it by --targets FILE or {VARIABLE}=FILE; docs/reference/targets-yaml.md shows one",
+            hint=f"name it by --targets FILE or {VARIABLE}=FILE; {explained('targets')}",
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        why = problem.strerror if isinstance(problem, OSError) else "is no UTF-8 text"
-        raise UsageProblem(f"targets file {path}: {why}", hint=f"check --targets and {VARIABLE}") from problem
+    text = given_text(path, "targets file", hint=f"check --targets and {VARIABLE}", most=LARGEST)
     document = read_yaml(text, str(path), "targets")
     missing = [
         f"services.{service}.environments.{name}: no such environment; there are {', '.join(document['environments'])}"
@@ -161,7 +158,7 @@ def read_document(path: Path | None) -> dict[str, Any]:
         if name not in document["environments"]
     ]
     if missing:
-        raise UsageProblem(f"{path} has {len(missing)} mistakes", details=missing, hint="add them under environments")
+        raise UsageProblem(f"{path} has {mistakes(missing)}", details=missing, hint="add them under environments")
     return document
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cdlib.errors import Refused, UsageProblem
+from cdlib.given import given_text
 
 if TYPE_CHECKING:
     from cdlib.source import Source
@@ -192,10 +193,10 @@ def _of_variable(file: Path, env: Mapping[str, str]) -> Trigger:
 def _read_variable(file: Path) -> dict[str, Any]:
     import yaml
 
+    text = given_text(file, VARIABLE, hint="write it by to_json", most=_LARGEST)
     try:
-        text = file.read_text(encoding="utf-8")
-        document = yaml.safe_load(text) if len(text) <= _LARGEST else None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as problem:
+        document = yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as problem:
         raise UsageProblem(
             f"{VARIABLE} names {file}, which cannot be read as JSON or YAML", hint="write it by to_json"
         ) from problem

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,8 @@ def _command(command: click.Command) -> Iterator[str]:
 
 
 def _said(text: str) -> str:
-    """An option's help on one line; that the default is nothing needs no word."""
-    return " ".join(text.replace('[default: ""]', "").split())
+    """An option's help on one line; its variable has a column of its own."""
+    return " ".join(re.sub(r"\[env var: \w+(?:; |\])", lambda found: "[" * found[0].endswith("; "), text).split())
 
 
 def _exit_codes() -> Iterator[str]:
@@ -120,7 +121,7 @@ def _exit_codes() -> Iterator[str]:
         first = (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
         meaning = "A defect of ours." if kind is errors.CdError else first
         yield f"| {kind.exit_code} | {kind.outcome} | {meaning} |"
-    yield "| 130, 143 | interrupted | Ended by SIGINT, by SIGTERM. |\n"
+    yield "| 130, 143 | interrupted | Ended by SIGINT, by SIGTERM or SIGHUP (a terminal that is gone). |\n"
     yield "Where something was written to a cluster, 0, 7 or 8 say how it ended, whatever the cause.\n"
 
 

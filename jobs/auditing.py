@@ -30,7 +30,6 @@ def audited(name: str, known: Sequence[str]) -> Result:
         return made
     problem = Refused(
         f"the audit record {name} is not as it was written: line {problems[0]['line']}: {problems[0]['text']}",
-        details=[f"line {each['line']}: {each['text']}" for each in problems[:20]],
         hint="compare it with a copy from elsewhere, and find out who may write it; then begin a new file",
     )
     return unless(problem, made)

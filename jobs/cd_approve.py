@@ -11,12 +11,14 @@ import click
 from cdlib.result import Result
 from jobs.command import command
 from jobs.completing import environments
+from jobs.placing import aside
+from jobs.streams import confirmed
 
 if TYPE_CHECKING:
     from cdlib.run import Run
 
 
-@command("cd-approve", timeout=900)
+@command("cd-approve", timeout=900, placing=aside("approve", looks=lambda _: False))
 @click.argument("change")
 @click.option("-e", "--environment", required=True, metavar="NAME", envvar="CD_ENVIRONMENT", help="For where.",
               shell_complete=environments)  # fmt: skip
@@ -34,21 +36,23 @@ def main(run: Run, folder: Path, change: str, environment: str, key: Path, url: 
     DIR is a clone of the project: the difference is shown from the very commit that is signed. The signature becomes
     a comment on the change. A merged change is signed without a vote; start its authorize job again then, and its
     deploy. The account is CD_GERRIT_USER, with the HTTP password CD_GERRIT_PASSWORD, or that in
-    CD_GERRIT_PASSWORD_FILE.
+    CD_GERRIT_PASSWORD_FILE. The result goes to the folder approve below --out.
     """
     from cdlib.errors import UsageProblem
     from cdlib.gerrit.changes import Gerrit
     from cdlib.gerrit.credentials import read_credentials
+    from cdlib.given import given_bytes
     from cdlib.promotion.approving import Patchset, post
 
-    with closing(Gerrit(run, url, read_credentials())) as gerrit:
+    given_bytes(key, "the key")
+    with closing(Gerrit(run, url, read_credentials(whose="your own account"))) as gerrit:
         patchset = Patchset.fetch(run, folder, gerrit.numbered(change, project), remote)
         approval = patchset.approval(environment, days)
         click.echo(patchset.difference(), err=True)
         click.echo(f"This is signed: {approval.text().decode().strip()}", err=True)
         if run.would("sign this, and comment it on the change"):
             return {"text": "nothing was signed"}
-        if not yes and not click.confirm("Sign it?", err=True):
+        if not yes and not confirmed("Sign it?"):
             raise UsageProblem("nothing was signed", hint="say yes, or --yes")
         return post(run, gerrit, patchset, approval, key)
 

@@ -10,12 +10,18 @@ import click
 from cdlib.result import Result
 from jobs.command import command
 from jobs.options import audit_option, environment_option, service_option, targets_option
+from jobs.placing import Options, aside
 
 if TYPE_CHECKING:
     from cdlib.run import Run
 
 
-@command("cd-hold", timeout=60)
+def _only_shows(options: Options) -> bool:
+    acts = options["reason"] or options["lift"] or options["digest"] or options["action"] != "show"
+    return not acts
+
+
+@command("cd-hold", timeout=60, placing=aside("hold", looks=_only_shows))
 @targets_option
 @environment_option
 @service_option
@@ -28,7 +34,10 @@ if TYPE_CHECKING:
 @audit_option
 def main(run: Run, folder: Path, targets: Path | None, environment: str, service: str, reason: str, lift: bool,
          action: str, why: str, digest: str, audit: Path | None) -> Result:  # fmt: skip
-    """Show, set or lift the hold of a release; while it is held, automatic deploys are refused (exit 6)."""
+    """Show, set or lift the hold of a release; while it is held, automatic deploys are refused (exit 6).
+
+    It leaves its own result in the folder hold below --out.
+    """
     from cdlib.errors import UsageProblem
     from cdlib.promotion.holding import change_hold
     from cdlib.promotion.releases import opened

@@ -13,12 +13,13 @@ from jobs.board import columns, follow, write_page
 from jobs.command import command
 from jobs.completing import environments, services
 from jobs.options import targets_option
+from jobs.placing import aside
 
 if TYPE_CHECKING:
     from cdlib.run import Run
 
 
-@command("cd-status", timeout=3600)
+@command("cd-status", timeout=3600, placing=aside("status", looks=lambda _: True))
 @targets_option
 @click.option("-e", "--environment", default="", metavar="NAME", envvar="CD_ENVIRONMENT",
               help="Only this environment of targets.yaml.  [default: all]", shell_complete=environments)  # fmt: skip
@@ -35,8 +36,9 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
          page: Path | None, audit: str | None, known: tuple[str, ...], watch: bool) -> Result:  # fmt: skip
     """Show what is live where: every release of targets.yaml, or those of one service or environment.
 
-    It writes nothing to a cluster. A cluster that does not answer is named, and the others are shown (exit 69). An
-    audit record that is not as it was written is shown, and refused (exit 6).
+    It writes nothing to a cluster, and leaves its own result in the folder status below --out. A cluster that does not
+    answer is named, and the others are shown (exit 69). An audit record that is not as it was written is shown, and
+    refused (exit 6).
     """
     if audit is not None or known:
         return audited(audit or "", known)

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cdlib.result import Result
 from jobs.command import command
 from jobs.options import environment_option
+from jobs.placing import Options, Place
 
 if TYPE_CHECKING:
     from cdlib.run import Run
 
 
-def _apart(results: Path, given: bool, options: dict[str, Any]) -> Path:
+def _beside(results: Path, given: bool, options: Options) -> Place:
     """The results of other commands decide the build's own outcome, so nothing of ours may write over them."""
     file = options["file"] = options["file"] or results / "cd-result.json"
     ours = given and file.resolve() != (results / "cd-result.json").resolve()
-    return results if ours else results / "comment"
+    return Place(results if ours else results / "comment")
 
 
-@command("gerrit-comment", timeout=120, apart=_apart)
+@command("gerrit-comment", timeout=120, placing=_beside)
 @environment_option
 @click.option("--result", "file", metavar="FILE", type=click.Path(path_type=Path), envvar="CD_RESULT",
               help="Which run to tell of: its cd-result.json.  [default: that below --out]")  # fmt: skip

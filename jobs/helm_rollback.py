@@ -11,16 +11,22 @@ from cdlib.result import Result
 from jobs.board import columns
 from jobs.command import command
 from jobs.options import audit_option, environment_option, permit_option, service_option, targets_option, wait_option
+from jobs.placing import aside
 
 if TYPE_CHECKING:
     from cdlib.run import Run
 
 
-@command("helm-rollback", timeout=600)
+@command("helm-rollback", timeout=600, placing=aside("list", looks=lambda options: options["only_list"], always=False))
 @targets_option
 @environment_option
 @service_option
-@click.option("--list", "only_list", is_flag=True, help="Show the history, newest first, and change nothing.")
+@click.option(
+    "--list",
+    "only_list",
+    is_flag=True,
+    help="Show the history, newest first, and change nothing; the result goes to the folder list below --out.",
+)
 @click.option("--to", type=click.IntRange(min=1), envvar="CD_TO", metavar="REVISION",
               help="Where to go.  [default: the last other revision that was verified healthy]")  # fmt: skip
 @click.option(
@@ -44,12 +50,13 @@ def main(run: Run, folder: Path, targets: Path | None, environment: str, service
     from cdlib.promotion.releases import opened
     from cdlib.rollout.listing import as_text, rows
 
+    options = Options(permit_file, audit, wait)
+    options.check()
     with opened(run, folder, targets, service, environment) as release:
         if only_list:
             record, found = rows(release, run.deadline)
             revisions, text = [row.as_dict() for row in found], as_text(found, record, columns())
             return {"revisions": revisions, "hold": record.hold, "text": text}
-        options = Options(permit_file, audit, wait)
         return go_back_by_hand(release, targets, options, to, reason, unverified=unverified)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cdlib.result import Result
-from jobs.command import command
+from jobs.command import Seconds, command
 
 if TYPE_CHECKING:
     from cdlib.run import Run
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option("--restart-lost", type=click.IntRange(min=0), default=0, metavar="TIMES", help="How often a build that a "
               "restart of Jenkins has lost is started again.")  # fmt: skip
-@click.option("--patience", type=click.FloatRange(min=0), default=180, envvar="CD_PATIENCE", metavar="SECONDS",
+@click.option("--patience", type=Seconds(zero=True), default=180, envvar="CD_PATIENCE", metavar="SECONDS",
               help="How long the server may be gone.")  # fmt: skip
 def main(run: Run, folder: Path, url: str, user: str, token_file: Path | None, job: str, params: tuple[str, ...],
          params_file: Path | None, request: str, rerun: int | None, aborting: bool, push_source: Path | None,

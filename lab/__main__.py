@@ -18,8 +18,8 @@ from lab import lock
 def cli() -> None:
     """Real servers on this machine: Docker Engine, a registry and Kubernetes, from packages alone.
 
-    Everything lies below LAB_ROOT (default: /var/lib/cdlab). A cluster in KUBECONFIG, a Docker in DOCKER_HOST
-    and a registry in LAB_REGISTRY are used where they answer.
+    Everything lies below LAB_ROOT (default: /var/lib/cdlab). A cluster in LAB_KUBECONFIG, a Docker in
+    DOCKER_HOST and a registry in LAB_REGISTRY are used where they answer.
     """
 
 

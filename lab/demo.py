@@ -18,6 +18,7 @@ from cdlib.console import Console
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 from cdlib.table import table
+from lab.given import CLUSTER
 
 NAMESPACE = "hello-demo"
 PATIENCE = 15.0  # seconds for the service to answer as it should
@@ -205,7 +206,7 @@ def _version(demo: Demo, number: int) -> str:
 
 def _question(demo: Demo) -> tuple[str, ...]:
     """What asks the service: curl to its cluster address in the lab, the Kubernetes API where that is elsewhere."""
-    if os.environ.get("KUBECONFIG") and os.environ["KUBECONFIG"] == demo.environment.get("KUBECONFIG"):
+    if os.environ.get(CLUSTER) and os.environ[CLUSTER] == demo.environment.get("KUBECONFIG"):
         return ("kubectl", "get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/services/hello:80/proxy/")
     spec = "jsonpath={.spec.clusterIP}"
     address = demo.run("kubectl", "-n", NAMESPACE, "get", "service", "hello", "-o", spec, shown=False).stdout.strip()

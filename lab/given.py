@@ -13,6 +13,7 @@ from lab.loop.places import JENKINS_URL
 from lab.plan import Probe, Server
 from lab.probes import serves
 
+CLUSTER = "LAB_KUBECONFIG"  # never KUBECONFIG: the lab makes and deletes namespaces, and that may be anybody's cluster
 DEFAULT_DOCKER = "/var/run/docker.sock"
 _PATIENCE = 5.0  # seconds for one answer
 _OWN_REGISTRY = (f"localhost:{REGISTRY_PORT}", f"{LOOPBACK}:{REGISTRY_PORT}")
@@ -28,11 +29,8 @@ def find(
     given. A variable that names something which does not answer is said, and otherwise ignored.
     """
     found = {}
-    if (kubeconfig := environ.get("KUBECONFIG")) and not _within(layout, kubeconfig):
-        if kubernetes_answers(kubeconfig):
-            found["kubernetes"] = kubeconfig
-        else:
-            say(f"KUBECONFIG={kubeconfig}: no cluster answers there, so the lab has its own")
+    if kubeconfig := _cluster(layout, say, environ):
+        found["kubernetes"] = kubeconfig
     if host := _docker(layout, say, environ):
         found["docker"] = host
     registry = environ.get("LAB_REGISTRY")
@@ -49,8 +47,20 @@ def find(
     return found
 
 
+def _cluster(layout: Layout, say: Say, environ: Mapping[str, str]) -> str:
+    """The kubeconfig of a cluster that is meant for the lab; empty where it has its own."""
+    given, usual = environ.get(CLUSTER, ""), environ.get("KUBECONFIG", "")
+    if given and not _within(layout, given):
+        if kubernetes_answers(given):
+            return given
+        say(f"{CLUSTER}={given}: no cluster answers there, so the lab has its own")
+    elif usual and not _within(layout, usual):
+        say(f"KUBECONFIG={usual} is left alone: a cluster for the lab is named by {CLUSTER}")
+    return ""
+
+
 def _within(layout: Layout, kubeconfig: str) -> bool:
-    """Whether KUBECONFIG, which may name several files, names one of the lab's own."""
+    """Whether a kubeconfig, which may name several files, names one of the lab's own."""
     root = layout.root.resolve()
     return any(Path(part).resolve().is_relative_to(root) for part in kubeconfig.split(os.pathsep) if part)
 

@@ -74,7 +74,7 @@ def require_free(servers: Iterable[Server]) -> None:
         raise UsageProblem(
             taken[0] if len(taken) == 1 else f"{len(taken)} ports that the lab needs are taken",
             details=taken if len(taken) > 1 else (),
-            hint="stop that process; or let the lab use what serves there: LAB_REGISTRY, DOCKER_HOST, KUBECONFIG",
+            hint="stop that process; or let the lab use what serves there: LAB_REGISTRY, DOCKER_HOST, LAB_KUBECONFIG",
         )
 
 

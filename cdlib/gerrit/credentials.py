@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cdlib.errors import UsageProblem
+from cdlib.given import given_text
 
 USER = "CD_GERRIT_USER"
 PASSWORD = "CD_GERRIT_PASSWORD"
@@ -34,15 +35,17 @@ class Credentials:
         return (self.password, self.basic.removeprefix("Basic "))
 
 
-def read_credentials(environment: Mapping[str, str] | None = None) -> Credentials:
-    """The credentials of CD_GERRIT_USER and CD_GERRIT_PASSWORD, or CD_GERRIT_PASSWORD_FILE.
+def read_credentials(
+    environment: Mapping[str, str] | None = None, *, whose: str = "the account that comments"
+) -> Credentials:
+    """The credentials of CD_GERRIT_USER and CD_GERRIT_PASSWORD, or CD_GERRIT_PASSWORD_FILE; `whose` they have to be.
 
     Raises UsageProblem that names the variable which is missing.
     """
     env = os.environ if environment is None else environment
     user, password = env.get(USER, ""), env.get(PASSWORD, "")
     if not user or ":" in user:  # what Basic authentication cannot say (RFC 7617)
-        raise UsageProblem(f"{USER} is not set to a user name", hint="set it to the account that comments")
+        raise UsageProblem(f"{USER} is not set to a user name", hint=f"set it to {whose}")
     if not password and env.get(PASSWORD_FILE):
         password = _read(Path(env[PASSWORD_FILE]))
     if not password:
@@ -51,11 +54,7 @@ def read_credentials(environment: Mapping[str, str] | None = None) -> Credential
 
 
 def _read(file: Path) -> str:
-    try:
-        password = file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as problem:
-        why = problem.strerror if isinstance(problem, OSError) else "is no UTF-8 text"
-        raise UsageProblem(f"{PASSWORD_FILE} {file}: {why}", hint=_HINT) from problem
+    password = given_text(file, PASSWORD_FILE, hint=_HINT).rstrip("\n")
     if not password:
         raise UsageProblem(f"{PASSWORD_FILE} {file} is empty", hint=_HINT)
     return password

@@ -11,6 +11,7 @@ from typing import Any
 
 from cdlib.documents import schema_mistakes
 from cdlib.errors import UsageProblem
+from cdlib.given import given_text
 
 CHECKS = ("build-image", "run-tests")
 ROLLBACK = "helm-rollback"
@@ -79,13 +80,9 @@ def read_report(path: Path, environment: str = "") -> Report:
 
     Raises UsageProblem where it is none, or of a command that concerns no change.
     """
+    text = given_text(path, "result file", hint="check --result", most=_LARGEST)
     try:
-        status = path.stat()
-        if status.st_size > _LARGEST:
-            raise UsageProblem(f"{path} is larger than {_LARGEST} bytes", hint="is it a cd-result.json?")
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise UsageProblem(f"result file {path}: {problem.strerror}", hint="check --result") from problem
+        document = json.loads(text)
     except (ValueError, RecursionError) as problem:
         raise UsageProblem(f"result file {path} is no JSON", hint="check --result") from problem
     mistakes = schema_mistakes(document, "result")
@@ -95,7 +92,7 @@ def read_report(path: Path, environment: str = "") -> Report:
         known = ", ".join((*CHECKS, *DEPLOYS, *STEPS))
         raise UsageProblem(f"{path} is of {document['command'][:50]!r}", hint=f"changes are told of: {known}")
     return replace(
-        _report({**document, "environment": document.get("environment") or environment}), ended=status.st_mtime
+        _report({**document, "environment": document.get("environment") or environment}), ended=path.stat().st_mtime
     )
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from cdlib.errors import UsageProblem
+from cdlib.given import given_text
 from cdlib.jenkins.abort import Aborted
 from cdlib.jenkins.http import Server
 from cdlib.jenkins.session import Ended
 from cdlib.run import Run
-
-_LARGEST = 2**20  # bytes
 
 
 def open_server(
@@ -25,7 +24,7 @@ def open_server(
         raise UsageProblem("JENKINS_URL is missing: which Jenkins server?", hint="set JENKINS_URL, or give --url")
     token = environment.get("JENKINS_TOKEN", "")
     if token_file:
-        token = _read(token_file, "JENKINS_TOKEN_FILE").strip()
+        token = given_text(token_file, "JENKINS_TOKEN_FILE").strip()
     if user and not token:
         raise UsageProblem(
             f"JENKINS_TOKEN is missing: what proves that we are {user}?",
@@ -40,7 +39,7 @@ def read_parameters(words: Iterable[str], file: Path | None) -> dict[str, str]:
     found: dict[str, str] = {}
     if file:
         try:
-            document = json.loads(_read(file, "--params-file"))
+            document = json.loads(given_text(file, "--params-file"))
         except ValueError as problem:
             raise UsageProblem(f"{file} is no JSON: {problem}", hint="write an object of strings") from problem
         if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
@@ -68,13 +67,3 @@ def shown(outcome: Ended | Aborted | None) -> dict[str, Any]:
     inner = str((outcome.result or {}).get("outcome") or "done")
     return {"outcome": inner if inner in ("unchanged", "planned") else "done", **outcome.as_dict(),
             "text": f"{outcome.job.name} #{build.number} {build.result} {build.url}"}  # fmt: skip
-
-
-def _read(file: Path, what: str) -> str:
-    try:
-        if file.stat().st_size > _LARGEST:
-            raise UsageProblem(f"{what}: {file} is larger than {_LARGEST} bytes", hint="is it the right file?")
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        why = problem.strerror if isinstance(problem, OSError) else "is no UTF-8 text"
-        raise UsageProblem(f"{what}: {file}: {why}", hint="check the path") from problem

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cdlib.promotion.permits import Permits
+from cdlib.promotion.permits import Permits, read_given
 from cdlib.promotion.releases import at, shown
 from cdlib.result import Result
 
@@ -26,6 +26,11 @@ class Options:
     permit_file: Path | None
     audit: Path | None
     wait: bool
+
+    def check(self) -> None:
+        """Raise UsageProblem where the permit cannot be read, before anybody waits for a server."""
+        if self.permit_file:
+            read_given(self.permit_file)
 
 
 def deploy_published(run: Run, folder: Path, targets: Path | None, environment: str, options: Options, *, tag: str = "",
@@ -54,6 +59,7 @@ def deploy_published(run: Run, folder: Path, targets: Path | None, environment: 
     with at(run, place, service.name):
         if options.permit_file is None:  # a permit that was options is for the guard to judge, whoever brings it
             trigger.require_publishing(place.policy, "deploying")
+        options.check()
         image = find_published(run, source, target, tag=tag, digest=digest)
         with closing(Release.open(run, service.name, place, trigger, image_lookup(run, target))) as release:
             permits = Permits(release, target, options.audit, options.permit_file)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cdlib.errors import UsageProblem, from_os_error
+from cdlib.given import require_file
 from cdlib.redact import Redactor
 from cdlib.units import timestamp
 
@@ -60,8 +61,8 @@ def check(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
     """Each entry in order, and what is wrong with it: empty where its chain holds. A torn one is an empty dict."""
     last: dict[str, Any] = {"n": 0, "hash": FIRST}
     try:
-        with file.open("rb") as record:
-            for line in record:
+        with require_file(file, "the audit record").open("rb") as record:
+            while line := record.readline(LONGEST + 1):
                 entry = _read(line)
                 if entry is None:
                     yield {}, "it is no entry: a crash has torn it, or somebody has changed it"

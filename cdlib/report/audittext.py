@@ -8,6 +8,7 @@ from typing import Any
 from cdlib.table import fitted, folded, table
 
 _HEADS = ("", "N", "WHEN (UTC)", "EVENT", "RELEASE", "CHANGE", "BY", "WHAT")
+MOST = 20  # problems that are shown
 _LEAST = {"EVENT": 8, "RELEASE": 14, "BY": 12, "WHAT": 14}
 
 
@@ -16,7 +17,9 @@ def as_text(audit: Mapping[str, Any], limit: int | None = None) -> str:
     wrong = {problem["line"] for problem in audit["problems"]}
     rows = [_cells(entry, number in wrong) for number, entry in enumerate(audit["entries"], 1)]
     found = (fitted(_HEADS, rows, limit, _LEAST) if limit else None) or table(_HEADS, rows)
-    ends = [f"! line {problem['line']}: {problem['text']}" for problem in audit["problems"]]
+    ends = [f"! line {problem['line']}: {problem['text']}" for problem in audit["problems"][:MOST]]
+    if (more := len(audit["problems"]) - MOST) > 0:
+        ends.append(f"! and {more} more, which --json has")
     ends.append(_summary(audit))
     if limit:
         ends = [line for end in ends for line in folded(end, limit, "  ")]

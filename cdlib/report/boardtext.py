@@ -28,7 +28,7 @@ def as_text(board: Board, limit: int | None = None) -> str:
 
     The fewer there are, the fewer columns the table has; below some 75 it is a list, which has everything again.
     """
-    rows, ends = board["releases"], [*_troubles(board), summary(board)]
+    rows, ends = board["releases"], [summary(board)]
     found = _columns(rows, limit)
     if found is None:
         found = [line for row in rows for line in _block(row, limit or 0)]
@@ -130,10 +130,6 @@ def _heard(row: Row) -> str:
     of = f", revision {row['revision']} ({row['commit'][:12]})" if row["revision"] else ""
     more = "; ".join(notes(row))
     return f"{row['state']}{of}{': ' if more else ''}{more}"
-
-
-def _troubles(board: Board) -> list[str]:
-    return [f"{', '.join(c['environments'])}: {c['trouble']}" for c in board["clusters"] if not c["answers"]]
 
 
 def _count(number: int, what: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cdlib.errors import UsageProblem
+from cdlib.given import require_file
 from cdlib.report.story import Story, weight
 from cdlib.report.timeline import LARGEST, MOST_EVENTS, CommandRun, command_run, read_events, text
 
@@ -18,6 +19,7 @@ EVENTS, RESULT = "events.jsonl", "cd-result.json"
 _LARGEST = 4 * 2**20  # bytes of a result
 _DEPTH = 4  # objects and lists within each other in a result
 MOST_FILES = 200
+EVIDENCE = ("evidence", "evidence/rollback")  # why a rollout failed, and why going back from it did
 LARGEST_REPORTS = 12 * 2**20  # bytes of all JUnit files: they grow many times when they are parsed
 # What follows each other in one run, in this order; every other command is a run of its own.
 STEPS = ("cd-checkout", "authorize-deploy", "build-image", "run-tests", "publish-tag", "helm-deploy")
@@ -43,7 +45,8 @@ def gather_story(paths: Iterable[Path], page: Path, about: Mapping[str, Any], ge
         known["change"] = f"{known['change']},{known.get('patchset', '')}"
     story = Story(runs, results, deciding, ended, about=known)
     story.links = dict(_links(known, gerrit.rstrip("/"), story.result.get("build")))
-    story.evidence = [name for file in beside(paths, "evidence", "*.json") if (name := _relative(file, page))]
+    files = [file for folder in EVIDENCE for file in beside(paths, folder, "*.json")]
+    story.evidence = [name for file in files if (name := _relative(file, page))]
     return story
 
 
@@ -114,7 +117,7 @@ def last_way(runs: list[CommandRun]) -> list[CommandRun]:
 def _files(path: Path) -> Iterator[Path]:
     """The files of events, those that lie highest first; never what a link leads to, nor what is not ours."""
     if not path.is_dir():
-        yield path
+        yield require_file(path, "events")
         return
     found = (file for file in path.rglob(EVENTS) if file.is_file() and not file.is_symlink())
     below = ((file.relative_to(path).parts, file) for file in found)

@@ -10,7 +10,8 @@ from typing import Any
 from cdlib.report.timeline import CommandRun, Event, Span, at, number, sweep, text
 
 # How much a command's outcome says of the whole: what a deploy brought before what was told of it.
-_ASIDE = {"cd-report": 0, "gerrit-comment": 1, "cd-checkout": 2}
+_ASIDE = {"cd-report": 0, "cd-status": 0, "cd-rights": 0, "cd-hold": 0, "cd-approve": 0, "gerrit-comment": 1,
+          "cd-checkout": 2}  # fmt: skip
 _DECIDES = 3
 OURS, BETWEEN = "the commands themselves", "between the commands: Zuul, Gerrit, Jenkins"
 RUNNER = "jenkins-run"

@@ -10,7 +10,7 @@ from typing import Any
 from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProblem
 from cdlib.rollout.api import Object
 from cdlib.rollout.helm_answers import HelmRevision
-from cdlib.rollout.lease import living_holder
+from cdlib.rollout.holders import living_holder
 from cdlib.rollout.record import DEPLOYING, FAILED, INTERRUPTED, VERIFIED, Record, Revision
 from cdlib.rollout.records import parse
 from cdlib.target import Environment, Target
@@ -134,7 +134,7 @@ class Board:
         return kind(
             f"{len(failed)} of {len(self.clusters)} clusters cannot be seen",
             details=[f"{', '.join(c.environments)}: {c.problem}" for c in failed],
-            hint="what is shown of the others holds; see that each cluster runs, and that its credentials may look",
+            hint="; ".join(dict.fromkeys(c.problem.hint for c in failed if c.problem)),
         )
 
 
@@ -171,6 +171,8 @@ def _judge(spot: Spot, seen: Seen, now: datetime) -> Row:
 
 
 def _state(seen: Seen, entry: Revision | None, helm: HelmRevision | None, holder: str) -> str:
+    if entry is None and not holder:
+        return UNRECORDED  # also where somebody else's Helm is at work on it, which no run of ours clears up
     if (entry and entry.status == DEPLOYING) or (helm and helm.pending):
         if not seen.leases_seen:
             return DEPLOYING

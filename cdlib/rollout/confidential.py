@@ -4,38 +4,52 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError
+from cdlib.errors import CdError, NotAllowed
 from cdlib.rollout.api import Api, Object, path
 from cdlib.run import Run
 
-MOST = 20  # Secrets of one pod that are looked at
+MOST = 50  # Secrets that are looked at
+LEARNING = 3.0  # seconds
 LARGEST = 8 * 1024  # characters of one value: a larger one is a file, and no log has it whole
 HIDDEN = "[left out]"
+CONTAINERS = ("initContainers", "containers", "ephemeralContainers")  # of a pod's spec
 
 
-def hide_secrets(run: Run, api: Api, namespace: str, spec: Object, deadline: Deadline) -> None:
-    """Teach the run's redactor every value of the Secrets that a pod uses: programs print what they are given.
+class Secrets:
+    """The Secrets of one namespace whose values the run's redactor has been taught: programs print what they are given.
 
-    What cannot be read is not known, and then only its shape can give it away.
+    What cannot be read is not known, and then only its shape can give it away; that is told once.
     """
-    for name in list(dict.fromkeys(_secrets(spec)))[:MOST]:
-        try:
-            secret = api.get(path("secrets", namespace, name), deadline) or {}
-        except CdError as problem:
-            run.warn(f"the values of the Secret {name} cannot be hidden: {problem.message}")
-            continue
-        run.redactor.hide(_decoded(secret))
+
+    def __init__(self, run: Run, api: Api, namespace: str) -> None:
+        self._run, self._api, self._namespace = run, api, namespace
+        self._known = set[str]()
+
+    def learn(self, pods: Iterable[Object], deadline: Deadline) -> None:
+        """Hide the values of every Secret that these pods, or templates of pods, refer to; each is read once."""
+        names = dict.fromkeys(name for pod in pods for name in _secrets(pod.get("spec") or {}))
+        share = deadline.part(LEARNING, "learning what is secret")
+        for name in [name for name in names if name not in self._known][:MOST]:
+            try:
+                secret = self._api.get(path("secrets", self._namespace, name), share) or {}
+            except CdError as problem:
+                self._run.warn(f"the values of the Secret {name} cannot be hidden: {problem.message}")
+                if isinstance(problem, NotAllowed):
+                    self._known.add(name)
+                continue
+            self._known.add(name)
+            self._run.redactor.hide(_decoded(secret))
 
 
 def without_values(pod: Object) -> Object:
     """The pod without the values of its variables, and without who changed which field."""
     metadata = {k: v for k, v in pod["metadata"].items() if k != "managedFields"}
     spec = dict(pod.get("spec") or {})
-    for kind in ("initContainers", "containers"):
+    for kind in CONTAINERS:
         if kind in spec:
             spec[kind] = [_without(c) for c in spec[kind] or []]
     return {"metadata": metadata, "spec": spec, "status": pod.get("status")}
@@ -48,7 +62,7 @@ def _without(container: dict[str, Any]) -> dict[str, Any]:
 
 def _secrets(spec: Object) -> Iterator[str]:
     """The names of the Secrets that a pod's variables and volumes come from."""
-    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
+    for container in [c for kind in CONTAINERS for c in spec.get(kind) or []]:
         for each in container.get("envFrom") or []:
             yield from _name(each.get("secretRef"), "name")
         for variable in container.get("env") or []:

@@ -10,12 +10,13 @@ from tempfile import TemporaryDirectory
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Held, NotAllowed, OutOfTime, Unavailable, UsageProblem
 from cdlib.retry import patiently
+from cdlib.rollout.attempts import PASSING, PAUSE, Attempts, renumber
 from cdlib.rollout.chart import Chart, prepare_chart
 from cdlib.rollout.comparing import as_permitted
 from cdlib.rollout.drift import Standing, stands
 from cdlib.rollout.healing import Known, heal
-from cdlib.rollout.helm_answers import HelmRevision, applied, reason
-from cdlib.rollout.hooks import DEPLOY, with_hooks
+from cdlib.rollout.helm_answers import HelmRevision, applied, busy, not_allowed, passes
+from cdlib.rollout.hooks import DEPLOY
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease, require_namespace
 from cdlib.rollout.permit import spend
@@ -46,7 +47,7 @@ def deploy(release: Release, wish: Wish, guard: Guard | None = None, *, wait: bo
     budget = run.deadline.part(environment.budget, "the budget of a deploy")
     require_namespace(release.api, environment.namespace, budget)
     with (
-        prepare_chart(run, release.helm, wish.source, wish.service.deploy, wish.target, environment) as chart,
+        prepare_chart(release.helm, wish.source, wish.service.deploy, wish.target, environment, budget) as chart,
         TemporaryDirectory(prefix="cd-values-") as scratch,
     ):
         known = release.read(budget)
@@ -67,8 +68,8 @@ def deploy(release: Release, wish: Wish, guard: Guard | None = None, *, wait: bo
 def _under_lease(release: Release, plan: Plan, lease: Lease, guard: Guard | None, drift: tuple[str, ...],
                  budget: Deadline) -> Outcome:  # fmt: skip
     known = release.read(budget)
-    live = _wished(known, plan.wish, plan.chart) if lease.waited else None
-    if live is not None:  # who was waited for has done what we were asked to do
+    live = _wished(known, plan.wish, plan.chart)
+    if live is not None:  # who had the lease, alive or dead by now, has done what we were asked to do
         standing = stands(release, live, budget)
         if standing.outcome is not None:
             return standing.outcome
@@ -87,7 +88,7 @@ def _permitted(release: Release, plan: Plan, known: Known, guard: Guard, budget:
     live = record.live_revision
     if live is not None and live.verified:  # there is nothing to clear up, which could change what is live
         check_order(record, plan.wish)
-    use = guard(plan, record)
+    use = guard(plan, record, budget)
     if use is None:
         return plan
     plan = with_permit(release, plan, use, upgrade=bool(history), budget=budget)
@@ -147,23 +148,25 @@ def deploys_share(budget: Deadline) -> Deadline:
 
 def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision, drift: tuple[str, ...],
                      first: Deadline, budget: Deadline) -> Outcome:  # fmt: skip
-    announced = entry.revision
+    attempts = Attempts(release, lease, entry, DEPLOY, first)
     try:
-        failed, plan = _apply(release, plan, entry, first, lease)
-    except (UsageProblem, NotAllowed, Unavailable):
+        failed, plan = _apply(release, plan, entry, first, lease, attempts)
+    except Held:
+        raise
+    except Exception as problem:
+        if attempts.wrote:
+            raise undo(release, lease, entry, _half_done(problem), budget, plan.permit) from problem
         with suppress(CdError):  # the next run sees that nothing came of it
             release.records.update(lambda record: record.drop(entry.revision), budget)
         raise
     try:
-        if entry.revision != announced:  # an attempt that came to nothing has taken a number
-            patiently(lambda: release.records.update(lambda record: record.drop(announced), budget), first)
         entry.workloads = [list(each) for each in plan.rendered.workloads]
         state = failed or judge(release, lease, entry, plan.verify, plan.rendered, plan.requests, first)
         state = as_permitted(release, plan.permit, plan.wish.image, state, first)
         if not state.faults:
             lease.require()
             entry.templates = templates_of(state.pods)
-            done = patiently(lambda: release.verified(entry, budget), first)
+            done = patiently(lambda: release.verified(entry, budget), first, allowed=True)
             return Outcome("done", done, ready_pods(state), drift=drift)
     except Held:
         raise
@@ -172,56 +175,66 @@ def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision
     raise undo(release, lease, entry, state, budget, plan.permit)
 
 
-def _apply(release: Release, plan: Plan, entry: Revision, deadline: Deadline,
-           lease: Lease) -> tuple[State | None, Plan]:  # fmt: skip
-    """Let Helm apply: how it failed where it did after it had begun, and the plan by what it has applied.
+def _half_done(problem: Exception) -> State:
+    """The state of a release that Helm has begun to change, when something else went wrong than Helm."""
+    outage = isinstance(problem, Unavailable | OutOfTime)
+    return State(False, "", (Fault("", "", OUTAGE if outage else "Helm", f"Helm was called, and then: {problem}"),))
 
-    Raises UsageProblem, NotAllowed or Unavailable where nothing was written.
+
+def _apply(release: Release, plan: Plan, entry: Revision, deadline: Deadline, lease: Lease,
+           attempts: Attempts) -> tuple[State | None, Plan]:  # fmt: skip
+    """Let Helm apply: how it failed where it did, and the plan by what it has applied.
+
+    What it raises comes before anything was written, unless `attempts` says otherwise.
     """
-    environment = release.environment
+    environment, chart, values = release.environment, plan.chart.folder, plan.values
     with release.run.stage("helm upgrade", f"{environment.release} in {environment.namespace}"):
-        # Where the cluster was away, and nothing had been written, Helm is called again.
-        return patiently(lambda: _upgrade(release, plan, entry, deadline, lease), deadline)
-
-
-def _upgrade(release: Release, plan: Plan, entry: Revision, deadline: Deadline,
-             lease: Lease) -> tuple[State | None, Plan]:  # fmt: skip
-    lease.require()
-    chart, values = plan.chart.folder, plan.values
-    try:
-        ended = with_hooks(
-            release, lease, entry.revision, DEPLOY,
-            lambda stop: release.helm.upgrade(chart, values, deadline, stop),
-            lambda done: _helm_failed(release, entry, reason(done), deadline, lease),
-        )  # fmt: skip
-    except Unavailable as problem:
-        cut_off = _helm_failed(release, entry, problem.message, deadline, lease, away=problem)
-        return State(False, "", (cut_off,)), plan
-    if isinstance(ended, State):
-        return ended, plan
-    number, objects = applied(ended)
-    entry.revision = number or entry.revision
-    fault, plan = as_applied(release, plan, objects)
-    return State(False, "", (fault,)) if fault else None, plan
+        ended = attempts.run(
+            lambda stop, insist: release.helm.upgrade(chart, values, deadline, stop, insist=insist),
+            lambda why, problem: _helm_failed(release, entry, why, deadline, lease, problem),
+        )
+        if isinstance(ended, State):
+            return ended, plan
+        number, objects = applied(ended)
+        renumber(release, entry, number or entry.revision, deadline)
+        fault, plan = as_applied(release, plan, objects)
+        return State(False, "", (fault,)) if fault else None, plan
 
 
 def _helm_failed(release: Release, entry: Revision, why: str, deadline: Deadline, lease: Lease,
-                 away: Unavailable | None = None) -> Fault:  # fmt: skip
-    """The fault of a Helm that failed, or was cut off by a cluster that went `away`, which is nobody's fault.
+                 problem: Exception | None = None) -> Fault:  # fmt: skip
+    """The fault of a call of Helm that failed, or of which `problem` was raised; a cluster that went away is nobody's.
 
-    Raises UsageProblem, NotAllowed or `away` where it had written nothing, Held.
+    Raises UsageProblem, NotAllowed, Unavailable or `problem` where that call had written nothing, Held.
     """
     try:
         after = patiently(lambda: release.history(deadline), deadline)
         lease.require()
     except Held:
         raise
-    except CdError as problem:
-        return Fault("", "", OUTAGE, f"Helm failed ({why}), unseen how far: {problem}")
+    except CdError as unseen:
+        return Fault("", "", OUTAGE, f"Helm failed ({why}), unseen how far: {unseen}")
+    if problem is None and busy(why):
+        raise _elsewhere(release, entry, why, deadline)
     if not after or after[-1].revision < entry.revision:
-        if away:
-            raise away
-        if "forbidden" in why.lower():
-            raise NotAllowed(f"Helm may not: {why}", hint="give the deploy credentials that right")
-        raise UsageProblem(f"Helm refused, and changed nothing: {why}", hint="mend the chart or its values")
-    return Fault("", "", OUTAGE if away else "Helm", f"Helm failed: {why}")
+        raise problem or _refused(why)
+    if problem is None and passes(why) and not after[-1].pending:  # Helm refuses to go on with what is pending
+        return Fault("", "", PASSING, f"Helm failed: {why}")
+    blameless = isinstance(problem, Unavailable) or (problem is None and passes(why))
+    return Fault("", "", OUTAGE if blameless else "Helm", f"Helm failed: {why}")
+
+
+def _refused(why: str) -> CdError:
+    """The error of a Helm that has changed nothing."""
+    if passes(why):
+        return Unavailable(f"Helm could not begin: {why}", hint="look at the API server", retry_after=PAUSE)
+    if not_allowed(why):
+        return NotAllowed(f"Helm may not: {why}", hint="give the deploy credentials that right")
+    return UsageProblem(f"Helm refused, and changed nothing: {why}", hint="mend the chart or its values")
+
+
+def _elsewhere(release: Release, entry: Revision, why: str, deadline: Deadline) -> Held:
+    """The error where somebody else's Helm was faster; the number that was announced is theirs."""
+    with suppress(CdError):
+        release.records.update(lambda record: record.drop(entry.revision), deadline)
+    return Held(f"somebody else's Helm works on the release: {why}", hint="wait until it ends, and run this again")

@@ -12,47 +12,48 @@ from pathlib import Path
 from typing import Any
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError
+from cdlib.errors import CdError, NotAllowed
 from cdlib.rollout.api import Api, Object, path
-from cdlib.rollout.confidential import hide_secrets, without_values
+from cdlib.rollout.confidential import CONTAINERS, Secrets, without_values
+from cdlib.rollout.logs import Logs, read_log
 from cdlib.rollout.verdict import Fault, State, pod_ready
 from cdlib.run import Run
 
-LINES = 200  # of a container's log
-SHOWN = 12  # lines of it that a person sees first
+SHOWN = 12  # lines of a log that a person sees first
 FIRST = 20  # lines that a person sees at all; the rest is in the files
 MOST_FAULTS = 3
 MOST_EVENTS = 3
 MOST_PODS = 5
-_UNREADABLE = "unable to retrieve container logs"
 _SETTINGS = ("MissingClusterDNS", "DNSConfigForming")  # Warnings about the node, which every pod on it has
 _EVENT = ("type", "reason", "message", "count", "firstTimestamp", "lastTimestamp")
 
 
-def gather(run: Run, api: Api, namespace: str, state: State, out: Path, deadline: Deadline) -> list[str]:
+def gather(
+    run: Run, api: Api, namespace: str, state: State, out: Path, deadline: Deadline, part: str = ""
+) -> list[str]:
     """Save what the rollout left below `out`/evidence; return the lines to show first, the cause above all.
 
-    The verdict, then for each pod that is blamed or not ready its object, logs and Events; for what has no pod the
-    Events of the object that is blamed. Whatever cannot be had is left out: evidence must never stand in the
-    rollback's way.
+    The verdict, then for each pod that is suspected its object, Events and logs; for what has no pod the Events of the
+    object that is blamed. `part` names a folder of its own inside, so that a rollback that fails does not overwrite why
+    it was needed. Whatever cannot be had is left out: evidence must never stand in the rollback's way.
     """
-    folder = out / "evidence"
+    folder = out / "evidence" / part
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
+    known = {str(p["metadata"]["name"]): p for p in (*state.kept, *state.pods)}
+    Secrets(run, api, namespace).learn(known.values(), deadline)
     faults = [_verdict(fault) for fault in state.faults]
     _save(run, folder / "verdict.json", {"faults": faults, "summary": state.summary, "waiting": list(state.waiting)})
     lines = [str(fault) for fault in state.faults[:MOST_FAULTS]]
+    every = [_pod_evidence(run, api, namespace, known[name], deadline) for name in _suspects(state)[:MOST_PODS]]
+    for found in every:  # logs come last: a node that does not answer takes the time of what is asked after it
+        _save(run, folder / f"{found['pod']}.json", found)
+    _add_logs(run, api, namespace, every, state, deadline)
     more: list[str] = []
-    for name in _suspects(state)[:MOST_PODS]:
-        pod = next(p for p in state.pods if p["metadata"]["name"] == name)
-        try:
-            found = _pod_evidence(run, api, namespace, pod, deadline)
-        except CdError as problem:
-            run.warn(f"no evidence from {name}: {problem.message}")
-            continue
-        file = folder / f"{name}.json"
+    for found in every:
+        file = folder / f"{found['pod']}.json"
         _save(run, file, found)
-        run.events.emit("evidence", pod=name, file=str(file), events=found["events"][-5:])
+        run.events.emit("evidence", pod=found["pod"], file=str(file), events=found["events"][-5:])
         more = more or _shown(found, state.faults)
     for about in dict.fromkeys(fault.about for fault in state.faults if fault.about and not fault.pod):
         more += _object_evidence(run, api, namespace, about, folder, deadline)
@@ -65,18 +66,55 @@ def _verdict(fault: Fault) -> dict[str, Any]:
 
 
 def _suspects(state: State) -> list[str]:
-    """The pods to look at: those that are blamed, also where they are ready just now, then those not ready."""
-    names = {str(p["metadata"]["name"]): pod_ready(p) for p in state.pods}
-    blamed = [fault.pod for fault in state.faults if fault.pod in names]
-    return list(dict.fromkeys([*blamed, *(name for name, ready in names.items() if not ready)]))
+    """The pods to look at: those that are blamed, also where they are ready just now, then those that have failed or
+    are not ready; where none is blamed, as by a check that fails, all."""
+    ready = {str(p["metadata"]["name"]): pod_ready(p) for p in state.pods}
+    kept = [str(p["metadata"]["name"]) for p in state.kept]
+    blamed = [fault.pod for fault in state.faults if fault.pod in ready or fault.pod in kept]
+    unready = [name for name, is_ready in ready.items() if not is_ready]
+    return list(dict.fromkeys([*blamed, *kept, *unready, *([] if blamed else ready)]))
 
 
 def _pod_evidence(run: Run, api: Api, namespace: str, pod: Object, deadline: Deadline) -> dict[str, Any]:
-    name, spec = str(pod["metadata"]["name"]), pod.get("spec") or {}
-    hide_secrets(run, api, namespace, spec, deadline)
-    containers = [str(c["name"]) for kind in ("initContainers", "containers") for c in spec.get(kind) or []]
-    logs = {container: _logs(run, api, namespace, name, container, deadline) for container in containers}
-    return {"pod": name, "object": without_values(pod), "events": _events(api, namespace, name, deadline), "logs": logs}
+    """All but the logs, save those that were kept while they could be had."""
+    name, events = str(pod["metadata"]["name"]), list[dict[str, Any]]()
+    try:
+        events = _events(api, namespace, name, deadline)
+    except CdError as problem:
+        run.warn(f"no events of {name}: {problem.message}")
+    logs = {container: _lines(run, kept) for container, kept in (pod.get("logs") or {}).items()}
+    return {"pod": name, "object": without_values(pod), "events": events, "logs": logs}
+
+
+def _add_logs(run: Run, api: Api, namespace: str, every: Sequence[dict[str, Any]], state: State,
+              deadline: Deadline) -> None:  # fmt: skip
+    """Each pod's logs, within its share of the time; who is to blame comes first."""
+    for number, found in enumerate(every):
+        share = deadline.part(deadline.left / (len(every) - number), f"reading the logs of {found['pod']}")
+        for container in _containers(found, state.faults):
+            try:
+                log = read_log(api, namespace, found["pod"], container, share)
+            except NotAllowed as problem:
+                run.warn(f"no logs: {problem.message}")
+                return
+            except CdError as problem:
+                run.warn(f"no log of {found['pod']}, container {container}: {problem.message}")
+                if share.over:
+                    break
+                continue
+            found["logs"][container] = {**found["logs"].get(container, {}), **_lines(run, log)}
+
+
+def _containers(found: dict[str, Any], faults: Sequence[Fault]) -> list[str]:
+    """The containers of a pod, those that are blamed first."""
+    spec = found["object"]["spec"]
+    names = [str(c["name"]) for kind in CONTAINERS for c in spec.get(kind) or []]
+    blamed = [fault.container for fault in faults if fault.pod == found["pod"] and fault.container in names]
+    return list(dict.fromkeys([*blamed, *names]))
+
+
+def _lines(run: Run, log: Logs) -> dict[str, list[str]]:
+    return {key: run.redactor.text(text).splitlines() for key, text in log.items()}  # whole: a key has many lines
 
 
 def _object_evidence(run: Run, api: Api, namespace: str, about: str, folder: Path, deadline: Deadline) -> list[str]:
@@ -107,19 +145,6 @@ def _events(api: Api, namespace: str, name: str, deadline: Deadline) -> list[dic
 def _listed(api: Api, namespace: str, params: dict[str, str], deadline: Deadline) -> list[Object]:
     items = list((api.get(path("events", namespace), deadline, **params) or {}).get("items") or [])
     return sorted(items, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
-
-
-def _logs(run: Run, api: Api, namespace: str, pod: str, container: str, deadline: Deadline) -> dict[str, list[str]]:
-    """The container's own log and its predecessor's: one of them is often gone already."""
-    where = path("pods", namespace, pod) + "/log"
-    found: dict[str, list[str]] = {}
-    for key, previous in (("now", "false"), ("previous", "true")):
-        text = api.text(
-            where, deadline, container=container, tailLines=str(LINES), previous=previous, limitBytes="262144"
-        )
-        if text and not text.startswith(_UNREADABLE):
-            found[key] = run.redactor.text(text).splitlines()  # whole: a key has many lines
-    return found
 
 
 def _shown(found: dict[str, Any], faults: Sequence[Fault]) -> list[str]:

@@ -40,14 +40,17 @@ class Happenings:
         self._about: dict[str, dict[str, Happening]] = {}
         self._taken: dict[str, Object] = {}
         self._changes: dict[str, int] = {}
-        self.readable = False
+        self._begun = self.readable = False
 
     def take(self, events: Iterable[Object] | None) -> list[Happening]:
-        """Take in the Events as they are now; returns what is new or counted on. None means that there are none to
-        be had."""
+        """Take in the Events as they are now; returns what is new or counted on.
+
+        None means that there are none to be had now: `readable` says so, as long as that lasts.
+        """
+        self.readable = events is not None
         if events is None:
             return []
-        first, self.readable = not self.readable, True
+        first, self._begun = not self._begun, True
         return [found for event in events if (found := self._take(event, first))]
 
     def about(self, uid: str) -> Iterable[Happening]:

@@ -1,8 +1,9 @@
-"""What Helm 3 and 4 leave and print: revisions, the objects of a chart, and why something failed."""
+"""What Helm 3 and 4 leave and print: revisions, the objects of a chart, and why something failed, by its own words."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,24 @@ from typing import Any
 from cdlib.errors import UsageProblem
 from cdlib.process import Finished
 from cdlib.rollout.api import Object
+from cdlib.rollout.lists import flat
+
+# How Helm says that the API server was not there: by itself, or as Go's HTTP client does.
+_AWAY = re.compile(
+    r"cluster unreachable|(Get|Post|Put|Patch|Delete) \"https?://[^\"]+\": .*"
+    r"(connection refused|connection reset|connection lost|EOF|handshake timeout|no route to host|i/o timeout)"
+)
+# How the API server says that it cannot do it just now: a webhook or etcd did not answer, or it has too much to do.
+# What it quotes from a chart has its own quotation marks escaped.
+_PASSING = re.compile(
+    r"failed calling webhook \"[^\"\\]+\": |conversion webhook for .* failed: "
+    r"|etcdserver: (leader changed|request timed out|no leader|too many requests|server stopped|unhealthy cluster)"
+    r"|unable to handle the request|unable to return a response in the time allotted|asked us to try again later"
+    r"|Timeout: request did not complete|resource quota evaluation timed out"
+)
+_NOT_ALLOWED = re.compile(r"\bforbidden:|unauthorized|asked for the client to provide credentials", re.I)
+_BUSY = re.compile(r"another operation \(install/upgrade/rollback\) is in progress|release: already exists")
+_CONFLICT = "conflict occurred while applying object"
 
 
 @dataclass(frozen=True)
@@ -52,14 +71,40 @@ def applied(done: Finished) -> tuple[int, list[Object]]:
 
 
 def reason(done: Finished) -> str:
-    """The line in which Helm says why it failed."""
+    """What Helm says why it failed, in one line. Helm 3 says `1 error occurred:` first, and what it was below that."""
     lines = [line.strip() for line in done.stderr if line.strip()]
-    errors = [line for line in lines if line.startswith("Error:")]
-    return (errors or lines or [f"it ended with status {done.returncode}"])[-1].removeprefix("Error: ")[:600]
+    errors = [number for number, line in enumerate(lines) if line.startswith("Error:")]
+    said = lines[errors[-1] if errors else -1 :] or [f"it ended with status {done.returncode}"]
+    return " ".join(said).removeprefix("Error: ")[:600]
+
+
+def away(why: str) -> bool:
+    """Whether Helm failed because the API server was not there."""
+    return bool(_AWAY.search(why)) and not passes(why) and not not_allowed(why)
+
+
+def passes(why: str) -> bool:
+    """Whether Helm failed over something that may be over in a moment, such as a webhook that did not answer."""
+    return bool(_PASSING.search(why))
+
+
+def not_allowed(why: str) -> bool:
+    """Whether Helm failed for want of a right."""
+    return bool(_NOT_ALLOWED.search(why))
+
+
+def busy(why: str) -> bool:
+    """Whether Helm refused, before it wrote anything, because another Helm is at work on the release."""
+    return bool(_BUSY.search(why))
+
+
+def in_conflict(why: str) -> bool:
+    """Whether Helm 4 failed because somebody else has set a field since."""
+    return _CONFLICT in why
 
 
 def objects(text: str) -> list[Object]:
-    """The objects in a stream of YAML documents, those in Lists too. Raises UsageProblem."""
+    """The objects in a stream of YAML documents, those in lists too. Raises UsageProblem."""
     import yaml
 
     # libyaml bears no more than some 30,000 levels; Helm has refused what has more than 10,000.
@@ -68,8 +113,7 @@ def objects(text: str) -> list[Object]:
         found = [o for o in yaml.load_all(text, Loader=loader) if isinstance(o, dict)]
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         raise UsageProblem(f"the chart renders to no valid YAML: {problem}", hint="mend the template") from problem
-    flat = [item for o in found for item in (o.get("items") or [] if o.get("kind") == "List" else [o])]
-    return [o for o in flat if _is_object(o)]
+    return [o for o in flat(found) if _is_object(o)]
 
 
 def _is_object(o: Any) -> bool:

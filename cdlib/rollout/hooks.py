@@ -78,7 +78,7 @@ class Hooks:
         if state.faults:
             return state
         if state.complete or not state.summary:
-            return State(False, "", (fault,))
+            return State(False, "", (fault,), kept=state.kept)
         why = "; ".join((state.summary, *state.waiting[:1]))
         pod = next((str(p["metadata"]["name"]) for p in state.pods if not pod_ended(p)), "")
         return replace(state, faults=(replace(fault, pod=pod, message=f"{fault.message}: {why}"),))

@@ -33,7 +33,9 @@ class Images:
         return None
 
     def there(self, entry: Revision, deadline: Deadline) -> bool:
-        """Whether the image can be pulled, as far as can be told."""
+        """Whether the image can be pulled, as far as can be told: of what others have made it may not be known."""
+        if not entry.image:
+            return True
         if entry.image not in self._known:
             self._known[entry.image] = self._ask(entry, deadline)
         return self._known[entry.image]

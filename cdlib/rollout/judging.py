@@ -9,6 +9,8 @@ from cdlib.deadline import Deadline
 from cdlib.errors import CdError, OutOfTime
 from cdlib.retry import patiently
 from cdlib.rollout.chart import Rendered, hook_events
+from cdlib.rollout.confidential import Secrets
+from cdlib.rollout.gone import how_ended
 from cdlib.rollout.helm_answers import reason
 from cdlib.rollout.hooks import TEST, with_hooks
 from cdlib.rollout.lease import Lease
@@ -33,21 +35,51 @@ def judge(release: Release, lease: Lease, entry: Revision, verify: Verify, rende
         if state.faults:
             return state
         try:
-            faults = check_http(run, release.api, requests, deadline, lease)
-            tested = _test(release, lease, entry, deadline) if verify.helm_test and not faults else state
-            if faults or tested.faults:
-                return replace(state, faults=faults) if faults else tested
+            if faults := _of_vanished_jobs(release, follower.vanished, deadline):
+                return replace(state, faults=faults)
+            follower.learn_secrets(state, deadline)
+            state = _checked(release, lease, requests, follower, state, deadline)
+            if state.faults:
+                return state
+            if verify.helm_test and (tested := _test(release, lease, entry, deadline)).faults:
+                return replace(tested, pods=(*tested.pods, *state.pods))
             if not requests and (unseen := _unseen(release, entry, verify, state, deadline)):
                 if not rollback:
                     return replace(state, faults=(unseen,))
                 run.warn(unseen.message)  # it was verified once, and a rollback that ends here helps nobody
             _say_serving(release, entry)
-            return replace(state, faults=_soak(release, verify, rendered, follower, deadline))
+            return _soaked(release, verify, rendered, follower, state, deadline)
         except OutOfTime as problem:
             return replace(state, faults=(Fault("", "", "OutOfTime", problem.message),))
         except CdError as problem:  # not being able to ask is a fault, too
             lease.require()
             return replace(state, faults=(Fault("", "", INCONCLUSIVE, problem.message),))
+
+
+def _checked(release: Release, lease: Lease, requests: Sequence[Request], follower: Follower, state: State,
+             deadline: Deadline) -> State:  # fmt: skip
+    """How it stands once its HTTP checks are good, or have failed.
+
+    A check that fails while pods are being replaced, as where a node is drained, is made again once they are back; not
+    where containers have ended meanwhile, which may be the check's own doing.
+    """
+    while faults := check_http(release.run, release.api, requests, deadline, lease):
+        now = follower.state_now(deadline) or state
+        if now.complete or now.faults or now.ends > state.ends or deadline.over:
+            return replace(now, faults=(*faults, *now.faults))
+        release.run.note(f"{faults[0]}; pods are being replaced, and it is asked again once they are back")
+        state = follower.until_up(deadline)
+        if state.faults:
+            return replace(state, faults=(*faults, *state.faults))
+    return state
+
+
+def _of_vanished_jobs(release: Release, jobs: Sequence[str], deadline: Deadline) -> tuple[Fault, ...]:
+    """What speaks against Jobs that are gone, by what has been told of them since Helm wrote the revision down."""
+    if not jobs:
+        return ()
+    since = patiently(lambda: release.history(deadline), deadline)[-1].created
+    return how_ended(release.api, release.environment.namespace, jobs, since, deadline)
 
 
 def _test(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> State:
@@ -58,12 +90,24 @@ def _test(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -
 
 def _tested(release: Release, lease: Lease, entry: Revision, deadline: Deadline) -> State:
     lease.require()
+    _learn_tests_secrets(release, entry, deadline)
     ended = with_hooks(
         release, lease, entry.revision, TEST,
         lambda stop: release.helm.test(deadline, stop),
         lambda done: Fault("", "", "HelmTest", f"helm test failed: {reason(done)}"),
     )  # fmt: skip
     return ended if isinstance(ended, State) else State(True, "")
+
+
+def _learn_tests_secrets(release: Release, entry: Revision, deadline: Deadline) -> None:
+    """Have hidden what the tests' pods know: Helm shows their logs as they come."""
+    try:
+        hooks = [o for o in release.helm.hooks(entry.revision, deadline) if set(hook_events(o)) & set(TEST)]
+    except CdError as problem:
+        release.run.warn(f"the values of Secrets that tests use cannot be hidden: {problem.message}")
+        return
+    pods = [o if o["kind"] == "Pod" else (o.get("spec") or {}).get("template") or {} for o in hooks]
+    Secrets(release.run, release.api, release.environment.namespace).learn(pods, deadline)
 
 
 def _unseen(release: Release, entry: Revision, verify: Verify, state: State, deadline: Deadline) -> Fault | None:
@@ -91,13 +135,14 @@ def _say_serving(release: Release, entry: Revision) -> None:
     release.run.events.emit("serving", **about, seconds=round(limit.seconds - limit.left, 3))
 
 
-def _soak(release: Release, verify: Verify, rendered: Rendered, follower: Follower,
-          deadline: Deadline) -> tuple[Fault, ...]:  # fmt: skip
+def _soaked(release: Release, verify: Verify, rendered: Rendered, follower: Follower, state: State,
+            deadline: Deadline) -> State:  # fmt: skip
+    """How it stands after its soak; as it stood in `state` where there is none."""
     seconds = verify.soak
     if seconds is None:
         seconds = _default_soak(release, rendered, deadline)
     if not seconds:
-        return ()
+        return state
     with release.run.stage("soak", f"{seconds:g} s"):
         return follower.soak(seconds, deadline)
 

@@ -6,7 +6,7 @@ from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed
 from cdlib.rollout.api import Api, path
 
-PATIENCE = 2.0  # seconds for one answer; where there is none, it is asked again
+PATIENCE = 2.0  # seconds for all answers of one look; where there is none, it is asked again
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"  # a Secret's values are none of our business
 _KINDS = {
     "ConfigMap": ("configmaps", ""),
@@ -26,11 +26,17 @@ class Lookup:
 
     def __init__(self, api: Api, namespace: str) -> None:
         self._api, self._namespace = api, namespace
+        self._limit: Deadline | None = None
+
+    def begin(self, deadline: Deadline | None) -> None:
+        """Begin a look: what is asked from now on has PATIENCE seconds together, and no more than `deadline` leaves."""
+        what = "looking up single objects"
+        self._limit = deadline.part(PATIENCE, what) if deadline else Deadline(PATIENCE, what)
 
     def __call__(self, kind: str, name: str, key: str = "") -> bool | None:
         """Whether the object is there, with the `key` in its data; None where we may not look. Raises CdError."""
         plural, group = _KINDS[kind]
-        deadline = Deadline(PATIENCE, f"looking up the {kind} {name}")
+        deadline = self._limit or Deadline(PATIENCE, f"looking up the {kind} {name}")
         accept = "" if key else _METADATA
         try:
             found = self._api.get(path(plural, self._namespace, name, group=group), deadline, accept=accept)

@@ -14,6 +14,7 @@ SETTLING = 60.0
 BLINK = 3.0  # seconds; a connection that was only opened anew is no restarted server
 FLICKER = 3.0  # seconds in which something that has gone and come again counts as the same
 AGAIN = 2.0  # seconds until a question is asked again that could not be asked
+MOST = 5  # questions of one look, however many pods there are: the others have their turn at the next
 
 # Whether the object `kind` `name` is there, with the `key` in its data; None where we may not look. Raises CdError
 # where it cannot be asked just now.
@@ -60,36 +61,78 @@ class Patience:
     def __init__(self, exists: Exists) -> None:
         self._exists = exists
         self._since: dict[tuple[str, ...], _Since] = {}
+        self._again = 0.0  # when it may be asked again, after it could not be
 
     def sort(self, causes: Iterable[Cause], now: float) -> tuple[list[Cause], list[Cause]]:
-        """The causes that are failures by now, and those that may still go away."""
+        """The causes that are failures by now, and those that may still go away.
+
+        One failure is enough: nothing more is asked for the others then.
+        """
         failures: list[Cause] = []
         waiting: list[Cause] = []
+        doubtful: list[tuple[Cause, Question, _Since]] = []
         for cause in causes:
             since = self._since.setdefault(cause.key, _Since(now, now))
             since.began += cause.stands * (now - since.seen)
             since.seen = now
-            (failures if self._over(cause, since, now) else waiting).append(cause)
+            if now - since.began < cause.after:
+                waiting.append(cause)
+            elif cause.question is None or since.proven:
+                failures.append(cause)
+            else:
+                doubtful.append((cause, cause.question, since))
+        asking = _Asking(self._exists)
+        for cause, question, since in doubtful:
+            may_ask = not failures and now >= self._again
+            since.proven = self._proven(asking, may_ask, cause, question, since, now)
+            (failures if since.proven else waiting).append(cause)
         self._since = {key: since for key, since in self._since.items() if now - since.seen <= FLICKER}
         return failures, waiting
 
-    def _over(self, cause: Cause, since: _Since, now: float) -> bool:
-        if now - since.began < cause.after:
-            return False
-        if cause.question is not None and not since.proven:
-            since.proven = self._proven(cause, cause.question, since, now)
-            return since.proven
-        return True
-
-    def _proven(self, cause: Cause, question: Question, since: _Since, now: float) -> bool:
+    def _proven(self, asking: _Asking, may_ask: bool, cause: Cause, question: Question, since: _Since,
+                now: float) -> bool:  # fmt: skip
         """Whether our own look confirms the cause; where it does not, the time begins anew."""
         try:
-            there = self._exists(question.kind, question.name, question.key)
+            answer = asking.answer(question, may_ask)
         except CdError:
-            since.began = now - cause.after + AGAIN  # not an answer: the cluster cannot be seen just now
+            self._again = now + AGAIN  # not an answer: the cluster cannot be seen just now
             return False
-        if there is None:
+        if answer is None:
+            return False
+        if answer.there is None:
             return now - since.began >= cause.after * UNASKED
-        if there != question.there:
+        if answer.there != question.there:
             since.began = now
-        return there == question.there
+        return answer.there == question.there
+
+
+@dataclass(frozen=True)
+class _Answer:
+    there: bool | None  # None where we may not look
+
+
+class _Asking:
+    """The questions of one look: each is asked once, MOST of them, and none more once one could not be asked."""
+
+    def __init__(self, exists: Exists) -> None:
+        self._exists, self._left = exists, MOST
+        self._answers: dict[tuple[str, str, str], _Answer] = {}
+        self._closed = set[str]()  # kinds that we may not look at
+
+    def answer(self, question: Question, may_ask: bool) -> _Answer | None:
+        """The answer; None where it is not asked now. Raises CdError where it cannot be."""
+        if question.kind in self._closed:
+            return _Answer(None)
+        asked = (question.kind, question.name, question.key)
+        if asked not in self._answers:
+            if not may_ask or not self._left:
+                return None
+            self._left -= 1
+            self._answers[asked] = self._ask(*asked)
+        return self._answers[asked]
+
+    def _ask(self, kind: str, name: str, key: str) -> _Answer:
+        there = self._exists(kind, name, key)
+        if there is None:
+            self._closed.add(kind)
+        return _Answer(there)

@@ -15,9 +15,11 @@ from cdlib.rollout.lease import Lease, require_namespace
 from cdlib.rollout.permit import Use, spend
 from cdlib.rollout.record import VERIFIED, Record, Revision
 from cdlib.rollout.release import Outcome, Release
+from cdlib.rollout.unrecorded import adopted, made_by_others
 from cdlib.units import timestamp
 
-Guard = Callable[[Revision, Record], Use | None]  # the permit that allows to go there; None where none is asked for
+# The permit that allows to go there, looked for by the deadline; None where none is asked for.
+Guard = Callable[[Revision, Record, Deadline], Use | None]
 
 
 def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool = False, wait: bool = False,
@@ -86,7 +88,7 @@ def _stands_already(release: Release, target: Revision, record: Record, budget: 
 
 def _permitted(release: Release, target: Revision, record: Record, guard: Guard, budget: Deadline) -> Use | None:
     """The permit for going to `target`, which is spent by then. Raises Refused with nothing written."""
-    use = guard(target, record)
+    use = guard(target, record, budget)
     if use is not None:
         spend(release, use, record, budget)
     return use
@@ -123,8 +125,9 @@ def release_digest(release: Release, digest: str, deadline: Deadline) -> Record:
 def _choose(release: Release, known: Known, to: int | None, unverified: bool, deadline: Deadline) -> Revision:
     record, history = known
     present = {each.revision for each in history if not each.pending}
-    entry = destination(record, to, present, release.images, deadline)
-    doubts = [] if entry.status == VERIFIED else [f"was never verified healthy (it is recorded as {entry.status})"]
+    entry = _of_others(release, known, to, deadline) or destination(record, to, present, release.images, deadline)
+    seen = "only Helm knows it" if made_by_others(entry) else f"it is recorded as {entry.status}"
+    doubts = [] if entry.status == VERIFIED else [f"was never verified healthy ({seen})"]
     if entry.digest in record.quarantine:
         doubts.append(f"runs a quarantined image: {record.quarantine[entry.digest].get('reason')}")
     if doubts and not unverified:
@@ -139,6 +142,17 @@ def _choose(release: Release, known: Known, to: int | None, unverified: bool, de
             hint=f"choose another from helm-rollback --list, or publish commit {entry.commit[:12]} again and deploy it",
         )
     return entry
+
+
+def _of_others(release: Release, known: Known, to: int | None, deadline: Deadline) -> Revision | None:
+    """The revision that is asked for, or that a rollback was on its way to, where only Helm knows it."""
+    record, history = known
+    to = int((record.hold or {}).get("to") or 0) if to is None else to
+    found = next((each for each in history if each.revision == to and not each.pending), None)
+    if found is None or record.find(found.revision) is not None:
+        return None
+    like = next((entry.image for entry in reversed(record.revisions) if entry.image), "")
+    return adopted(release, found, like, deadline)[0]
 
 
 def _is_there(target: Revision, live: Revision) -> bool:

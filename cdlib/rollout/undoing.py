@@ -10,12 +10,15 @@ from cdlib.errors import CdError, Held, Inconclusive, NeedsPerson, RolledBack
 from cdlib.retry import patiently
 from cdlib.rollout.evidence import gather
 from cdlib.rollout.going_back import EVIDENCE, go_back, look_at
+from cdlib.rollout.helm_answers import HelmRevision
 from cdlib.rollout.hooks import end_hooks
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.permit import Use
 from cdlib.rollout.record import FAILED, Record, Revision
 from cdlib.rollout.release import Release
+from cdlib.rollout.unrecorded import BY_OTHERS, before_ours, made_by_others, stranger
 from cdlib.rollout.verdict import INCONCLUSIVE, OUTAGE, State
+from cdlib.target import Environment
 from cdlib.units import timestamp
 
 _BLAMELESS = (INCONCLUSIVE, OUTAGE)  # nothing is known against the image
@@ -59,8 +62,12 @@ def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budg
             f"revision {entry.revision} cannot be judged: {why}", details=lines, hint="look at the cluster"
         )
     record, history = patiently(lambda: release.read(budget), budget)
+    if other := stranger(environment, record, history):
+        return _others(entry, why, other, environment, lines)
     present = {each.revision for each in history}
     target = release.images.newest(record.good(present), budget)
+    if target is None and not any(record.good(present)):
+        target = before_ours(release, record, history, entry, budget)
     condemned = target is not None and target.digest != entry.digest and state.faults[0].reason not in _BLAMELESS
     entry.helm_uid = next((each.uid for each in history if each.revision == entry.revision), "")
     lease.require()
@@ -96,17 +103,31 @@ def _nowhere(entry: Revision, why: str, gone: bool, namespace: str, lines: Seque
     )
 
 
+def _others(entry: Revision, why: str, other: HelmRevision, place: Environment, lines: Sequence[str]) -> NeedsPerson:
+    """The error where somebody else's Helm is at work by now, over which nobody must go back."""
+    return NeedsPerson(
+        f"the rollout of revision {entry.revision} failed ({why}), and is not undone, because somebody else's Helm "
+        f"is at work: revision {other.revision} is {other.status}",
+        details=lines,
+        hint=look_at(place),
+    )
+
+
 def _back(release: Release, entry: Revision, target: Revision, now: int, hint: str,
           lines: Sequence[str]) -> RolledBack:  # fmt: skip
     failed = RolledBack(
         f"the rollout of revision {entry.revision} failed; {release.environment.release} is back on revision "
-        f"{target.revision} (commit {target.commit[:12]}, now revision {now})",
+        f"{target.revision} ({_origin(target)}, now revision {now})",
         details=lines,
         hint=hint,
     )
     failed.made = {"revision": now, "rolled_back_to": target.revision, "commit": target.commit,
                    "digest": target.digest}  # fmt: skip
     return failed
+
+
+def _origin(target: Revision) -> str:
+    return f"{BY_OTHERS}, nor verified before" if made_by_others(target) else f"commit {target.commit[:12]}"
 
 
 def _not_undone(ended: Sequence[str]) -> str:

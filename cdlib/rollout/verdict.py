@@ -54,6 +54,8 @@ class Fault:
 class State:
     """One look at a rollout: complete, failed (with its faults), or still under way.
 
+    `kept` are pods of Jobs that were seen to fail, each with its `logs` as they were then: they may be gone.
+
     `waiting` says what keeps it so far, as one line each, and `trouble` the first of them that is more than being
     slow; `ends` counts how often containers have ended. `hold` is for how many seconds it must stay complete to count
     as such: not 0 where containers have no readiness probe. `unseen` is how many pods a controller counts as available
@@ -64,6 +66,7 @@ class State:
     complete: bool
     summary: str
     faults: tuple[Fault, ...] = ()
+    kept: tuple[Object, ...] = field(default=(), repr=False, kw_only=True)
     pods: tuple[Object, ...] = field(default=(), repr=False)
     waiting: tuple[str, ...] = ()
     ends: int = 0

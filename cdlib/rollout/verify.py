@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cdlib.answers import pieces, staying_session
@@ -76,7 +76,7 @@ def _ask_until(run: Run, api: Api, request: Request, deadline: Deadline, lease: 
             limit = deadline.part(PATIENCE, "an HTTP check")
         try:
             status, body = _ask(api, request, limit)
-            said = _wrong(request.check, status, body)
+            said = _wrong(request.check, status, body, run.redactor.text)
         except OutOfTime:
             break
         except Unavailable as problem:
@@ -110,9 +110,9 @@ def _ask(api: Api, request: Request, deadline: Deadline) -> tuple[int, str]:
         ) from problem
 
 
-def _wrong(check: HttpCheck, status: int, body: str) -> str:
-    if status != check.status:
-        return f"answered {status}, expected {check.status}" + (f": {body[:200]}" if status >= 500 else "")
+def _wrong(check: HttpCheck, status: int, body: str, hide: Callable[[str], str]) -> str:
+    if status != check.status:  # hidden before it is cut: half of a secret is not known as one
+        return f"answered {status}, expected {check.status}" + (f": {hide(body)[:200]}" if status >= 400 else "")
     if check.contains and check.contains not in body:
         return f"answered without {check.contains!r}"
     return ""

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed
+from cdlib.retry import FORBIDDEN
 from cdlib.rollout.api import Api, Object, path
 
 # The server ends a watch after this many seconds, and a silent connection counts as broken a little later: an API
@@ -65,7 +66,7 @@ class Watch:
     def objects(self) -> dict[str, list[Object]]:
         """All objects by kind, as they were seen last."""
         with self._changed:
-            return {feed.kind: list(feed.found.values()) for feed in self._feeds if feed.listed or not feed.helpful}
+            return {feed.kind: list(feed.found.values()) for feed in self._feeds if feed.to_be_had}
 
     def wait(self, seconds: float) -> None:
         """Return once something has changed since the last call, or after `seconds`."""
@@ -90,9 +91,23 @@ class _Feed(threading.Thread):
         self.found: dict[str, Object] = {}
         self.changes = 0
         self.listed, self.trouble = False, ""
+        self._refused: float | None = None  # since when, by the monotonic clock
         self._version = ""  # where to go on; empty where everything has to be listed anew
         self._response: Any = None
         self._over = threading.Event()
+
+    @property
+    def to_be_had(self) -> bool:
+        """Whether what was seen last counts: what only helps does not once it has been refused for a while.
+
+        An outage is no refusal: what was seen before it is not older than anything else then.
+        """
+        return not self.helpful or (self.listed and not self._refused_for_good)
+
+    @property
+    def _refused_for_good(self) -> bool:
+        """Whether it has been refused for longer than an API server that has just begun does, which knows no roles."""
+        return self._refused is not None and time.monotonic() - self._refused > FORBIDDEN
 
     def stop(self) -> None:
         """End the thread, also one that waits for the server."""
@@ -112,10 +127,12 @@ class _Feed(threading.Thread):
                     self._list()
                 self._watch()
             except NotAllowed as problem:
+                self._refused = self._refused or time.monotonic()
                 self._lose(problem.message)
-                if self.helpful:
+                if self.helpful and not self.listed and self._refused_for_good:
                     return  # it will not be allowed the next time either
             except CdError as problem:
+                self._refused = None
                 self._lose(problem.message)
             except Exception as problem:  # whatever came over the wire
                 self._lose(f"the watch of {self.kind}s broke: {problem or type(problem).__name__}")
@@ -130,7 +147,7 @@ class _Feed(threading.Thread):
         listed = self._api.get(self._where, Deadline(_SILENCE, f"listing {self.kind}s"), **self._params) or {}
         found = {str(o["metadata"]["uid"]): _slim(o) for o in listed.get("items") or []}
         with self._changed:
-            self.found, self.listed, self.trouble = found, True, ""
+            self.found, self.listed, self.trouble, self._refused = found, True, "", None
             self._version = str((listed.get("metadata") or {}).get("resourceVersion", ""))
             self.changes += 1
             self._changed.notify_all()

@@ -11,10 +11,13 @@ from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 from cdlib.retry import patiently
 from cdlib.rollout.api import Api, path
+from cdlib.rollout.confidential import Secrets
 from cdlib.rollout.happenings import SELECTOR
 from cdlib.rollout.lease import Lease
+from cdlib.rollout.logs import Keepsakes
 from cdlib.rollout.lookup import Lookup
 from cdlib.rollout.patience import BLINK
+from cdlib.rollout.progress import workload_done
 from cdlib.rollout.sightings import Sightings
 from cdlib.rollout.stuck import StuckPods
 from cdlib.rollout.verdict import INCONCLUSIVE, OUTAGE, Fault, Judge, State, Workloads, pod_ready
@@ -57,7 +60,10 @@ class Follower:
         self._run, self._api, self._namespace, self._workloads = run, api, namespace, workloads
         self._lease, self._watch, self._since, self._stuck = lease, watch, since, stuck
         self._sets = {name for kind, name in workloads if kind == "StatefulSet"}
-        self._judge, self._sightings = Judge(workloads, Lookup(api, namespace)), Sightings(run)
+        self._lookup, self._keepsakes = Lookup(api, namespace), Keepsakes(api, namespace)
+        self._judge, self._sightings = Judge(workloads, self._lookup), Sightings(run)
+        self._secrets = Secrets(run, api, namespace)
+        self._ended_well = set[str]()  # Jobs
         self._said = ""
 
     def states(self, deadline: Deadline) -> Iterator[State]:
@@ -67,14 +73,18 @@ class Follower:
         """
         while not deadline.over:
             began = time.monotonic()
-            state = self.state_now()
+            state = self.state_now(deadline)
             if state is not None:
                 yield state
                 time.sleep(min(SHARE * (time.monotonic() - began), LONGEST_PAUSE, deadline.left))
             self._watch.wait(min(TICK, deadline.left))
 
-    def state_now(self) -> State | None:
-        """How it stands; None where nothing has been seen of it yet. Raises Held where the lease is lost."""
+    def state_now(self, deadline: Deadline | None = None) -> State | None:
+        """How it stands; None where nothing has been seen of it yet. Raises Held where the lease is lost.
+
+        `deadline` bounds what is asked of the cluster beside the watch, which is little in any case.
+        """
+        deadline = deadline or self._run.deadline
         self._lease.require()
         if not self._watch.listed:
             self._tell(self._watch.trouble)
@@ -84,10 +94,27 @@ class Follower:
             for kind in ("Job", "Pod"):
                 every = found.get(kind, [])
                 found[kind] = [o for o in every if str(o["metadata"].get("creationTimestamp", "")) >= self._since]
+        self._ended_well |= {str(o["metadata"]["name"]) for o in found.get("Job", []) if workload_done("Job", o)[0]}
+        self._lookup.begin(deadline)
         state = self._judge.look(found, seen=not self._watch.trouble)
+        state = replace(state, kept=self._keepsakes.see(state.pods, deadline))
         self._sightings.tell(state.pods)
-        self._tell("; ".join(filter(None, (state.summary, state.trouble))))
+        text = "; ".join(filter(None, (state.summary, state.trouble)))
+        if state.trouble and text != self._said:
+            self.learn_secrets(state, deadline.part(TICK, "a look"))
+        self._tell(text)
         return state
+
+    def learn_secrets(self, state: State, deadline: Deadline) -> None:
+        """Have what the pods know hidden, before anything that they say is shown or written."""
+        self._secrets.learn(state.pods, deadline)
+
+    @property
+    def vanished(self) -> list[str]:
+        """The Jobs that are gone, and were not seen to end well."""
+        there = {o["metadata"]["name"] for o in self._watch.objects().get("Job", [])}
+        jobs = [name for kind, name in self._workloads if kind == "Job"]
+        return [name for name in jobs if name not in there and name not in self._ended_well]
 
     def until_up(self, deadline: Deadline) -> State:
         """Follow it until it is complete or has failed; a State with a fault where `deadline` passes first.
@@ -112,28 +139,27 @@ class Follower:
         if state is None or blind:
             text = f"nothing could be seen of it at the end of {deadline.seconds:.0f} s: {blind or 'no list'}"
             return State(False, self._said, (Fault("", "", INCONCLUSIVE, text),))
-        return State(False, state.summary, (_out_of_time(state, deadline),), state.pods, state.waiting)
+        return replace(state, faults=(_out_of_time(state, deadline),))
 
-    def soak(self, seconds: float, deadline: Deadline) -> tuple[Fault, ...]:
+    def soak(self, seconds: float, deadline: Deadline) -> State:
         """Watch a rollout that is complete for a while longer: failing liveness and sidecars come after it.
 
-        A container that ends in it begins it anew, as long as there is time: one restart is no failure, but only
-        the time after it can tell. At its end the cluster is asked once more, because a silent API server says
-        nothing of the service; one that is away is waited for.
+        Returns how it stood at the end. A container that ends in it begins it anew, as long as there is time: one
+        restart is no failure, but only the time after it can tell.
         """
         for _ in range(SOAKS):
             states = list(self._during(deadline.part(seconds, "the soak")))
             if states and states[-1].faults:
-                return states[-1].faults
+                return states[-1]
             ended = bool(states) and states[-1].ends > states[0].ends
-            if not ended:
-                return self._still_up(deadline)
-            if deadline.left < seconds + TICK:
+            if ended and deadline.left < seconds + TICK:
                 self._run.warn("containers have been restarted in the soak, and no time is left to watch them longer")
-                return self._still_up(deadline)
+                ended = False
+            if not ended:
+                return self._still_up(states[-1] if states else State(False, self._said), deadline)
         times = states[-1].ends - states[0].ends
         text = f"containers were restarted in each of {SOAKS} soaks of {seconds:g} s, {times} times in the last"
-        return (Fault("", "", "Unsteady", text),)
+        return replace(states[-1], faults=(Fault("", "", "Unsteady", text),))
 
     def _during(self, deadline: Deadline) -> Iterator[State]:
         """The first and the last state to the end of `deadline`, or to the first fault."""
@@ -147,14 +173,36 @@ class Follower:
         if last is not None:
             yield last
 
-    def _still_up(self, deadline: Deadline) -> tuple[Fault, ...]:
-        try:
-            state = patiently(lambda: look(self._api, self._namespace, self._workloads, deadline), deadline)
-        except CdError as problem:
-            return (Fault("", "", INCONCLUSIVE, f"the soak's end could not be seen: {problem.message}"),)
-        if state.faults or state.complete:
-            return state.faults
-        return (Fault("", "", "Unsteady", f"was complete and is not any more: {state.summary}"),)
+    def _still_up(self, last: State, deadline: Deadline) -> State:
+        """How it stands at the soak's end, asked of the cluster anew: a silent API server says nothing of the service.
+
+        What is not complete at that moment is waited for: an autoscaler, an eviction or a drained node may come at
+        any time. An API server that is away is waited for as well.
+        """
+        while True:
+            try:
+                state = patiently(
+                    lambda: look(self._api, self._namespace, self._workloads, deadline), deadline, allowed=True
+                )
+            except CdError as problem:
+                text = f"the soak's end could not be seen: {problem.message}"
+                return replace(last, faults=(Fault("", "", INCONCLUSIVE, text),))
+            if state.faults or state.complete:
+                return state
+            last = self._complete_again(state, deadline)
+            if last.faults or deadline.over:
+                return last
+
+    def _complete_again(self, state: State, deadline: Deadline) -> State:
+        """How it stands once it seems to be complete again, or has failed; a fault where `deadline` passes first."""
+        time.sleep(min(TICK, deadline.left))  # the watch may be behind
+        for seen in self.states(deadline):
+            state = seen
+            if seen.faults or seen.complete:
+                return seen
+        text = f"was complete and is not any more: {'; '.join((state.summary, *state.waiting[:1]))}"
+        reason = OUTAGE if state.missed > BLINK else "Unsteady"
+        return replace(state, faults=(Fault("", "", reason, text),))
 
     def _tell(self, text: str) -> None:
         if text and text != self._said:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdlib.errors import UsageProblem
+from cdlib.given import given_bytes
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -120,11 +121,8 @@ def _public(key: EllipticCurvePublicKey, where: str) -> PublicKey:
 
 
 def _text(file: Path, what: str) -> str:
+    hint = "check the path and the file's owner and mode"
     try:
-        with file.open("rb") as content:
-            return content.read(LARGEST).decode("ascii")
-    except (OSError, UnicodeDecodeError) as problem:
-        why = problem.strerror if isinstance(problem, OSError) else "is no PEM"
-        raise UsageProblem(
-            f"the {what} {file}: {why}", hint="check the path and the file's owner and mode"
-        ) from problem
+        return given_bytes(file, f"the {what}", hint=hint, most=LARGEST).decode("ascii")
+    except UnicodeDecodeError as problem:
+        raise UsageProblem(f"the {what} {file}: is no PEM", hint=hint) from problem

@@ -1,4 +1,4 @@
-"""Tests here run against real servers: the lab's, or those that KUBECONFIG, DOCKER_HOST and LAB_REGISTRY name."""
+"""Tests here run against real servers: the lab's, or those that LAB_KUBECONFIG, DOCKER_HOST and LAB_REGISTRY name."""
 
 from lab.testing import lab, namespace, repo
 

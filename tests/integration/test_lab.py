@@ -46,7 +46,7 @@ def test_what_is_given_is_used(lab: RunningLab, tmp_path: Path) -> None:
         (root / made).symlink_to(lab.layout.root / made)
     theirs = tmp_path / "kubeconfig"
     theirs.write_text(lab.kubeconfig.read_text())
-    env = {**lab.env, "KUBECONFIG": str(theirs), "LAB_ROOT": str(root)}
+    env = {**lab.env, "LAB_KUBECONFIG": str(theirs), "LAB_ROOT": str(root)}
     done = command("up", env=env)
     assert done.ok, done.stderr
     shown = command("status", env=env)

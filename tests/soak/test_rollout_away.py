@@ -77,3 +77,19 @@ def test_a_broken_rollout_is_called_and_undone_through_a_restart_of_the_api_serv
     assert "the last time with exit code 3" in failed.result["cause"], failed.err
     assert web.serving()["revision"] == good
     assert web.helm_statuses()[-1][1] == "deployed"
+
+
+def test_an_api_server_that_goes_away_as_the_rollback_begins_keeps_nothing_broken_live(web: Deployment) -> None:
+    good = web.git("rev-parse", "HEAD")
+    assert web.deploy().code == 0
+    web.commit(program=CRASH)
+    process = web.start("helm-deploy", "--digest", web.digest)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "evidence" in line:
+            break
+    with without("apiserver"):
+        time.sleep(8)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 7, err
+    assert web.serving()["revision"] == good

@@ -140,7 +140,7 @@ class Deployment:
 
     def evidence(self) -> str:
         """All that is kept of rollouts that failed."""
-        files = (self.folder / ".cd" / "evidence").glob("*.json")
+        files = (self.folder / ".cd" / "evidence").rglob("*.json")
         return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
     def serving(self) -> dict[str, str]:

@@ -182,6 +182,14 @@ def test_cd_status_refuses_a_broken_one_and_shows_it(
     assert document["exit_code"] == 6 and document["audit"]["problems"][0]["line"] == line
 
 
+def test_of_many_spoilt_lines_the_first_are_shown_and_once(tmp_path: Path, show: Shown) -> None:
+    file = tmp_path / "audit.jsonl"
+    file.write_text("x\n" * 50)
+    code, out, err = show("--audit", str(file))
+    assert code == 6 and out.count("! line ") == 20 and "! and 30 more" in out and err.count("line ") == 1
+    assert len(json.loads(show("--audit", str(file), "--json")[1])["audit"]["problems"]) == 50
+
+
 def test_cd_status_wants_a_record_that_is_there(tmp_path: Path, show: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CD_AUDIT", raising=False)
     assert show("--audit")[0] == 2

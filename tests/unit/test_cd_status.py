@@ -168,7 +168,8 @@ def test_a_cluster_that_does_not_answer_is_69_and_the_others_are_shown(
         r"! +west +apps/web +unknown", done.stdout
     )
     assert "1 of 2 clusters cannot be seen" in done.stderr and urls["west"] in done.stderr
-    kept = json.loads((tmp_path / ".cd" / "cd-result.json").read_text())
+    assert done.stdout.count("cannot be reached") == 1, "its row says why; what stands below the table does not again"
+    kept = json.loads((tmp_path / ".cd" / "status" / "cd-result.json").read_text())
     assert len(kept["releases"]) == 2 and schema_mistakes(kept, "result") == []
 
 
@@ -182,7 +183,7 @@ def test_half_a_surrogate_pair_ends_no_more_than_its_own_row(
     cluster.lease("gamma", "\ud800", 1)
     done = run("--targets", str(file), "--html", str(tmp_path / "board.html"), *(["--json"] if as_json else []))
     assert done.exit_code == 0 and "held by" in (tmp_path / "board.html").read_text(encoding="utf-8")
-    result = json.loads((tmp_path / ".cd" / "cd-result.json").read_text(encoding="utf-8"))
+    result = json.loads((tmp_path / ".cd" / "status" / "cd-result.json").read_text(encoding="utf-8"))
     assert [row["state"] for row in result["releases"]] == ["unknown", "verified", "not deployed", "in progress"]
 
 

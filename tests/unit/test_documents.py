@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -49,7 +50,28 @@ def test_what_is_no_file_of_ours(text: str, said: str) -> None:
     assert said in mistakes(text)[0]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "just text", "null", "3"])
+@pytest.mark.parametrize("text", ["", "null", "# a word\n"])
+def test_an_empty_one_is_called_so(text: str) -> None:
+    with pytest.raises(UsageProblem, match=r"^cd.yaml is empty$") as caught:
+        read_yaml(text, "cd.yaml", "cd")
+    assert Path(caught.value.hint.split()[-1]).is_file(), "what explains it is there wherever the library is"
+
+
+@pytest.mark.parametrize("text", ["0s", "0h0m0s", "99999999999h", "1000h", "1.0000s", "1d", "s"])
+def test_limits_are_neither_nothing_nor_endless(text: str) -> None:
+    assert any(
+        line.startswith("test.limits.time: ") for line in mistakes(f"service: a\ntest: {{limits: {{time: {text}}}}}\n")
+    )
+    assert any(".budget: " in line for line in of_targets(text, "1s"))
+    assert bool(of_targets("90s", text)) is (text not in ("0s", "0h0m0s")), "a soak may be none"
+
+
+def of_targets(budget: str, soak: str) -> list[str]:
+    place = {"budget": budget, "verify": {"soak": soak}}
+    return schema_mistakes({"version": 1, "environments": {"x": place}, "services": {}}, "targets")
+
+
+@pytest.mark.parametrize("text", ["[]", "just text", "3"])
 def test_documents_that_are_no_mapping(text: str) -> None:
     assert "(top): " in mistakes(text)[1]
 

@@ -30,6 +30,7 @@ from cdlib.errors import (
     Unavailable,
     UsageProblem,
 )
+from cdlib.interruptions import INTERRUPTIONS
 from cdlib.jenkins import abort, artifacts, follow, http, jobs, trigger, verdict
 from cdlib.jenkins.builds import Build
 from cdlib.jenkins.request import read_parameters
@@ -753,7 +754,7 @@ def test_a_dry_run_triggers_nothing(server: StandIn, client: Client) -> None:
 
 @pytest.fixture
 def call(server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.getsignal(number) for number in INTERRUPTIONS}
     monkeypatch.setenv("JENKINS_URL", server.url)
     monkeypatch.setenv("JENKINS_USER", "admin")
     monkeypatch.setenv("JENKINS_TOKEN", "admin-token-1")

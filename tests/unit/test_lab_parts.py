@@ -262,18 +262,27 @@ class TestGiven:
     def test_what_answers_is_given(self, place: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("kubernetes_answers", "docker_answers", "registry_answers"):
             monkeypatch.setattr(given, name, lambda _: True)
-        theirs = {"KUBECONFIG": "/home/me/config", "DOCKER_HOST": "tcp://d:1", "LAB_REGISTRY": "r:5000"}
+        theirs = {"LAB_KUBECONFIG": "/home/me/config", "DOCKER_HOST": "tcp://d:1", "LAB_REGISTRY": "r:5000"}
         assert given.find(place, set(), print, theirs) == {
             "kubernetes": "/home/me/config",
             "docker": "tcp://d:1",
             "registry": "r:5000",
         }
 
+    def test_a_cluster_that_happens_to_be_set_is_left_alone(
+        self, place: Layout, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(given, "DEFAULT_DOCKER", str(place.root / "none"))
+        monkeypatch.setattr(given, "kubernetes_answers", lambda _: True)
+        said: list[str] = []
+        assert given.find(place, set(), said.append, {"KUBECONFIG": "/home/me/config"}) == {}
+        assert "/home/me/config is left alone" in said[0] and "LAB_KUBECONFIG" in said[0]
+
     def test_what_does_not_answer_is_said(self, place: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(given, "DEFAULT_DOCKER", str(place.root / "none"))
         for name in ("kubernetes_answers", "docker_answers", "registry_answers"):
             monkeypatch.setattr(given, name, lambda _: False)
-        theirs = {"KUBECONFIG": "/home/me/config", "DOCKER_HOST": "tcp://d:1", "LAB_REGISTRY": "r:5000"}
+        theirs = {"LAB_KUBECONFIG": "/home/me/config", "DOCKER_HOST": "tcp://d:1", "LAB_REGISTRY": "r:5000"}
         said: list[str] = []
         assert given.find(place, set(), said.append, theirs) == {}
         assert [line.split("=")[0] for line in said] == list(theirs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from stand_ins import Server, serving
+from stand_ins import silent as nobody_answers
 
 from cdlib import listeners
 from cdlib.errors import RolledBack
@@ -38,8 +38,8 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch, _signals: None) -> None:
 @pytest.fixture
 def silent() -> Iterator[str]:
     """The address of a server that takes connections, and never says anything."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    with nobody_answers() as host:
+        yield f"http://{host}"
 
 
 def call(
@@ -96,7 +96,7 @@ def test_who_is_silent_is_waited_for_a_moment_and_changes_nothing(
     done = call(tmp_path, "--pushgateway", silent, "--metrics-file", str(tmp_path / "none" / "cd.prom"))
     assert done.exit_code == 7 and time.monotonic() - began < 4
     told = [event["text"] for event in events(tmp_path) if event["event"] == "warning"]
-    assert told[0].startswith("no metrics are written: No such file or directory")
+    assert told[0].startswith(f"no metrics are written to {tmp_path}/none/cd.prom: No such file or directory")
     assert told[1].startswith("no metrics are pushed: 127.0.0.1 does not answer: ReadTimeout; see that")
     assert told[2].startswith("no traces are sent: ") and len(told) == 3
     result = json.loads((tmp_path / ".cd" / "cd-result.json").read_text())

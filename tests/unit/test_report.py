@@ -176,6 +176,16 @@ def test_evidence_is_linked_however_the_folders_are_named(recorded: Recorded, mo
     assert sum("evidence/" in (link["href"] or "") for link in page.all("a")) == 2
 
 
+def test_why_going_back_failed_is_linked_too(recorded: Recorded) -> None:
+    folder = recorded("rolled-back")
+    (made,) = folder.rglob("evidence")
+    (made / "rollback").mkdir()
+    (made / "rollback" / "verdict.json").write_text("{}")
+    links = [link["href"] or "" for link in shown(folder).all("a")]
+    assert sum("evidence/" in link for link in links) == 3
+    assert sum("evidence/rollback/verdict.json" in link for link in links) == 1
+
+
 def test_its_own_events_and_result_lie_apart(recorded: Recorded) -> None:
     folder = recorded("serving")
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
@@ -184,6 +194,17 @@ def test_its_own_events_and_result_lie_apart(recorded: Recorded) -> None:
     assert before == {file: file.read_bytes() for file in before}
     assert json.loads((folder / "report" / "cd-result.json").read_text())["shows"] == "serving"
     assert "cd-report" not in {row[0] for row in shown(folder).rows["the-way-step-by-step"]}
+
+
+@pytest.mark.parametrize("command", ["cd-status", "cd-rights", "cd-hold", "cd-approve"])
+def test_what_is_no_step_decides_nothing(recorded: Recorded, tmp_path: Path, command: str) -> None:
+    folder, other = recorded("tests-failed"), tmp_path / "other"
+    other.mkdir()
+    late = '{"t": "2027-01-01T00:00:0%d.000Z", "run": "x", "command": "%s", "event": "%s"}\n'
+    ends = late.replace('"}', '", "outcome": "done", "exit_code": 0}') % (2, command, "run_end")
+    (other / "events.jsonl").write_text(late % (1, command, "run_start") + ends)
+    assert report(folder, str(folder), str(other)).exit_code == 0
+    assert "tests failed" in Page((folder / "report.html").read_bytes()).text
 
 
 def test_a_dry_run_writes_no_page_and_a_link_is_not_followed(recorded: Recorded, tmp_path: Path) -> None:

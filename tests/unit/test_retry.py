@@ -9,7 +9,7 @@ import pytest
 from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed, Unavailable, disk_full
-from cdlib.retry import retrying
+from cdlib.retry import patiently, retrying
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +68,20 @@ def test_a_servers_wish_counts_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) ->
     started = time.monotonic()
     assert retrying(Server(Unavailable("x", retry_after=3600)), Deadline(9)) == "answer"
     assert 0.05 <= time.monotonic() - started < 1
+
+
+def test_what_was_allowed_before_is_refused_for_a_while_only() -> None:
+    server = Server(NotAllowed("no"), NotAllowed("no"))
+    assert patiently(server, Deadline(9), allowed=True) == "answer" and server.calls == 3
+    server = Server(NotAllowed("no"))
+    with pytest.raises(NotAllowed):
+        patiently(server, Deadline(9))
+    assert server.calls == 1
+
+
+def test_a_refusal_that_stays_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FORBIDDEN", 0.05)
+    server = Server(*(NotAllowed("no") for _ in range(999)))
+    with pytest.raises(NotAllowed):
+        patiently(server, Deadline(9), allowed=True)
+    assert server.calls > 2

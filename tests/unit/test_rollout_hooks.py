@@ -131,6 +131,13 @@ def helm_waits(stop: Stop) -> Finished:
 PRE = hook("Job", "web-pre", "pre-install,pre-upgrade")
 
 
+def test_the_logs_of_hooks_that_helm_has_deleted_are_kept(followed: Callable[..., Follower]) -> None:
+    follower = followed(State(True, "nothing to wait for", kept=(POD,)))
+    with at_work(TheRelease(Helm(PRE))) as found:
+        assert follower.seen_last.wait(9.0)
+        assert found.blame(HELM) == State(False, "", (HELM,), kept=(POD,))
+
+
 def test_helm_is_ended_once_a_hook_has_failed(followed: Callable[..., Follower]) -> None:
     follower = followed(None, WAITING, FAILED)
     others = (hook("ConfigMap", "settings", "pre-upgrade"), hook("Job", "web-test", "test"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from cdlib.console import Console
 from cdlib.deadline import Deadline
 from cdlib.rollout import judging
 from cdlib.rollout.chart import Rendered
+from cdlib.rollout.helm_answers import HelmRevision
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import Revision
@@ -26,6 +28,7 @@ IMAGE, DIGEST = "registry.test/web@sha256:7777777777777777", "sha256:77777777777
 UP = State(True, "web 1 of 1 updated, 1 available", shown=frozenset({IMAGE}))
 UNSEEN = State(True, "nothing to wait for", shown=frozenset({"registry.test/redis@sha256:1111"}))
 BAD = (Fault("web-1", "web", "CrashLoop", "ended 3 times"),)
+SINCE = "2026-01-02T03:04:05Z"
 ENTRY = Revision(7, "c0ffee", IMAGE, DIGEST, "", "", "deploying", "", "", "")
 
 
@@ -52,6 +55,7 @@ class Play:
     up: State = UP
     http: tuple[Fault, ...] = ()
     soak: tuple[Fault, ...] = ()
+    vanished: tuple[str, ...] = ()
     left: float = 100.0
     requests: tuple[Any, ...] = ()
     hooks: tuple[dict[str, Any], ...] = ()
@@ -64,10 +68,18 @@ class Play:
             def until_up(_self, _deadline: Deadline) -> State:
                 return self.up
 
-            def soak(_self, seconds: float, _deadline: Deadline) -> tuple[Fault, ...]:
+            vanished = self.vanished
+
+            def learn_secrets(_self, _state: State, _deadline: Deadline) -> None:
+                played.log.append("secrets")
+
+            def state_now(_self, _deadline: Deadline) -> State:
+                return replace(self.up, summary="as it is by now", complete=True)
+
+            def soak(_self, seconds: float, _deadline: Deadline) -> State:
                 played.soaked.append(seconds)
                 played.log.append("soak")
-                return self.soak
+                return State(not self.soak, "as it was at the soak's end", self.soak)
 
         @contextmanager
         def following(*_: Any, **_more: Any) -> Iterator[Follower]:
@@ -86,7 +98,9 @@ class Play:
         run.events.listen(Console().on_event)
         place = SimpleNamespace(namespace="ns", release="web", budget=180.0, delete_stuck_pods=False)
         helm = SimpleNamespace(hooks=lambda _revision, _deadline: list(self.hooks))
-        release = cast(Release, SimpleNamespace(run=run, api=None, environment=place, helm=helm))
+        history = [HelmRevision(7, "deployed", "u", SINCE)]
+        release = cast(Release, SimpleNamespace(run=run, api=None, environment=place, helm=helm,
+                                                history=lambda _: history))  # fmt: skip
         rendered = Rendered((("Deployment", "web"),), (), self.probe_soak)
         played.state = judge(release, cast(Lease, None), ENTRY, self.verify, rendered, self.requests,
                              Deadline(self.left), rollback=self.rollback)  # fmt: skip
@@ -98,7 +112,7 @@ def test_it_serves_once_the_checks_are_good_and_is_soaked_then(
 ) -> None:
     played = Play(probe_soak=8.0)(monkeypatch)
     assert played.state.faults == ()
-    assert played.log == ["http", "serving", "soak"]
+    assert played.log == ["secrets", "http", "serving", "soak"]
     (event,) = played.serving
     assert (event["release"], event["revision"], event["commit"]) == ("web", 7, "c0ffee")
     assert "✓ serving  web revision 7" in capsys.readouterr().err
@@ -148,6 +162,11 @@ def test_going_back_to_what_shows_nothing_is_told_and_goes_on(monkeypatch: pytes
 def test_what_fails_in_its_soak_has_served_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     played = Play(probe_soak=8.0, soak=BAD)(monkeypatch)
     assert played.serving and played.state.faults == BAD
+    assert played.state.summary == "as it was at the soak's end", "evidence is of what is there now"
+
+
+def test_what_fails_a_check_is_judged_as_it_is_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Play(http=BAD)(monkeypatch).state.summary == "as it is by now"
 
 
 @pytest.mark.parametrize(
@@ -173,3 +192,46 @@ def test_a_slow_rollout_does_not_fail_for_want_of_a_soak_that_nobody_named(monke
     assert played.state.faults == ()
     assert 10.0 < played.soaked[0] <= 15.0
     assert any("not for 36 s" in event.get("text", "") for event in played.said)
+
+
+@pytest.mark.parametrize(("found", "serves"), [(BAD, False), ((), True)])
+def test_a_job_that_nobody_saw_end_is_judged_by_what_is_told_of_it(
+    found: tuple[Fault, ...], serves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def how_ended(_api: object, _namespace: str, jobs: list[str], since: str, _deadline: Deadline) -> tuple[Fault, ...]:
+        asked.append((tuple(jobs), since))
+        return found
+
+    monkeypatch.setattr(judging, "how_ended", how_ended)
+    played = Play(vanished=("migrate",))(monkeypatch)
+    assert asked == [(("migrate",), SINCE)]
+    assert played.state.faults == found and bool(played.serving) is serves
+
+
+def test_what_tests_know_is_hidden_before_helm_shows_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hook(kind: str, secret: str, on: str) -> dict[str, Any]:
+        pod = {"spec": {"containers": [{"name": "t", "envFrom": [{"secretRef": {"name": secret}}]}]}}
+        meta = {"name": secret, "annotations": {"helm.sh/hook": on}}
+        return {"kind": kind, "metadata": meta, "spec": pod["spec"] if kind == "Pod" else {"template": pod}}
+
+    class Api:
+        def get(self, where: str, _deadline: Deadline) -> dict[str, Any]:
+            return {"data": {"k": base64.b64encode(where.rpartition("/")[2].encode()).decode()}}
+
+    found = [
+        hook("Pod", "open-sesame", "test"),
+        hook("Job", "sesame-street", "test"),
+        hook("Job", "others", "pre-upgrade"),
+    ]
+    run, shown = Run("helm-deploy", Deadline(60.0)), list[str]()
+    release = cast(Release, SimpleNamespace(run=run, api=Api(), environment=SimpleNamespace(namespace="ns"),
+                                            helm=SimpleNamespace(hooks=lambda _number, _deadline: found)))  # fmt: skip
+
+    def with_hooks(*_: object) -> None:
+        shown.append(run.redactor.text("open-sesame sesame-street others"))
+
+    monkeypatch.setattr(judging, "with_hooks", with_hooks)
+    judging._tested(release, cast(Lease, SimpleNamespace(require=lambda: False)), ENTRY, Deadline(9.0))
+    assert shown == ["[hidden] [hidden] others"]

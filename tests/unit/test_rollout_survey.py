@@ -151,8 +151,9 @@ def test_how_far_a_rollout_is(cluster: Cluster, tmp_path: Path) -> None:
     assert "2 of 2 updated, 1 available" in one(cluster, tmp_path)["progress"]
 
 
-def test_what_nobody_recorded_is_told(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.helm("web", 4, "deployed")
+@pytest.mark.parametrize("status", ["deployed", "pending-upgrade"])
+def test_what_nobody_recorded_is_told(cluster: Cluster, tmp_path: Path, status: str) -> None:
+    cluster.helm("web", 4, status)
     row = one(cluster, tmp_path)
     assert (row["state"], row["attention"], row["revision"], row["since"]) == (
         "unrecorded",

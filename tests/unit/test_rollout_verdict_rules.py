@@ -10,12 +10,13 @@ import pytest
 from cdlib.errors import Unavailable
 from cdlib.rollout.causes import NEVER, Cause, Place, Question
 from cdlib.rollout.happenings import Happenings
-from cdlib.rollout.patience import AGAIN, FLICKER, SETTLING, Patience, SeenTime
+from cdlib.rollout.patience import AGAIN, FLICKER, MOST, SETTLING, Patience, SeenTime
 from cdlib.rollout.pulls import Pulled, Pulls, explained, pull_cause
 from cdlib.rollout.soak import longest_probe_soak, probe_soak
 from cdlib.rollout.verdict import Judge
 from tests.traces.corpus import BROKEN
 from tests.traces.replay import Tape, play
+from tests.traces.scripted import deployment, pod_steps, rollout, unscheduled
 
 PLACE = Place("p1", "web-1", "web")
 
@@ -99,6 +100,68 @@ def test_a_question_that_cannot_be_asked_is_asked_again() -> None:
     assert found == [False, False, False, True]
 
 
+def many(kind: str, *, key: str = "") -> list[Cause]:
+    """A hundred pods that each wait for something, each in doubt."""
+    return [
+        Cause((str(n),), "Reason", "message", 20.0, Question(kind, key or f"web-{n}", there=True), pod=f"web-{n}")
+        for n in range(100)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked"),
+    [([True], 1), ([Unavailable("silent")], 1), ([None], 1), ([False], MOST), ([False, False, True], 3)],
+    ids=["one is proof enough", "a silent cluster", "not allowed", "all are gone", "the third is proof"],
+)
+def test_what_a_look_asks_does_not_grow_with_the_pods(answers: list[Any], asked: int) -> None:
+    questions: list[tuple[str, ...]] = []
+
+    def exists(*question: str) -> bool | None:
+        questions.append(question)
+        answer = answers[min(len(questions), len(answers)) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[no-any-return]
+
+    patience = Patience(exists)
+    patience.sort(many("Pod"), 0.0)
+    failures, waiting = patience.sort(many("Pod"), 20.0)
+    assert len(questions) == asked
+    assert len(failures) == answers.count(True)
+    assert len(failures) + len(waiting) == 100
+
+
+def test_the_same_question_is_asked_once_a_look_and_its_answer_is_for_all() -> None:
+    questions: list[tuple[str, ...]] = []
+    patience = Patience(lambda *question: bool(questions.append(question)) or True)
+    patience.sort(many("ConfigMap", key="settings"), 0.0)
+    failures, _ = patience.sort(many("ConfigMap", key="settings"), 20.0)
+    assert len(questions) == 1 and len(failures) == 100
+
+
+def test_all_have_their_turn_within_a_few_looks() -> None:
+    questions = set[str]()
+
+    def exists(_kind: str, name: str, _key: str) -> bool:
+        questions.add(name)
+        return False
+
+    patience = Patience(exists)
+    for now in (0.0, *range(20, 40)):
+        patience.sort(many("Pod"), now)
+    assert len(questions) == 100
+
+
+def test_a_hundred_pods_that_fit_nowhere_are_called_by_one_question() -> None:
+    asked: list[str] = []
+    steps = [(0.1, unscheduled("0/1 nodes are available: 1 Insufficient cpu."))]
+    pods = [line for n in range(100) for line in pod_steps(steps, f"web-2-{n}")]
+    tape = rollout(deployment(0.1, want=100), pods, begins=True, end=40)
+    played = play(tape, lambda _kind, name, _second: bool(asked.append(name)) or True)
+    assert played.faults[0].reason == "Unschedulable" and played.called is not None and played.called <= 32.0
+    assert len(asked) == 1
+
+
 def test_a_message_is_one_line_and_has_an_end() -> None:
     assert PLACE.cause("x", "R", "one\n  two\t three\n").message == "one two three"
     assert len(PLACE.cause("x", "R", "long " * 1000).message) == 500
@@ -150,6 +213,19 @@ def test_pulls_that_failed_before_the_first_look_need_one_more() -> None:
         found = pull_cause(PLACE, waiting("not found"), pulls, told, Pulled(), 0.0)
         assert found is not None and (found.after != NEVER) is failed
         assert f"tried {count} times" in found.message
+
+
+def test_where_events_are_gone_time_counts_tries_and_what_they_counted_before_stays() -> None:
+    told, pulls = tried(1), Pulls()
+    pull_cause(PLACE, waiting("not found"), pulls, told, Pulled(), 1.0)
+    assert told.readable
+    late = pull_cause(PLACE, waiting("not found"), pulls, told, Pulled(), 60.0)
+    assert late is not None and late.after == NEVER, "Events would have told of a second try"
+    told.take(None)
+    blind = pull_cause(PLACE, waiting("not found"), pulls, told, Pulled(), 60.0)
+    assert blind is not None and blind.after != NEVER
+    told.take([{"metadata": {"uid": "e2"}, "involvedObject": {"uid": "p2"}, "reason": "Failed", "count": 3}])
+    assert told.readable and told.count("p2", "", "Failed") == (0, 3), "all of it is new"
 
 
 def test_a_registry_that_serves_others_is_up() -> None:

@@ -21,8 +21,8 @@ from cdlib.service import HttpCheck
 class Service:
     """Gives the answers in turn; when they are used up, none until the time is over."""
 
-    def __init__(self, *answers: str | Exception) -> None:
-        self._answers = list(answers)
+    def __init__(self, *answers: str | Exception, status: int = 200) -> None:
+        self._answers, self.status = list(answers), status
 
     def fetch(self, where: str, deadline: Deadline) -> tuple[int, str]:
         if not self._answers:
@@ -32,16 +32,16 @@ class Service:
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return 200, answer
+        return self.status, answer
 
     def require(self) -> None:
         """The lease is held."""
 
 
-def check(service: Service) -> tuple[Fault, ...]:
+def check(service: Service, run: Run | None = None) -> tuple[Fault, ...]:
     deadline = Deadline(10)
     request = Request(HttpCheck("/", contains="bread"), "/where", through_api=True)
-    return check_http(Run("test", deadline), cast(Api, service), [request], deadline, cast(Lease, service))
+    return check_http(run or Run("test", deadline), cast(Api, service), [request], deadline, cast(Lease, service))
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,14 @@ def test_what_is_said(answers: tuple[str | Exception, ...], said: str, monkeypat
     service = Service(*answers)
     faults = check(service)
     assert len(faults) == 1 and faults[0].message.startswith("GET /: ") and said in faults[0].message
+
+
+def test_a_secret_that_would_be_cut_off_half_way_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "PATIENCE", 0.3)
+    run = Run("test", Deadline(10))
+    run.redactor.hide(["open-sesame"])
+    (fault,) = check(Service("x" * 195 + "open-sesame", status=500), run)
+    assert fault.message == "GET /: answered 500, expected 200: " + "x" * 195 + "[hidd"
 
 
 def test_the_right_answer_is_waited_for() -> None:

@@ -175,7 +175,10 @@ def test_it_ends_at_once_although_the_server_says_nothing(cluster: Cluster, api:
 EVENTS = ("Event", "events", "")
 
 
-def test_what_only_helps_is_filtered_and_not_waited_for(api: Api, cluster: Cluster) -> None:
+def test_what_only_helps_is_filtered_and_not_waited_for(
+    api: Api, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdlib.rollout.watch.FORBIDDEN", 0.2)
     refused = (403, JSON, json.dumps({"message": "events is forbidden"}).encode())
     asked: list[str] = []
     answer = cluster._answer
@@ -194,7 +197,7 @@ def test_what_only_helps_is_filtered_and_not_waited_for(api: Api, cluster: Clust
         assert "Event" not in watch.objects()
         assert watch.trouble == ""
         until(watch, lambda: not any(t.name == "watch events" for t in threading.enumerate()))
-    assert len(asked) == 1
+    assert 1 < len(asked) <= 4, "a server that has just begun refuses at first"
     assert "fieldSelector=reason%21%3DStarted" in asked[0]
 
 
@@ -206,3 +209,44 @@ def test_who_changed_which_field_is_not_kept(cluster: Cluster, api: Api) -> None
     with Watch(api, "ns", [PODS]) as watch:
         until(watch, lambda: names(watch) == {"a", "b"})
         assert not any("managedFields" in o["metadata"] for o in watch.objects()["Pod"])
+
+
+def refusing(cluster: Cluster, times: int) -> list[str]:
+    """Let Events be refused so often from now on; what was asked for them."""
+    asked: list[str] = []
+    answer = cluster._answer
+
+    def answers(request: Seen) -> tuple[int, dict[str, str], bytes | Iterator[bytes]]:
+        if "/events" in request.path:
+            asked.append(request.path)
+            if len(asked) <= times:
+                return 403, JSON, json.dumps({"message": "events is forbidden"}).encode()
+        return answer(request)
+
+    cluster.server._answer = answers
+    return asked
+
+
+def test_a_server_that_has_just_begun_ends_no_watch_of_what_helps(cluster: Cluster, api: Api) -> None:
+    """Events are listed, then the server begins anew, and answers 403 for a moment."""
+    cluster.rounds = [(200, event("ERROR", GONE))] * 1000
+    cluster.pods = [pod("a", 1)]
+    with Watch(api, "ns", [EVENTS], {"Event": "reason!=Started"}) as watch:
+        until(watch, lambda: "Event" in watch.objects() and cluster.lists >= 1)
+        asked = refusing(cluster, 3)
+        cluster.pods = [pod("b", 9)]
+        until(watch, lambda: [o["metadata"]["name"] for o in watch.objects()["Event"]] == ["b"])
+    assert len(asked) >= 4
+
+
+def test_events_that_are_refused_for_good_do_not_stand_for_now(
+    cluster: Cluster, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdlib.rollout.watch.FORBIDDEN", 0.3)
+    cluster.rounds = [(200, event("ERROR", GONE))] * 1000
+    with Watch(api, "ns", [EVENTS], {"Event": "reason!=Started"}) as watch:
+        until(watch, lambda: "Event" in watch.objects())
+        refusing(cluster, 10**9)
+        until(watch, lambda: "Event" not in watch.objects())
+        cluster.server._answer = cluster._answer
+        until(watch, lambda: "Event" in watch.objects())

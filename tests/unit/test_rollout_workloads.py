@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from clusters import kubeconfig
 from stand_ins import Seen, Server
 
 from cdlib.deadline import Deadline
-from cdlib.errors import OutOfTime, Unavailable
+from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable
 from cdlib.rollout import workloads
 from cdlib.rollout.api import Api
 from cdlib.rollout.lookup import Lookup
@@ -156,7 +157,7 @@ def test_a_storm_of_changes_costs_no_whole_core(run: Run, monkeypatch: pytest.Mo
 )
 def test_a_soak(run: Run, monkeypatch: pytest.MonkeyPatch, states: list[State], reason: str) -> None:
     monkeypatch.setattr(workloads, "look", lambda *_: state(complete=True))
-    faults = follower(run, *states).soak(0.03, Deadline(9.0))
+    faults = follower(run, *states).soak(0.2, Deadline(9.0)).faults
     assert [fault.reason for fault in faults] == ([reason] if reason else [])
 
 
@@ -165,25 +166,100 @@ def test_a_soak_in_which_containers_end_again_and_again(run: Run, monkeypatch: p
     restless = follower(run, state(complete=True))
     counted = iter(range(10**9))
     monkeypatch.setattr(restless._judge, "look", lambda _found, *, seen: state(complete=seen, ends=next(counted)))
-    (fault,) = restless.soak(0.02, Deadline(9.0))
+    (fault,) = restless.soak(0.2, Deadline(9.0)).faults
     assert fault.reason == "Unsteady"
     assert "restarted in each of 3 soaks" in fault.message
 
 
 def test_a_soak_without_time_for_another_goes_by_what_is_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workloads, "look", lambda *_: state(complete=True))
-    assert follower(run, state(complete=True), state(complete=True, ends=1)).soak(0.02, Deadline(0.5)) == ()
+    assert follower(run, state(complete=True), state(complete=True, ends=1)).soak(0.02, Deadline(0.5)).faults == ()
 
 
-def test_a_soak_at_whose_end_it_is_not_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_soak_at_whose_end_it_is_not_up_is_followed_until_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workloads, "TICK", 0.02)
+    listed = [state(), state(), state(complete=True)]
+    monkeypatch.setattr(workloads, "look", lambda *_: listed.pop(0))
+    assert follower(run, state(complete=True)).soak(0.02, Deadline(9.0)).complete
+    assert listed == [], "the list decides, because the watch may be behind"
+
+
+def test_a_soak_after_which_it_never_is_up_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workloads, "TICK", 0.02)
     monkeypatch.setattr(workloads, "look", lambda *_: state())
-    assert follower(run, state(complete=True)).soak(0.02, Deadline(9.0))[0].reason == "Unsteady"
+    broken = follower(run, *[state(complete=True)] * 2, state())
+    monkeypatch.setattr(broken, "_during", lambda _deadline: iter([state(complete=True)]))
+    assert broken.soak(0.02, Deadline(0.3)).faults[0].reason == "Unsteady"
 
+
+@pytest.mark.parametrize("problem", [Unavailable("no answer"), NotAllowed("forbidden")])
+def test_a_soak_whose_end_cannot_be_seen(run: Run, problem: CdError, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> State:
-        raise Unavailable("no answer")
+        raise problem
 
     monkeypatch.setattr(workloads, "look", gone)
-    assert follower(run, state(complete=True)).soak(0.02, Deadline(0.5))[0].reason == INCONCLUSIVE
+    began = Deadline(0.5)
+    assert follower(run, state(complete=True)).soak(0.02, began).faults[0].reason == INCONCLUSIVE
+    assert began.left < 0.4, "it was asked again"
+
+
+def test_an_api_server_that_has_just_begun_refuses_for_a_while(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Any] = [NotAllowed("forbidden"), state(complete=True)]
+
+    def answer(*_: object) -> State:
+        found = answers.pop(0)
+        if isinstance(found, CdError):
+            raise found
+        assert isinstance(found, State)
+        return found
+
+    monkeypatch.setattr(workloads, "look", answer)
+    assert follower(run, state(complete=True)).soak(0.02, Deadline(9.0)).faults == ()
+
+
+JOB_POD: dict[str, Any] = {
+    "metadata": {"name": "migrate-a", "uid": "p1", "ownerReferences": [{"kind": "Job", "uid": "j"}]},
+    "spec": {"containers": [{"name": "main", "envFrom": [{"secretRef": {"name": "keys"}}]}]},
+    "status": {"containerStatuses": [{"name": "main", "state": {"terminated": {"exitCode": 3}}}]},
+}
+
+
+class Cluster:
+    """Has one Secret and one log."""
+
+    def get(self, where: str, _deadline: Deadline) -> dict[str, Any]:
+        """The Secret."""
+        assert where.endswith("/secrets/keys")
+        return {"data": {"c": base64.b64encode(b"open-sesame").decode()}}
+
+    def text(self, _where: str, _deadline: Deadline, **_asked: str) -> str:
+        """The log."""
+        return "cannot log in"
+
+
+def test_trouble_is_told_without_secrets_and_logs_of_jobs_are_kept(run: Run) -> None:
+    told: list[str] = []
+    run.events.listen(lambda event: told.append(event["text"]) if event["event"] == "note" else None)
+    made = Follower(run, Cluster(), "ns", [("Job", "migrate")], Lease(), Watch())  # type: ignore[arg-type]
+    made._judge = Script(replace(state(), pods=(JOB_POD,), trouble="bad word: open-sesame"), state())  # type: ignore[assignment]
+    made.state_now()
+    assert told == ["web 1 of 2 updated; bad word: [hidden]"]
+    later = made.state_now()
+    assert later is not None and later.pods == ()
+    assert later.kept[0]["logs"]["main"]["now"] == "cannot log in"
+
+
+def test_jobs_that_nobody_saw_end_well_have_vanished(run: Run) -> None:
+    def job(name: str, kind: str = "") -> dict[str, Any]:
+        return {"metadata": {"name": name}, "status": {"conditions": [{"type": kind, "status": "True"}]}}
+
+    jobs = [("Job", name) for name in ("seen", "unseen", "there", "begun")]
+    made, watch = Follower(run, None, "ns", [*WEB, *jobs], Lease(), Watch()), Watch()  # type: ignore[arg-type]
+    made._judge, made._watch = Script(state(complete=True)), watch  # type: ignore[assignment]
+    for found in ([job("seen"), job("begun")], [job("seen", "Complete"), job("begun")], [job("there")]):
+        watch.objects = lambda found=found: {"Job": found}  # type: ignore[method-assign, misc]
+        made.state_now()
+    assert made.vanished == ["unseen", "begun"]
 
 
 THERE = {
@@ -243,6 +319,19 @@ def test_a_cluster_in_trouble_gives_no_answer(api: tuple[Api, list[Seen]], monke
     monkeypatch.setattr("cdlib.rollout.lookup.PATIENCE", 0.3)
     with pytest.raises((Unavailable, OutOfTime)):
         Lookup(api[0], "ns")("Secret", "trouble")
+
+
+def test_all_questions_of_a_look_have_one_limit(api: tuple[Api, list[Seen]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdlib.rollout.lookup.PATIENCE", 0.3)
+    lookup, limit = Lookup(api[0], "ns"), Deadline(9.0)
+    lookup.begin(limit)
+    for _ in range(3):
+        with pytest.raises((Unavailable, OutOfTime)):
+            lookup("Secret", "trouble")
+    assert limit.left > 8.4
+    lookup.begin(Deadline(0.0))
+    with pytest.raises(OutOfTime):
+        lookup("Secret", "keys")
 
 
 def test_one_look_asks_for_each_kind_once(api: tuple[Api, list[Seen]]) -> None:

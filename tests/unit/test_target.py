@@ -98,7 +98,7 @@ def test_all_mistakes_at_once(path: Path) -> None:
         "services.hello.image",
     ]
     path.write_text(WHOLE.replace("      staging: {namespace", "      qa: {namespace"))
-    with pytest.raises(UsageProblem) as caught:
+    with pytest.raises(UsageProblem, match=r"has 1 mistake$") as caught:
         read_document(path)
     assert "services.hello.environments.qa: no such environment" in caught.value.details[0]
 

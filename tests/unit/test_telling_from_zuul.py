@@ -28,7 +28,8 @@ def names(log_root: Path, rc: int, stage: str = "deploy") -> dict[str, Any]:
         "cd_stage": stage, "cd_run": {"rc": rc},
     }  # fmt: skip
     for name, template in yaml.safe_load(NAMES.read_text()).items():
-        known[name] = environment.from_string(template).render(known) if isinstance(template, str) else template
+        if isinstance(template, str) and (name != "cd_left" or Path(known["cd_result_file"]).is_file()):
+            known[name] = environment.from_string(template).render(known, vars=known)
     return known
 
 

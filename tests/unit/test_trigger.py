@@ -117,7 +117,7 @@ def test_what_is_missing_or_contradictory_is_named(env: dict[str, str], name: st
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    (None, "CD_ZUUL names .*cannot be read"), ("{", "cannot be read"), ("[]", "holds no `zuul` variable"), ("zuul: 1", "holds no `zuul`"),
+    (None, "CD_ZUUL .*No such file"), ("{", "cannot be read"), ("[]", "holds no `zuul` variable"), ("zuul: 1", "holds no `zuul`"),
     (json.dumps({**MODERN, "build": ""}), "zuul.build is missing"), (json.dumps({**MODERN, "pipeline": None}), "zuul.pipeline is missing"),
     (json.dumps({**MODERN, "project": "x"}), "zuul.project.name is missing"),
     (json.dumps({**MODERN, "change": "12{{ .Values }}"}), "zuul.change is no number"),

@@ -176,4 +176,4 @@ def test_what_a_person_sees(web: Deployment) -> None:
     argv = [word for word in web.argv("cd-status") if word != "--json"]
     shown = subprocess.run(argv, env=dict(web.env), capture_output=True, text=True, check=True).stdout
     assert re.search(rf"test +{web.namespace}/web +1 +verified", shown)
-    assert json.loads((web.folder / ".cd" / "cd-result.json").read_text())["command"] == "cd-status"
+    assert json.loads((web.folder / ".cd" / "status" / "cd-result.json").read_text())["command"] == "cd-status"
