@@ -68,7 +68,8 @@ class Ended:
 def run_job(run: Run, server: Server, wish: Wish) -> Ended | None:
     """Run the job and return how it ended; None in a dry run. Raises what the build's end amounts to.
 
-    Where we cannot wait any longer (the deadline, a signal, a server that is gone), the build is aborted first.
+    Where we cannot wait any longer (the deadline, a signal, a server that is gone, an answer that is none), the
+    build is aborted first.
     """
     job = read_job(server, wish.job, run.deadline)
     name, parameters = _parameters(run, server, job, wish)
