@@ -22,6 +22,9 @@ import requests
 from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
+from cdlib.jenkins.follow import Log
+from cdlib.jenkins.http import Server
+from cdlib.jenkins.jobs import Job
 from lab.loop import config, identity, projects
 from lab.loop.places import CHECKOUT, GERRIT_URL, PRODUCTION, TENANT, ZUUL_URL, Places
 from lab.loop.rest import Rest, rest
@@ -39,6 +42,15 @@ def until(found: Callable[[], T], what: str, seconds: float = _PATIENCE) -> T:
             raise CdError(f"{what}: not within {seconds:g} s", hint=f"look at {ZUUL_URL}, and at the logs of the lab")
         time.sleep(0.1)
     return value
+
+
+def build_log(jenkins: Server, job: Job, number: int) -> str:
+    """A Jenkins build's log, as far as there is one."""
+    lines: list[str] = []
+    log = Log(jenkins, job, number, lines.append)
+    log.advance(Deadline(30, "reading a log"))
+    log.end()
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 from cdlib.jenkins.artifacts import RESULT
 from cdlib.jenkins.builds import Build, recent
-from cdlib.jenkins.follow import Log
 from cdlib.jenkins.http import Server
 from cdlib.jenkins.jobs import Job, read_job
+from lab.loop.actors import build_log
 from lab.loop.places import CHECKOUT, NODES, PRODUCTION
 from lab.loop.testing import Author, Loop, until
 
@@ -95,11 +95,7 @@ class Service:
 
     def log(self, stage: str, number: int) -> str:
         """A build's log, as far as there is one."""
-        lines: list[str] = []
-        log = Log(self.jenkins, self.job(stage), number, lines.append)
-        log.advance(Deadline(30, "reading a log"))
-        log.end()
-        return "\n".join(lines)
+        return build_log(self.jenkins, self.job(stage), number)
 
     def says(self, stage: str, number: int, text: str) -> None:
         """Wait until a build's log has `text`: the moment for a fault."""

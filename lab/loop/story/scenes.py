@@ -59,9 +59,12 @@ def approved(story: Story, change: Change) -> str:
     story.title("3. Approved: the gate tests what will be merged, and keeps its image as the candidate")
     before = story.last("gate")
     story.approve(change)
-    first = story.ended("gate", story.started_after("gate", before).number)
+    number = story.started_after("gate", before).number
+    story.says("gate", number, " publish-tag --candidate")  # Zuul looks at the votes once more after that
     change.vote(0)
-    story.tell(f"{SERVICE}-gate #{first.number} ends {first.result}, and bob takes his vote back")
+    story.tell(f"bob takes his vote back, while {SERVICE}-gate #{number} publishes its candidate")
+    first = story.ended("gate", number)
+    story.require(first.result == "SUCCESS", f"{SERVICE}-gate #{number} ended {first.result}")
     change.wait_vote(-2)
     story.require(change.status == "NEW", "the change was merged without an approval")
     story.quote(change.messages()[-1], most=3)

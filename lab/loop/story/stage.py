@@ -16,7 +16,7 @@ from cdlib.errors import CdError
 from cdlib.jenkins.builds import Build, recent
 from cdlib.jenkins.http import Server
 from cdlib.jenkins.jobs import read_job
-from lab.loop.actors import Author, Change, Loop, until
+from lab.loop.actors import Author, Change, Loop, build_log, until
 from lab.loop.places import PRODUCTION
 
 T = TypeVar("T")
@@ -123,6 +123,11 @@ class Story:
         found = self.until(over, f"the end of {SERVICE}-{stage} #{number}")
         assert found is not None
         return found
+
+    def says(self, stage: str, number: int, text: str) -> None:
+        """Wait until a build's log has `text`."""
+        job = read_job(self.jenkins, f"{SERVICE}-{stage}", self.deadline)
+        self.until(lambda: text in build_log(self.jenkins, job, number), f"{text!r} from {SERVICE}-{stage} #{number}")
 
     def result(self, build: Build) -> dict[str, Any]:
         """The cd-result.json that a build left behind; empty where it has none."""
