@@ -38,17 +38,23 @@ def patiently(call: Callable[[], T], deadline: Deadline, told: Callable[[Unavail
     """What `call` returns, tried again as long as there is time: a server that restarts is worth waiting for.
 
     `told` hears of the first trouble, so that nobody wonders what is waited for. `allowed` says that the server has
-    allowed the same before: that it does not now is trouble, too, for FORBIDDEN seconds.
+    allowed the same before: that it does not now is trouble, too, for FORBIDDEN seconds on end.
     """
-    troubles, began = 0, time.monotonic()
+    troubles = 0
+    refused: float | None = None  # since when
 
     def asked() -> T:
+        nonlocal refused
         try:
             return call()
         except NotAllowed as problem:
-            if not allowed or time.monotonic() - began > FORBIDDEN:
+            refused = time.monotonic() if refused is None else refused
+            if not allowed or time.monotonic() - refused > FORBIDDEN:
                 raise
             raise Unavailable(problem.message, hint=problem.hint) from problem
+        except Unavailable:
+            refused = None
+            raise
 
     def once() -> T:
         nonlocal troubles

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Held, NotAllowed, OutOfTime, Unavailable, UsageProblem
 from cdlib.retry import patiently
-from cdlib.rollout.attempts import PASSING, PAUSE, Attempts, renumber
+from cdlib.rollout.attempts import PASSING, PAUSE, Attempts, Beside, renumber
 from cdlib.rollout.chart import Chart, prepare_chart
 from cdlib.rollout.comparing import as_permitted
 from cdlib.rollout.drift import Standing, stands
@@ -155,6 +155,7 @@ def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision
         raise
     except Exception as problem:
         if attempts.wrote:
+            attempts.settle()
             raise undo(release, lease, entry, _half_done(problem), budget, plan.permit) from problem
         with suppress(CdError):  # the next run sees that nothing came of it
             release.records.update(lambda record: record.drop(entry.revision), budget)
@@ -205,7 +206,7 @@ def _helm_failed(release: Release, entry: Revision, why: str, deadline: Deadline
                  problem: Exception | None = None) -> Fault:  # fmt: skip
     """The fault of a call of Helm that failed, or of which `problem` was raised; a cluster that went away is nobody's.
 
-    Raises UsageProblem, NotAllowed, Unavailable or `problem` where that call had written nothing, Held.
+    Raises UsageProblem, NotAllowed, Unavailable or `problem` where that call had written nothing; Beside, Held.
     """
     try:
         after = patiently(lambda: release.history(deadline), deadline)
@@ -215,7 +216,7 @@ def _helm_failed(release: Release, entry: Revision, why: str, deadline: Deadline
     except CdError as unseen:
         return Fault("", "", OUTAGE, f"Helm failed ({why}), unseen how far: {unseen}")
     if problem is None and busy(why):
-        raise _elsewhere(release, entry, why, deadline)
+        raise Beside(f"somebody else's Helm works on the release: {why}", hint="wait until it ends, and run this again")
     if not after or after[-1].revision < entry.revision:
         raise problem or _refused(why)
     if problem is None and passes(why) and not after[-1].pending:  # Helm refuses to go on with what is pending
@@ -231,10 +232,3 @@ def _refused(why: str) -> CdError:
     if not_allowed(why):
         return NotAllowed(f"Helm may not: {why}", hint="give the deploy credentials that right")
     return UsageProblem(f"Helm refused, and changed nothing: {why}", hint="mend the chart or its values")
-
-
-def _elsewhere(release: Release, entry: Revision, why: str, deadline: Deadline) -> Held:
-    """The error where somebody else's Helm was faster; the number that was announced is theirs."""
-    with suppress(CdError):
-        release.records.update(lambda record: record.drop(entry.revision), deadline)
-    return Held(f"somebody else's Helm works on the release: {why}", hint="wait until it ends, and run this again")

@@ -40,7 +40,7 @@ def gather(
     folder = out / "evidence" / part
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    known = {str(p["metadata"]["name"]): p for p in (*state.kept, *state.pods)}
+    known = _known(state)
     Secrets(run, api, namespace).learn(known.values(), deadline)
     faults = [_verdict(fault) for fault in state.faults]
     _save(run, folder / "verdict.json", {"faults": faults, "summary": state.summary, "waiting": list(state.waiting)})
@@ -58,6 +58,13 @@ def gather(
     for about in dict.fromkeys(fault.about for fault in state.faults if fault.about and not fault.pod):
         more += _object_evidence(run, api, namespace, about, folder, deadline)
     return [run.redactor.text(line) for line in (lines + more)[:FIRST]]
+
+
+def _known(state: State) -> dict[str, Object]:
+    """The pods by name, as they were last; those that were seen to fail with their logs of then."""
+    logs = {str(pod["metadata"].get("uid")): pod["logs"] for pod in state.kept if pod.get("logs")}
+    every = {str(pod["metadata"]["name"]): pod for pod in (*state.kept, *state.pods)}
+    return {name: {**pod, "logs": logs.get(str(pod["metadata"].get("uid")), {})} for name, pod in every.items()}
 
 
 def _verdict(fault: Fault) -> dict[str, Any]:
@@ -83,7 +90,12 @@ def _pod_evidence(run: Run, api: Api, namespace: str, pod: Object, deadline: Dea
     except CdError as problem:
         run.warn(f"no events of {name}: {problem.message}")
     logs = {container: _lines(run, kept) for container, kept in (pod.get("logs") or {}).items()}
-    return {"pod": name, "object": without_values(pod), "events": events, "logs": logs}
+    return {
+        "pod": name,
+        "object": without_values({k: v for k, v in pod.items() if k != "logs"}),
+        "events": events,
+        "logs": logs,
+    }
 
 
 def _add_logs(run: Run, api: Api, namespace: str, every: Sequence[dict[str, Any]], state: State,

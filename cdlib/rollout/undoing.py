@@ -57,12 +57,13 @@ def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budg
         lines = gather(run, release.api, environment.namespace, state, run.out, share)
     run.events.emit("verdict", outcome="failed", revision=entry.revision, reason=why)
     if state.faults[0].reason == INCONCLUSIVE and environment.inconclusive == "keep":
-        patiently(lambda: release.mark(entry, budget, live=True, status=FAILED, reason=why), budget)
+        patiently(lambda: release.mark(entry, budget, live=True, status=FAILED, reason=why), budget, allowed=True)
         return Inconclusive(
             f"revision {entry.revision} cannot be judged: {why}", details=lines, hint="look at the cluster"
         )
-    record, history = patiently(lambda: release.read(budget), budget)
+    record, history = patiently(lambda: release.read(budget), budget, allowed=True)
     if other := stranger(environment, record, history):
+        patiently(lambda: _record_failure(release, entry, why, False, budget), budget, allowed=True)
         return _others(entry, why, other, environment, lines)
     present = {each.revision for each in history}
     target = release.images.newest(record.good(present), budget)
@@ -71,7 +72,7 @@ def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budg
     condemned = target is not None and target.digest != entry.digest and state.faults[0].reason not in _BLAMELESS
     entry.helm_uid = next((each.uid for each in history if each.revision == entry.revision), "")
     lease.require()
-    patiently(lambda: _record_failure(release, entry, why, condemned, budget), budget)
+    patiently(lambda: _record_failure(release, entry, why, condemned, budget), budget, allowed=True)
     if target is None:
         return _nowhere(entry, why, any(record.good(present)), environment.namespace, lines)
     ended = end_hooks(release, entry.revision, budget)

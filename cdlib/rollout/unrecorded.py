@@ -13,7 +13,7 @@ from cdlib.retry import patiently
 from cdlib.rollout.api import Object
 from cdlib.rollout.chart import WORKLOADS, images_of, of_interest
 from cdlib.rollout.helm_answers import HelmRevision
-from cdlib.rollout.record import UNJUDGED, Record, Revision
+from cdlib.rollout.record import UNJUDGED, VERIFIED, Record, Revision
 from cdlib.rollout.release import Release
 from cdlib.target import Environment
 
@@ -26,13 +26,16 @@ def stranger(environment: Environment, record: Record, history: Sequence[HelmRev
     """The revision that somebody else's Helm is at work on, as far as anybody can know; None for none.
 
     Who is at work has no lease, and a Helm that was killed looks the same. So only what the record has as begun by one
-    of our runs is ours: each announces the number of each of its calls of Helm, which comes within its budget.
+    of our runs is ours: each announces the number of each of its calls of Helm, which comes within its budget. One that
+    was verified since is at an end: what is done to it now, such as `helm uninstall`, is somebody else's.
     """
     newest = history[-1] if history else None
     if newest is None or not newest.pending:
         return None
     entry = record.find(newest.revision)
-    return None if entry and _in_time(entry.at, newest.created, environment.budget + _SLACK) else newest
+    if entry is None or entry.status == VERIFIED:
+        return newest
+    return None if _in_time(entry.at, newest.created, environment.budget + _SLACK) else newest
 
 
 def made_by_others(entry: Revision) -> bool:

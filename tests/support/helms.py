@@ -58,9 +58,14 @@ class StandInHelm:
     away: deque[Exception] = field(default_factory=deque)  # raised in place of the next answers to `helm get`
     before: Callable[[int], None] = lambda _number: None  # called before each call that takes a number
     lease: Any = None
+    of_hooks: list[Object] | Exception = field(default_factory=list)
+    late: HelmRevision | None = None  # comes to be once the history was looked at after a call
 
     def history(self, _api: Any, _deadline: Deadline) -> list[HelmRevision]:
-        return list(self.revisions)
+        found = list(self.revisions)
+        if self.late and self.calls:
+            self.revisions, self.late = [*self.revisions, self.late], None
+        return found
 
     def upgrade(self, _chart: Path, _values: Sequence[Path], _deadline: Deadline, _stop: Any = None, *,
                 insist: bool = False) -> Finished:  # fmt: skip
@@ -83,7 +88,9 @@ class StandInHelm:
         return found
 
     def hooks(self, _revision: int, _deadline: Deadline) -> list[Object]:
-        return []
+        if isinstance(self.of_hooks, Exception):
+            raise self.of_hooks
+        return self.of_hooks
 
     def _write(self, call: str, pending: str) -> Finished:
         self.calls.append(call)

@@ -85,3 +85,17 @@ def test_a_refusal_that_stays_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotAllowed):
         patiently(server, Deadline(9), allowed=True)
     assert server.calls > 2
+
+
+def test_a_refusal_counts_from_when_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was away for long, and then has just begun, is believed as late as any other."""
+    monkeypatch.setattr(retry, "FORBIDDEN", 0.2)
+    away, began = Unavailable("away"), time.monotonic()
+
+    def call() -> str:
+        if time.monotonic() - began < 0.4:
+            raise away
+        return server()
+
+    server = Server(NotAllowed("no"))
+    assert patiently(call, Deadline(9), allowed=True) == "answer"

@@ -16,6 +16,7 @@ from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Held, NeedsPerson, RolledBack, Unavailable, UsageProblem
 from cdlib.rollout import attempts, deploy, going_back
+from cdlib.rollout.api import Object
 from cdlib.rollout.attempts import TRIES
 from cdlib.rollout.chart import Chart, Rendered
 from cdlib.rollout.planning import Plan
@@ -112,12 +113,66 @@ def test_what_helm_could_not_even_mark_as_failed_is_undone_at_once(tmp_path: Pat
     assert helm.calls == ["upgrade", "rollback 1"]
 
 
-def test_a_first_install_is_made_again_from_nothing(tmp_path: Path) -> None:
-    helm = StandInHelm([], deque([End(WEBHOOK, "failed")]))
+def hook(events: str) -> Object:
+    annotations = {"helm.sh/hook": events}
+    return {"kind": "Job", "metadata": {"name": "migrate", "annotations": annotations}}
+
+
+@pytest.mark.parametrize("hooks", [[], [hook("pre-install,pre-upgrade")], [hook("test")]])
+def test_a_first_install_is_gone_on_with_and_nothing_is_removed(tmp_path: Path, hooks: list[Object]) -> None:
+    """Helm takes over what was there before it, such as a volume, and would remove that as well."""
+    helm = StandInHelm([], deque([End(WEBHOOK, "failed")]), of_hooks=hooks)
     release = made(tmp_path, helm)
-    assert rolled_out(release, 1).entry.revision == 1
-    assert helm.calls == ["upgrade", "uninstall", "upgrade"]
-    assert statuses(release) == [(1, "verified")]
+    assert rolled_out(release, 1).entry.revision == 2
+    assert helm.calls == ["upgrade", "upgrade"]
+    assert statuses(release) == [(2, "verified")]
+
+
+@pytest.mark.parametrize(
+    "hooks", [[hook("post-install")], [hook("test"), hook("pre-install, test")], Unavailable("away")]
+)
+def test_an_install_whose_hooks_an_upgrade_leaves_out_is_not(tmp_path: Path, hooks: list[Object] | Exception) -> None:
+    helm = StandInHelm([], deque([End(WEBHOOK, "failed")]), of_hooks=hooks)
+    release = made(tmp_path, helm)
+    with pytest.raises(NeedsPerson, match="failed calling webhook"):
+        rolled_out(release, 1)
+    assert helm.calls == ["upgrade"] and statuses(release) == [(1, "failed")]
+    assert release.records.read(Deadline(5.0)).quarantine == {}
+
+
+def test_an_upgrade_is_tried_again_whatever_hooks_an_install_has(tmp_path: Path) -> None:
+    helm = StandInHelm(helms("deployed"), deque([End(WEBHOOK, "failed")]), of_hooks=[hook("post-install")])
+    assert rolled_out(made(tmp_path, helm, UP), 2).entry.revision == 3
+
+
+def test_what_a_call_that_was_cut_off_has_left_late_is_undone(tmp_path: Path) -> None:
+    """Its revision comes to be after it was looked for."""
+    helm = StandInHelm(helms("deployed"), deque([End(raises=AWAY, status="")]))
+    release = made(tmp_path, helm, UP)
+    helm.late = helms("deployed", "pending-upgrade")[1]
+    with pytest.raises(RolledBack):
+        rolled_out(release, 2)
+    assert helm.calls == ["upgrade", "rollback 1"]
+    assert statuses(release) == [(1, "verified"), (2, "failed"), (3, "verified")]
+
+
+def test_a_helm_that_works_after_a_call_that_was_cut_off_may_be_that_call(tmp_path: Path) -> None:
+    """So the record keeps its number, and the next run clears it up."""
+    helm = StandInHelm(helms("deployed"), deque([End(raises=AWAY, status=""), End(BUSY, "")]))
+    release = made(tmp_path, helm, UP)
+    with pytest.raises(Held, match="somebody else's Helm"):
+        rolled_out(release, 2)
+    assert statuses(release) == [(1, "verified"), (2, DEPLOYING)]
+
+
+def test_somebody_elses_helm_between_two_calls_of_ours_needs_a_person(tmp_path: Path) -> None:
+    helm = StandInHelm(helms("deployed"), deque([End(WEBHOOK, "failed"), End(BUSY, "")]))
+    release = made(tmp_path, helm, UP)
+    theirs = helms("deployed", "failed", "pending-upgrade")[2]
+    helm.before = lambda number: helm.revisions.append(theirs) if number == 3 else None
+    with pytest.raises(NeedsPerson, match="somebody else's Helm is at work: revision 3"):
+        rolled_out(release, 2)
+    assert helm.calls == ["upgrade", "upgrade"] and statuses(release) == [(1, "verified"), (2, "failed")]
 
 
 def test_what_others_have_set_is_set_again(tmp_path: Path) -> None:
@@ -180,6 +235,7 @@ def test_a_refusal_after_a_call_that_has_written_is_undone(tmp_path: Path) -> No
     with pytest.raises(RolledBack):
         rolled_out(release, 2)
     assert helm.calls == ["upgrade", "upgrade", "rollback 1"]
+    assert statuses(release) == [(1, "verified"), (2, "failed"), (3, "verified")], "the second call took no number"
 
 
 def test_where_somebody_elses_helm_was_faster_it_is_left_alone(tmp_path: Path) -> None:
@@ -207,3 +263,11 @@ def test_a_rollback_that_a_webhook_never_lets_through_needs_a_person(tmp_path: P
     with pytest.raises(NeedsPerson, match="failed calling webhook"):
         rolled_out(made(tmp_path, helm, UP), 2)
     assert helm.calls == ["upgrade", *["rollback 1"] * TRIES]
+
+
+def test_an_api_server_that_knows_no_roles_yet_keeps_nobody_from_going_back(tmp_path: Path) -> None:
+    said = 'ROLLBACK FAILED: secrets is forbidden: User "cd" cannot list resource "secrets"'
+    helm = StandInHelm(helms("deployed"), deque([End("no", "failed"), End(said, "")]))
+    with pytest.raises(RolledBack):
+        rolled_out(made(tmp_path, helm, UP), 2)
+    assert helm.calls == ["upgrade", "rollback 1", "rollback 1"]

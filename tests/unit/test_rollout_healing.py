@@ -79,13 +79,21 @@ def test_a_run_that_is_killed_while_it_heals_is_healed_by_the_next(tmp_path: Pat
             [UP, entry(2, INTERRUPTED, at="2026-01-01T00:00:00Z")],
             "helm rollback web 1",
         ),
+        (("deployed", "uninstalling"), [UP, entry(2, at=NOW)], "helm rollback web 1"),
         (
             ("deployed", "pending-upgrade"),
             [UP, entry(2, FAILED, at=NOW, helm_uid="of an earlier life")],
             "helm rollback",
         ),
     ],
-    ids=["upgrade", "upgrade after an attempt of ours", "first install", "number announced long ago", "earlier life"],
+    ids=[
+        "upgrade",
+        "upgrade after an attempt of ours",
+        "first install",
+        "number announced long ago",
+        "a person's uninstall",
+        "earlier life",
+    ],
 )
 def test_somebody_elses_helm_is_left_alone(
     tmp_path: Path, left: tuple[str, ...], entries: list[healing.Revision], command: str

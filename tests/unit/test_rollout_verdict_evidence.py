@@ -244,6 +244,18 @@ def test_what_was_kept_of_a_pod_that_is_gone_is_evidence(run: Run, tmp_path: Pat
                          "  cannot migrate: [hidden]"]  # fmt: skip
 
 
+def test_a_log_that_was_kept_is_there_where_its_pod_is_still_listed_and_its_log_is_gone(
+    run: Run, tmp_path: Path
+) -> None:
+    listed = {**POD, "metadata": {"name": "migrate-x1", "uid": "p9"}, "status": {"phase": "Failed"}}
+    before = {**listed, "status": {"phase": "Running"}, "logs": {"web": {"now": "cannot migrate\n"}}}
+    fault = Fault("migrate-x1", "web", "Ended", "ended with exit code 1")
+    gathered(run, State(False, "", (fault,), (listed,), kept=(before,)), tmp_path)
+    saved = kept(tmp_path, "migrate-x1")
+    assert saved["logs"]["web"] == {"now": ["cannot migrate"]} and "logs" not in saved["object"]
+    assert saved["object"]["status"] == {"phase": "Failed"}, "the pod is as it was last"
+
+
 def test_values_of_a_debugging_containers_variables_are_left_out() -> None:
     secret = {"name": "keys", "key": "k"}
     debugger = {"name": "d", "env": [{"name": "P", "value": "sesame-street"},

@@ -126,18 +126,24 @@ def test_a_webhook_that_fails_once_ends_nothing(any_helm: Deployment, guard: Gua
     assert web.deploy().result["outcome"] == "unchanged"
 
 
-def test_a_first_install_is_made_again_with_its_hooks(any_helm: Deployment, guard: Guard) -> None:
+def test_a_first_install_is_gone_on_with(any_helm: Deployment, guard: Guard) -> None:
     web = any_helm
+    guard.late = 1
+    done = web.deploy()
+    assert done.code == 0, done.err
+    assert web.helm_statuses() == [(1, "failed"), (2, "deployed")]
+    assert [(e["revision"], e["status"]) for e in web.record()["revisions"]] == [(2, "verified")]
+    assert web.deploy().result["outcome"] == "unchanged"
+
+
+def test_an_install_whose_hooks_an_upgrade_leaves_out_is_left_to_a_person(web: Deployment, guard: Guard) -> None:
     (web.folder / "chart" / "templates" / "seed.yaml").write_text(SEED, encoding="utf-8")
     web.commit(text="one")
     guard.late = 1
     done = web.deploy()
-    assert done.code == 0, done.err
-    assert "the first install is removed and made again" in done.err
-    assert web.helm_statuses() == [(1, "deployed")]
-    assert [(e["revision"], e["status"]) for e in web.record()["revisions"]] == [(1, "verified")]
-    assert web.get("configmap", "seed")["metadata"]["name"] == "seed"
-    assert web.serving()["text"] == "one"
+    assert done.code == 8, done.err
+    assert "without its install hooks" in done.err and "failed calling webhook" in done.err
+    assert web.helm_statuses() == [(1, "failed")] and not web.record()["quarantine"]
 
 
 def test_one_that_never_answers_is_a_failure_that_blames_no_image(
