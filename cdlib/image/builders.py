@@ -6,7 +6,7 @@ import hashlib
 import shlex
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -144,9 +144,10 @@ class EngineBuilder:
                 cache_from=_engine_cache(run, self.engine, order) or None,
             )
             try:
-                for item in stream:
-                    for line in log.feed(item):
-                        run.output(line)
+                with closing(stream) as items:
+                    for item in items:
+                        for line in log.feed(item):
+                            run.output(line)
             except UsageProblem as problem:  # a Dockerfile that it cannot read at all
                 raise _failure(plan, "", [problem.message]) from problem
         if log.error:

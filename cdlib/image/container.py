@@ -9,8 +9,8 @@ import posixpath
 import tarfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -87,8 +87,9 @@ class Container:
 
     def follow(self, feed: Callable[[bytes], None], limit: Deadline) -> Ended:
         """Start it, hand on its output as it comes, and wait for its end. Raises OutOfTime after `limit`."""
-        for data in self._engine.streamed(self._begin, "running the tests", limit):
-            feed(data)
+        with closing(self._engine.streamed(self._begin, "running the tests", limit)) as output:
+            for data in output:
+                feed(data)
         feed(b"")
         return self._end(limit)
 
@@ -96,10 +97,9 @@ class Container:
         """Attached before it starts, so that no line is lost."""
         import docker.errors
 
-        client = self._engine.client
-        output: Iterator[bytes] = client.attach(self.name, stdout=True, stderr=True, stream=True)
+        output: Iterator[bytes] = self._engine.streams.attach(self.name, stdout=True, stderr=True, stream=True)
         try:
-            client.start(self.name)
+            self._engine.client.start(self.name)
         except docker.errors.APIError as problem:
             said = str(problem.explanation)
             if "OCI runtime" in said or "exec:" in said:
@@ -130,13 +130,13 @@ class Container:
         started = datetime.fromisoformat(state["StartedAt"][:19] + "+00:00").timestamp()
         return Ended(int(status), bool(state.get("OOMKilled")), started)
 
-    def archive(self, path: str) -> Iterator[bytes]:
-        """What lies at `path`, as a tar stream; nothing where nothing does."""
+    def archive(self, path: str) -> Generator[bytes, None, None]:
+        """What lies at `path`, as a tar stream, to be closed; nothing where nothing does."""
         import docker.errors
 
         def start() -> Iterator[bytes]:
             try:
-                pieces: Iterator[bytes] = self._engine.client.get_archive(self.name, path)[0]
+                pieces: Iterator[bytes] = self._engine.streams.get_archive(self.name, path)[0]
             except docker.errors.NotFound:
                 return iter(())
             return pieces

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import IO, Any, TypeVar
@@ -14,6 +14,7 @@ from typing import IO, Any, TypeVar
 from cdlib.deadline import Deadline
 from cdlib.errors import DISK_FULL, CdError, NotAllowed, RegistryRefused, Unavailable, UsageProblem, disk_full
 from cdlib.reference import Reference
+from cdlib.registry.auth import end_helpers_in_time
 
 T = TypeVar("T")
 _ANSWER = 60  # seconds for one answer of the Engine; streams are bounded by the deadline instead
@@ -46,11 +47,22 @@ class Engine:
     @cached_property
     def client(self) -> Any:
         """docker-py's low-level client. Raises Unavailable where no Engine answers."""
+        return self._connected("auto")
+
+    @cached_property
+    def streams(self) -> Any:
+        """A client for streaming answers alone, which may well be silent for minutes: `cut` ends them in time."""
+        client = self._connected(self.client.api_version)
+        client.timeout = (_ANSWER, None)  # to connect, and between two reads
+        client.hooks["response"].append(lambda response, **_: self._responses.append(response))
+        return client
+
+    def _connected(self, version: str) -> Any:
         import docker
 
         with explained("connecting to Docker"):
-            client = docker.APIClient(version="auto", timeout=_ANSWER, **self._where)
-        client.hooks["response"].append(lambda response, **_: self._responses.append(response))
+            client: Any = docker.APIClient(version=version, timeout=_ANSWER, **self._where)
+            end_helpers_in_time(client._auth_configs, self.deadline)
         return client
 
     @cached_property
@@ -103,18 +115,19 @@ class Engine:
             self.client.tag(image, destination.repository, destination.tag)
         try:
             stream = self.streamed(
-                lambda: self.client.push(destination.repository, destination.tag, stream=True, decode=True),
+                lambda: self.streams.push(destination.repository, destination.tag, stream=True, decode=True),
                 f"pushing {destination}",
             )
-            for line in stream:
-                if "error" in line and NAME_IS_GONE in str(line["error"]):
-                    return None
-                if "error" in line:
-                    raise transfer_problem(str(line["error"]), f"pushing {destination}", destination.host)
-                if isinstance(said := line.get("aux"), dict) and said.get("Digest"):
-                    digest = str(said["Digest"])
-                if "progress" not in line and line.get("status"):
-                    on_line(": ".join(filter(None, (line.get("id", ""), line["status"]))))
+            with closing(stream) as lines:
+                for line in lines:
+                    if "error" in line and NAME_IS_GONE in str(line["error"]):
+                        return None
+                    if "error" in line:
+                        raise transfer_problem(str(line["error"]), f"pushing {destination}", destination.host)
+                    if isinstance(said := line.get("aux"), dict) and said.get("Digest"):
+                        digest = str(said["Digest"])
+                    if "progress" not in line and line.get("status"):
+                        on_line(": ".join(filter(None, (line.get("id", ""), line["status"]))))
         finally:
             with suppress(CdError), explained("removing a tag"):
                 self.client.remove_image(str(destination), noprune=True)
@@ -124,18 +137,21 @@ class Engine:
         """Pull an image by tag or digest. Raises what transfer_problem says."""
         what = source.tag or source.digest
         pulled = self.streamed(
-            lambda: self.client.pull(source.repository, what, stream=True, decode=True), f"pulling {source}"
+            lambda: self.streams.pull(source.repository, what, stream=True, decode=True), f"pulling {source}"
         )
-        for line in pulled:
-            if "error" in line:
-                raise transfer_problem(str(line["error"]), f"pulling {source}", source.host)
+        with closing(pulled) as lines:
+            for line in lines:
+                if "error" in line:
+                    raise transfer_problem(str(line["error"]), f"pulling {source}", source.host)
 
-    def build(self, name: str, context: IO[bytes], recipe: str, **options: Any) -> Iterator[dict[str, Any]]:
+    def build(
+        self, name: str, context: IO[bytes], recipe: str, **options: Any
+    ) -> Generator[dict[str, Any], None, None]:
         """Build by the Engine's own builder from a tar file, which holds the Dockerfile as `recipe`; its log."""
         return self.streamed(
-            lambda: self.client.build(
+            lambda: self.streams.build(
                 fileobj=context, custom_context=True, dockerfile=recipe, tag=name, decode=True, rm=True, forcerm=True,
-                **options,
+                timeout=self.streams.timeout, **options,
             ),
             f"building {name}",
         )  # fmt: skip
@@ -145,13 +161,17 @@ class Engine:
         with explained("looking for images"):
             return bool(self.client.images(filters={"label": [f"org.opencontainers.image.title={service}"]}))
 
-    def streamed(self, start: Callable[[], Iterable[T]], doing: str, deadline: Deadline | None = None) -> Iterator[T]:
-        """The items of a streaming answer, which ends with OutOfTime where it outlasts the deadline."""
+    def streamed(
+        self, start: Callable[[], Iterable[T]], doing: str, deadline: Deadline | None = None
+    ) -> Generator[T, None, None]:
+        """The items of a streaming answer of `streams`, which ends with OutOfTime where it outlasts the deadline.
+
+        To be closed by who may leave it before its end: the Engine holds a container's lock for as long as an
+        answer about it is open, and an error's traceback would keep it so.
+        """
         limit = deadline or self.deadline
         limit.require(doing)
         self._responses.clear()
-        client, patience = self.client, self.client.timeout
-        client.timeout = None  # an answer may well be silent for minutes; `cut` ends it in time
         cut = threading.Timer(limit.left, self._cut)
         cut.daemon = True
         cut.start()
@@ -165,17 +185,18 @@ class Engine:
             if not limit.over:
                 raise
         finally:
-            client.timeout = patience
             cut.cancel()
+            cut.join()
             self._cut()
+            while self._responses:  # over TCP, a peer that has only shut down is written to all the same
+                self._responses.pop().close()
         limit.require(doing)
 
     def _cut(self) -> None:
-        """Shut the connections of open answers: a reader that waits on one wakes up and ends, as does the Engine."""
-        while self._responses:
-            response = self._responses.pop()
+        """Shut the connections of open answers: a reader that waits on one wakes up and ends."""
+        for response in tuple(self._responses):
             with suppress(AttributeError, OSError, ValueError):
-                raw = self.client._get_raw_response_socket(response)
+                raw = self.streams._get_raw_response_socket(response)
                 getattr(raw, "_sock", raw).shutdown(socket.SHUT_RDWR)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ def _in_container(work: Work, built: Built, test: Test) -> tuple[Ended, list[Pat
                 details=[line for line in lines.last if line.strip()],
                 hint="the lines above are their last; raise test.limits.time in cd.yaml if they need longer",
             ) from None
-        files, old = unpack(box.archive(place), reports, not_before=ended.started - 1)
+        with closing(box.archive(place)) as archive:  # before the container is removed, whatever is raised
+            files, old = unpack(archive, reports, not_before=ended.started - 1)
     return ended, files, old, list(lines.last)
 
 

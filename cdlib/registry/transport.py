@@ -9,6 +9,7 @@ import json
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cdlib.answers import Answer
@@ -38,7 +39,7 @@ class Transport:
         *,
         plain_http: bool = False,
         hide: Callable[[Iterable[str]], None] = lambda _: None,
-        credentials: Callable[[str], Credentials | None] = find_credentials,
+        credentials: Callable[[str], Credentials | None] | None = None,
         attempts: int = 5,
     ) -> None:
         self.host = host
@@ -47,7 +48,7 @@ class Transport:
         self.scheme = "http" if plain_http or is_loopback(host) else "https"
         self.base = f"{self.scheme}://{_HUB.get(host, host)}"
         self._hide = hide
-        self._look_up = credentials
+        self._look_up = credentials or partial(find_credentials, deadline=deadline)
         self._found: list[Credentials | None] = []
         self._headers: dict[Scopes, str] = {}
         # Neither ~/.netrc nor a variable decides who we are; proxies and authorities are taken on purpose.

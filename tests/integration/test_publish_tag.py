@@ -179,7 +179,7 @@ def test_another_run_takes_the_name_away(work: Workshop, lab: RunningLab, monkey
     engine = Engine(Deadline(60))
     (image,) = engine.client.images(filters={"label": [f"org.opencontainers.image.title={work.name}"]}, quiet=True)
     place = parse(f"{lab.registry}/t/candidates/{work.name}:twice")
-    push, names = engine.client.push, list[str]()
+    push, names = engine.streams.push, list[str]()
 
     def interfering(repository: str, tag: str, **options: Any) -> Any:
         if not names:
@@ -187,9 +187,10 @@ def test_another_run_takes_the_name_away(work: Workshop, lab: RunningLab, monkey
         names.append(tag)
         return push(repository, tag, **options)
 
-    monkeypatch.setattr(engine.client, "push", interfering)
+    monkeypatch.setattr(engine.streams, "push", interfering)
     engine.push(image, place, print)
     engine.client.close()
+    engine.streams.close()
     assert names == ["twice", "twice"] and "twice" in work.tags(f"t/candidates/{work.name}")
 
 

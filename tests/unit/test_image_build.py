@@ -154,7 +154,7 @@ def test_the_engines_builder_takes_nothing_either(tmp_path: Path) -> None:
     class Spy(Engine):
         def build(self, name: str, context: Any, recipe: str, **options: Any) -> Any:
             seen.append(options)
-            return iter(())
+            return (item for item in ())
 
     seen: list[dict[str, Any]] = []
     for attested in (True, False):
