@@ -6,7 +6,6 @@ Engine. So the file is split as BuildKit does it, and what versions of it read i
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 from collections.abc import Iterator, Mapping
@@ -124,28 +123,49 @@ class Dockerfile:
         )
 
 
-def syntax_of(text: str) -> tuple[int, str] | None:
-    """Line number and image of the frontend that a file's syntax directive asks for, as BuildKit looks for it.
+def syntax_of(text: str, path: str) -> tuple[int, str] | None:
+    """Line number and image of the frontend that a file's syntax directive asks for, None where it asks for none.
 
-    In comments by # or // at the very top, after a shebang, or as the key of a JSON document.
+    BuildKit looks for it in comments by # or // at the very top, after a shebang. Of two the one of Docker 20.10 takes
+    the last, later ones the first; and later ones alone look into a JSON document. Raises UsageProblem for those.
     """
-    lines = text.removeprefix("\ufeff").splitlines()
-    if text.lstrip().startswith("{"):
-        try:
-            document, _ = json.JSONDecoder().raw_decode(text.lstrip())
-        except ValueError:
-            return None
-        # Go matches names case-blind, and BuildKit is written in it.
-        return next(((0, str(value)) for key, value in document.items() if key.lower() == "syntax"), None)
+    whole = text.removeprefix("\ufeff")
+    lines = [line.removesuffix("\r") for line in whole.split("\n")]  # as Go's scanner splits them
+    rest = "\n".join(lines[1:]) if whole.startswith("#!") else whole
+    if rest.lstrip().startswith("{"):
+        raise _unclear(path, "it is a JSON document")
+    found = None
     for number, line in enumerate(lines):
         if number == 0 and line.startswith("#!"):
             continue
+        if line.lstrip().startswith("#!"):
+            raise _unclear(path, f"line {number + 1} is a shebang, and not the first")
         directive = _DIRECTIVE.match(line)
         if not directive:
-            return None
+            break
+        if directive[1].lower() == "syntax" and found:
+            raise _unclear(path, f"line {number + 1} is a second syntax line")
         if directive[1].lower() == "syntax":
-            return (number, directive[2].split(" ")[0])
-    return None
+            found = (number, directive[2].split(" ")[0])
+    return found
+
+
+def with_syntax(text: str, path: str, number: int, pin: str) -> str:
+    """The text with the frontend `pin` in its syntax directive, which stands on line `number`."""
+    lines = text.split("\n")
+    before, _, _ = lines[number].partition("=")
+    lines[number] = f"{before}={pin}" + ("\r" if lines[number].endswith("\r") else "")
+    made = "\n".join(lines)
+    if syntax_of(made, path) != (number, pin):
+        raise _unclear(path, "its syntax line is written so that no digest can be put in")
+    return made
+
+
+def _unclear(path: str, what: str) -> UsageProblem:
+    return UsageProblem(
+        f"{path}: versions of BuildKit differ in which frontend it asks for: {what}",
+        hint="let the first line be `# syntax=IMAGE`, or leave it out, and have no other comment with = below it",
+    )
 
 
 def _stages(text: str, path: str, args: Mapping[str, str]) -> Iterator[Stage]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cdlib.errors import UsageProblem
 from cdlib.image import blubber
-from cdlib.image.dockerfile import Dockerfile, syntax_of
+from cdlib.image.dockerfile import Dockerfile, syntax_of, with_syntax
 from cdlib.reference import parse
 from cdlib.run import Run
 from cdlib.service import Service
@@ -54,7 +54,7 @@ def find_recipe(run: Run, source: Source, service: Service, stage: str, frontend
         made = blubber.from_blubberoid(run, text, path, stage, url)
         # What a server answers is trusted no more than what a change says.
         return _docker_recipe(made, path, "", service, frontends)
-    if syntax_of(text) is None:
+    if syntax_of(text, path) is None:
         raise UsageProblem(
             f"{path} needs something that turns it into an image",
             hint=f"set {blubber.VARIABLE} to a Blubberoid, or let its first line be `# syntax=IMAGE` with a frontend "
@@ -80,7 +80,7 @@ def _allowed_syntax(text: str, path: str, frontends: tuple[str, ...]) -> tuple[s
 
     A syntax line names a program that BuildKit would fetch and run.
     """
-    found = syntax_of(text)
+    found = syntax_of(text, path)
     if found is None:
         return text, ""
     number, image = found
@@ -90,9 +90,7 @@ def _allowed_syntax(text: str, path: str, frontends: tuple[str, ...]) -> tuple[s
             f"{path} asks for the BuildKit frontend {image}, a program that the operators have not allowed",
             hint="remove the syntax line, or have targets.yaml list it by digest under services.*.allow.frontends",
         )
-    lines = text.splitlines(keepends=True)
-    lines[number] = lines[number].replace(image, pin, 1)
-    return "".join(lines), pin
+    return with_syntax(text, path, number, pin), pin
 
 
 def _listed(image: str, frontends: tuple[str, ...]) -> str:

@@ -14,7 +14,7 @@ from cdlib.errors import NotAllowed, RegistryRefused, Unavailable, UsageProblem
 from cdlib.image.bases import find_bases
 from cdlib.image.blubber import base_images, from_blubberoid
 from cdlib.image.build import make_even
-from cdlib.image.dockerfile import Dockerfile, syntax_of
+from cdlib.image.dockerfile import Dockerfile, syntax_of, with_syntax
 from cdlib.image.engine import LocalImage
 from cdlib.image.plan import KEY_LABEL, Plan, make_plan
 from cdlib.reference import parse
@@ -176,13 +176,40 @@ def test_an_unknown_stage_is_told_with_those_that_are() -> None:
     ("text", "found"),
     [
         ("# syntax=a/b:1\nFROM x", (0, "a/b:1")), ("#syntax = a/b:1  \n", (0, "a/b:1")), ("//syntax=a\n", (0, "a")),
-        ("#!/usr/bin/env x\n# escape=`\n# SYNTAX=a\n", (2, "a")), ('{"Syntax": "a"}\nFROM x', (0, "a")),
+        ("#!/usr/bin/env x\n# escape=`\n# SYNTAX=a\n", (2, "a")), ("\ufeff#!x\n# syntax=a\n", (1, "a")),
         ("\ufeff# syntax=a\n", (0, "a")), ("FROM x\n# syntax=a\n", None), ("\n# syntax=a\n", None),
-        ("# a comment\n# syntax=a\n", None), ("{ no json", None), ("", None),
+        ("# a comment\n# syntax=a\n", None), ("", None),
+        ("# a=b\x0cc\n# syntax=a\r\n", (1, "a")),
     ],
 )  # fmt: skip
 def test_syntax_lines_are_found_where_buildkit_finds_them(text: str, found: tuple[int, str] | None) -> None:
-    assert syntax_of(text) == found
+    assert syntax_of(text, "Dockerfile") == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# syntax=a\n# syntax=evil\nFROM x\n", "# syntax=a\n# escape=\\\n//Syntax = evil\n", "# syntax=a\n# x=1\x0b\n# syntax=b\n",
+        '{"syntax": "a"}', '\ufeff\n {"Syntax": "a"}\nFROM x', '#!/bin/x\n{"syntax": "a"}', '{"a": ' * 100, "{ no json",
+        "# a=b\n#!/bin/x\n# syntax=a\n", "# syntax=a\n #!/bin/x\n",
+    ],
+)  # fmt: skip
+def test_what_versions_of_buildkit_take_two_frontends_from_is_refused(text: str) -> None:
+    with pytest.raises(UsageProblem, match="versions of BuildKit differ") as caught:
+        syntax_of(text, "Dockerfile")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "pinned"),
+    [
+        ("# syntax=a", "# syntax=P\n"), ("\ufeff#Syntax = syntax ", "\ufeff#Syntax =P\n"), ("// syntax=a b\r", "// syntax=P\r\n"),
+    ],
+)  # fmt: skip
+def test_the_pin_is_put_where_the_frontend_stands(line: str, pinned: str) -> None:
+    assert with_syntax(f"{line}\nFROM a", "Dockerfile", 0, "P") == f"{pinned}FROM a"
+    with pytest.raises(UsageProblem):
+        with_syntax(f"{line}\n# syntax=a\n", "Dockerfile", 0, "P")
 
 
 # Bases
