@@ -12,7 +12,7 @@ from cdlib.deadline import Deadline
 from cdlib.errors import DISK_FULL, UsageProblem, disk_full
 from cdlib.process import Finished
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/]*@")  # to the last @ of the host's part, as git takes it
 _QUICK = 60.0  # seconds for a git command that only reads
 _READING = ("show", "config", "ls-tree", "rev-parse")  # what ends by itself, and leaves nothing behind
 # Nothing that git reads here may start a program of the repository's choosing, or ask for a password.

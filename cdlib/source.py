@@ -90,8 +90,7 @@ class Source:
 
     def export(self, destination: Path, tree: str = "") -> None:
         """Write the tree's files below `destination`, as a checkout would."""
-        git_dir = Path(git.run(self.folder, "rev-parse", "--absolute-git-dir"))
-        _checkout(self.folder, git_dir, tree or self.tree, destination)
+        _checkout(self.folder, tree or self.tree, destination)
 
 
 def open_source(
@@ -183,7 +182,7 @@ def fetch_tree(repository: str, commit: str, path: str, destination: Path, deadl
             raise UsageProblem(
                 f"{git.without_credentials(repository)} has no {path} at {commit[:12]}", hint="mend the path"
             )
-        _checkout(bare, bare, found.stdout.strip(), destination)
+        _checkout(bare, found.stdout.strip(), destination)
 
 
 def inside(path: str, what: str) -> str:
@@ -207,14 +206,28 @@ def contained(root: Path, path: str, what: str) -> Path:
     return found
 
 
-def _checkout(folder: Path, git_dir: Path, tree: str, destination: Path) -> None:
-    """Write a tree's files below `destination`, through an index of their own."""
+def _checkout(folder: Path, tree: str, destination: Path) -> None:
+    """Write a tree's files below `destination`: the same on every machine, and without a program at work.
+
+    Line ends, symbolic links and filters such as Git LFS's depend on git's configuration, the user's and the
+    repository's, and on the attributes in its .git/info. So git is given a repository of its own, which has none of
+    them, with the objects of the one in `folder`; the tree's own .gitattributes count.
+    """
     destination.mkdir(parents=True, exist_ok=True)
+    objects = folder.absolute() / git.run(folder, "rev-parse", "--git-path", "objects")
     with tempfile.TemporaryDirectory(prefix="cd-index-") as scratch:
-        env = {"GIT_INDEX_FILE": os.path.join(scratch, "index")}
-        git.run(folder, "--git-dir", str(git_dir), "read-tree", tree, env=env)
+        bare = Path(scratch) / "git"
+        for part in ("objects", "refs"):
+            (bare / part).mkdir(parents=True)
+        (bare / "HEAD").write_text("ref: refs/heads/none\n", encoding="ascii")
+        version = "1\n[extensions]\n\tobjectFormat = sha256" if len(tree) == 64 else "0"
+        (bare / "config").write_text(f"[core]\n\trepositoryFormatVersion = {version}\n", encoding="ascii")
+        env = {"GIT_OBJECT_DIRECTORY": str(objects), "GIT_INDEX_FILE": str(bare / "index"), "HOME": scratch,
+               "XDG_CONFIG_HOME": scratch, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1",
+               "GIT_CONFIG_COUNT": "0", "GIT_ATTR_NOSYSTEM": "1"}  # fmt: skip
         # A work tree of its own: git would otherwise place files relative to the folder's prefix.
-        work = ["--git-dir", str(git_dir), "--work-tree", str(destination)]
+        work = ["--git-dir", str(bare), "--work-tree", str(destination)]
+        git.run(destination, *work, "read-tree", tree, env=env)
         git.run(destination, *work, "checkout-index", "--all", "--force", env=env)
 
 

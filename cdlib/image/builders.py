@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from cdlib.errors import DISK_FULL, BuildFailed, CdError, Unavailable, UsageProb
 from cdlib.image.buildlog import BuildKitLog, EngineLog
 from cdlib.image.dockerfile import Dockerfile
 from cdlib.image.engine import Engine
+from cdlib.image.lines import Shown
 from cdlib.image.plan import Plan
 from cdlib.reference import Reference
 from cdlib.run import Run
@@ -132,7 +134,7 @@ class EngineBuilder:
                 f"{order.plan.path} needs BuildKit, which no docker command here offers",
                 hint="install the docker-buildx plugin, or set CD_BLUBBEROID_URL for a blubber.yaml",
             )
-        log, plan = EngineLog(), order.plan
+        log, plan, show = EngineLog(), order.plan, Shown(run.output)
         with _tar(order) as (context, recipe):
             stream = self.engine.build(
                 plan.local_name,
@@ -147,7 +149,7 @@ class EngineBuilder:
                 with closing(stream) as items:
                     for item in items:
                         for line in log.feed(item):
-                            run.output(line)
+                            show(line)
             except UsageProblem as problem:  # a Dockerfile that it cannot read at all
                 raise _failure(plan, "", [problem.message]) from problem
         if log.error:
@@ -169,11 +171,11 @@ def _arguments(order: Order) -> list[str]:
 
 
 def _build_by_command(run: Run, command: list[str], order: Order) -> None:
-    log = BuildKitLog()
-    full: list[str] = []
+    log, show = BuildKitLog(), Shown(run.output)
+    full: deque[str] = deque(maxlen=1)
 
     def take(line: str) -> None:
-        run.output(line)
+        show(line)
         log.feed(line)
         if DISK_FULL in line.lower():
             full.append(line)

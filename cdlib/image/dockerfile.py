@@ -16,6 +16,8 @@ from cdlib.image.instructions import FROM, ambiguous, images_taken, instructions
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::([-+])([^${}]*))?\})")
 _DIRECTIVE = re.compile(r"\s*(?:#|//)\s*([A-Za-z][\w-]*)\s*=\s*(.*?)\s*\Z")
+MOST_EXPANDED = 64 * 1024  # characters that all ARG instructions of a file come to
+_MOST_NAMED = 4096  # characters of an image's name
 _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 _AUTOMATIC = {
     f"{side}{name}": value
@@ -172,10 +174,14 @@ def _stages(text: str, path: str, args: Mapping[str, str]) -> Iterator[Stage]:
     values = {name: args.get(name, value) for name, value in _AUTOMATIC.items()}
     base: Use | None = None
     name, others, indexes = "", list[Use](), dict[str, int]()
-    count = 0
+    count, expanded = 0, 0
     for instruction, first, last, value in instructions(text, path):
         if instruction == "ARG" and base is None:
-            values.update(_argument(value, args, values))
+            found = _argument(value, args, values, path)
+            expanded += sum(map(len, found.values()))
+            if expanded > MOST_EXPANDED:
+                raise _too_long(path)
+            values.update(found)
         elif instruction == "FROM":
             match = FROM.match(value)
             if match is None:
@@ -183,24 +189,26 @@ def _stages(text: str, path: str, args: Mapping[str, str]) -> Iterator[Stage]:
             if base is not None:
                 yield Stage(name, base, tuple(others))
                 count += 1
-            base = _use(match["image"], first, last, values, indexes)
+            base = _use(match["image"], first, last, values, indexes, path)
             name, others = (match["name"] or "").lower(), []
             if name in indexes:
                 raise ambiguous(path, f"line {first + 1}: the stage {name} is there twice")
             indexes.update({name: count, str(count): count} if name else {str(count): count})
         elif base is not None:
             earlier = {key: index for key, index in indexes.items() if index < count}
-            others += [_use(image, first, last, {}, earlier) for image in images_taken(instruction, value, path, first)]
+            others += [
+                _use(image, first, last, {}, earlier, path) for image in images_taken(instruction, value, path, first)
+            ]
     if base is not None:
         yield Stage(name, base, tuple(others))
 
 
-def _use(written: str, first: int, last: int, values: Mapping[str, str], indexes: Mapping[str, int]) -> Use:
-    image = _expanded(written, values).strip("\"'")
+def _use(written: str, first: int, last: int, values: Mapping[str, str], indexes: Mapping[str, int], path: str) -> Use:
+    image = _expanded(written, values, path, _MOST_NAMED).strip("\"'")
     return Use(first, last, written, image, indexes.get(image.lower()))
 
 
-def _argument(value: str, args: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+def _argument(value: str, args: Mapping[str, str], values: Mapping[str, str], path: str) -> dict[str, str]:
     """What an ARG before the first FROM sets: the build argument, or else its default."""
     from dockerfile_parse.util import WordSplitter
 
@@ -210,15 +218,23 @@ def _argument(value: str, args: Mapping[str, str], values: Mapping[str, str]) ->
         if name in args:
             found[name] = args[name]
         elif given:
-            found[name] = _expanded(WordSplitter(default).dequote(), values)
+            found[name] = _expanded(WordSplitter(default).dequote(), values, path, MOST_EXPANDED)
     return found
 
 
-def _expanded(text: str, values: Mapping[str, str]) -> str:
-    """`text` with $X, ${X}, ${X:-default} and ${X:+alternative} filled in, from the inside out."""
+def _expanded(text: str, values: Mapping[str, str], path: str, most: int) -> str:
+    """`text` with $X, ${X}, ${X:-default} and ${X:+alternative} filled in, from the inside out.
+
+    Raises UsageProblem beyond `most` characters: twenty lines that each name the one before twice are a million.
+    """
+    size = len(text)
 
     def fill(match: re.Match[str]) -> str:
+        nonlocal size
         value = values.get(match[1] or match[2], "")
+        size += len(value)
+        if size > most:
+            raise _too_long(path)
         if match[3] == "-":
             return value or match[4]
         if match[3] == "+":
@@ -230,3 +246,10 @@ def _expanded(text: str, values: Mapping[str, str]) -> str:
         if not changes:
             break
     return text
+
+
+def _too_long(path: str) -> UsageProblem:
+    return UsageProblem(
+        f"{path}: what its ARG instructions and image names come to is longer than {MOST_EXPANDED // 1024} KiB",
+        hint="do not let arguments name each other so often",
+    )

@@ -28,12 +28,15 @@ def publish(
     """Promote the candidate of `variant` to the service's repository, under `tags` or the commit's own.
 
     Where there is no candidate, a local build becomes one first. With `moving`, what is newly published under
-    the commit's own tag also gets those that targets.yaml lists as moving. `along` brings what belongs to a digest,
+    the commit's own tag also gets those that targets.yaml lists as moving; a variant other than the deployed one has
+    its name at the end of its own tag, and moves none. `along` brings what belongs to a digest,
     before a tag points to it; `require` raises where a digest may not be published. Raises RegistryRefused where
     another tag would have to move.
     """
     target = publishing_target(work)
-    wanted = _tags(tags or [work.source.default_tag])
+    deployed = variant == work.service.deploy.variant
+    own = work.source.default_tag if deployed else f"{work.source.default_tag}-{variant}"
+    wanted = _tags(tags or [own])
     plan = work.plan(variant)
     destination = work.registries.repository(target.image)
     taken = {tag: destination.digest(tag) for tag in wanted}
@@ -48,7 +51,9 @@ def publish(
         require(manifest.digest)
     new = [tag for tag in wanted if manifest is None or taken[tag] != manifest.digest]
     fixed = [tag for tag in new if tag not in target.moving_tags]
-    others = [tag for tag in target.moving_tags if tag not in wanted] if moving and fixed and not tags else []
+    others = (
+        [tag for tag in target.moving_tags if tag not in wanted] if deployed and moving and fixed and not tags else []
+    )
     # The tag that deploys look for comes last: whoever finds it finds everything.
     every = [*others, *(tag for tag in new if tag not in fixed), *reversed(fixed)]
     _write(work, target, manifest, destination, every, along)

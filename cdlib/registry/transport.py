@@ -142,7 +142,14 @@ class Transport:
         return absolute
 
     def _is_ours(self, url: str) -> bool:
-        return urllib.parse.urlsplit(url).netloc == urllib.parse.urlsplit(self.base).netloc
+        """Whether it is the registry's own address: the same host and port, however they are written."""
+        usual = 443 if self.scheme == "https" else 80
+        try:
+            there, here = urllib.parse.urlsplit(url), urllib.parse.urlsplit(self.base)
+            same_port = (there.port or usual) == (here.port or usual)
+        except ValueError:  # no port
+            return False
+        return there.hostname == here.hostname and same_port and "@" not in there.netloc
 
     def _signed(self, url: str, scopes: Scopes, headers: Mapping[str, str] | None) -> dict[str, str]:
         # What has to be stored and compared byte for byte must not come packed.

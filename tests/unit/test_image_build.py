@@ -21,7 +21,7 @@ from cdlib.image.build import _require_known_bases
 from cdlib.image.builders import BuildKit, Buildx, EngineBuilder, Order
 from cdlib.image.buildlog import BuildKitLog, EngineLog
 from cdlib.image.engine import Engine, explained, transfer_problem
-from cdlib.image.lines import Lines
+from cdlib.image.lines import Lines, Shown
 from cdlib.image.plan import Plan
 from cdlib.reference import parse
 from cdlib.registry.repository import Registries
@@ -305,6 +305,19 @@ def test_output_is_shown_up_to_a_limit_and_its_end_kept() -> None:
     long = Lines(seen.append, limit=10**6)
     long.feed(b"x" * 100_000)
     assert len(seen[-1]) == 4000
+
+
+def test_a_build_that_never_stops_talking_shows_so_much_and_no_more() -> None:
+    seen: list[str] = []
+    show = Shown(seen.append, limit=100, most=3)
+    for line in ("a", "b" * 5000, "c", "d"):
+        show(line)
+    assert [line[:5] for line in seen] == ["a", "… the"]
+    log = EngineLog()
+    for _ in range(200):
+        shown = log.feed({"stream": "x" * 1000})
+        assert all(len(line) <= 4000 for line in shown) and len(log._partial) <= 5000
+    assert sum(map(len, log.lines)) <= 15 * 5000
 
 
 # The Engine's errors

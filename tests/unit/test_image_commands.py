@@ -92,6 +92,19 @@ def test_a_candidate_becomes_a_release_byte_for_byte(service: Path, registry: St
     assert code == 0 and result["outcome"] == "unchanged" and {seen.method for seen in registry.seen} == {"GET", "HEAD"}
 
 
+def test_another_variant_takes_neither_the_commits_own_tag_nor_those_that_move(
+    service: Path, registry: StandInRegistry
+) -> None:
+    plan = open_work(Run("test", Deadline(9)), service, service.parent / "targets.yaml").plan("test")
+    digest = registry.add_image("candidates/hello", plan.candidate_tag, labels=dict(plan.labels))
+    code, result = call(publish_tag, service, "--variant", "test")
+    assert code == 0 and result["digest"] == digest and result["tag"].endswith("-test")
+    assert set(registry.tags("hello")) == {result["tag"]}
+    code, deployed = call(publish_tag, service)
+    assert code == 0 and f"{deployed['tag']}-test" == result["tag"] and deployed["digest"] != digest
+    assert registry.tags("hello")["latest"] == deployed["digest"]
+
+
 def test_who_breaks_the_glass_finds_the_candidate_outside_of_any_pipeline(
     service: Path, registry: StandInRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,8 +18,8 @@ from stand_ins import Seen, Server, serving
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, OutOfTime, TestsFailed
 from cdlib.image import reports, testrun
-from cdlib.image.container import Container, Ended
-from cdlib.image.engine import Engine
+from cdlib.image.container import Container, Ended, user_of
+from cdlib.image.engine import Engine, LocalImage
 from cdlib.reference import parse
 from cdlib.registry.auth import find_credentials
 from cdlib.run import Run
@@ -57,7 +57,7 @@ class StandInEngine(Server):
         if seen.method == "DELETE" and "/containers/" in seen.path:
             return (204 if self.left.wait(LOCKED) else 500), {}, b""
         if seen.path.endswith("/json"):
-            return 200, {}, json.dumps({"Id": "sha256:1", "Config": {"Labels": {}, "User": "app"}}).encode()
+            return 200, {}, json.dumps({"Id": "sha256:1", "Config": {"Labels": {}, "User": "1000"}}).encode()
         return 200, {}, b"[]"
 
 
@@ -82,6 +82,14 @@ def test_reports_without_end_are_left_before_the_container_is_removed(
         testrun._in_container(work, SimpleNamespace(id="sha256:1", name="x"), Test())  # type: ignore[arg-type]
     assert caught.value.exit_code == 4 and time.monotonic() - began < LOCKED / 2 and engine.left.is_set()
     assert len(engine.requests("DELETE")) == 1 and work.engine.client.timeout == 60
+
+
+def test_a_name_is_looked_up_in_a_container_that_is_never_started(engine: StandInEngine) -> None:
+    run = Run("test", Deadline(60))
+    began = time.monotonic()
+    assert user_of(run, Engine(run.deadline), LocalImage("sha256:1", user="app")) == "65534:65534"  # a file without end
+    assert len(engine.requests("DELETE")) == 1 and not engine.requests("POST", "start")
+    assert time.monotonic() - began < LOCKED / 2
 
 
 def test_a_push_that_failed_is_left_before_its_name_is_taken_away(engine: StandInEngine) -> None:

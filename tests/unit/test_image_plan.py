@@ -212,6 +212,21 @@ def test_the_pin_is_put_where_the_frontend_stands(line: str, pinned: str) -> Non
         with_syntax(f"{line}\n# syntax=a\n", "Dockerfile", 0, "P")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ARG A0=xx\n" + "".join(f"ARG A{n + 1}=$A{n}$A{n}\n" for n in range(30)) + "FROM $A30 AS test\n",
+        f"ARG A={'x' * 8000}\nARG B={'$A' * 8000}\nFROM a AS test\n",
+        f"ARG A={'x' * 8000}\n" + "".join(f"ARG B{n}=$A\n" for n in range(8)) + "FROM a AS test\n",
+        f"ARG A={'x' * 8000}\nFROM $A AS test\n",
+    ],
+)  # fmt: skip
+def test_arguments_that_grow_without_end(text: str) -> None:
+    with pytest.raises(UsageProblem, match="longer than 64 KiB") as caught:
+        images(text, "test")
+    assert caught.value.hint
+
+
 # Bases
 
 
@@ -427,9 +442,24 @@ def test_the_images_of_a_blubber_variant() -> None:
     assert base_images(text, "b", "test") == ("x/build", "top") and base_images(text, "b", "production") == ("top",)
     with pytest.raises(UsageProblem, match="no variant 'none'"):
         base_images(text, "b", "none")
-    for bad in ("[1]", "variants: 3", "a: [", "variants: {test: {includes: 3}}"):
-        with pytest.raises(UsageProblem):
-            base_images(bad, "b", "test")
+
+
+BOMB = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9 if n else ['x'] * 9)}]\n" for n in range(9))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "[1]", "variants: 3", "a: [", "variants: {test: {includes: 3}}", "variants: {test: {includes: [[1]]}}", "", "3",
+        f"{BOMB}base: *a8\nvariants: {{test: {{}}}}\n", "base: 2001-99-99\nvariants: {test: {}}\n", "base: [x]\nvariants: {test: {}}\n",
+        "base: 2001-01-01\nvariants: {test: {}}\n", "variants: {3: {}, x: {}}\n", "base: " + "[" * 20_000,
+        "variants: {test: {copies: [{from: {a: b}}]}}\n",
+    ],
+)  # fmt: skip
+def test_a_hostile_blubber_file_is_refused_with_a_hint(bad: str) -> None:
+    with pytest.raises(UsageProblem) as caught:
+        base_images(bad, "b", "test")
+    assert caught.value.hint
 
 
 def test_the_same_tree_has_the_same_times_and_modes(tmp_path: Path) -> None:
