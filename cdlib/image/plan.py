@@ -68,6 +68,11 @@ class Plan:
         return f"{self.variant}-{self.key}"
 
     @property
+    def tree_tag(self) -> str:
+        """The tag under which the candidates' repository has the last candidate of the tree, whatever its bases."""
+        return tree_tag(self.variant, self.labels[TREE_LABEL])
+
+    @property
     def cache_tag(self) -> str:
         """The tag in the candidates' repository that builds of this variant take their cache from."""
         return f"cache-{self.variant}"
@@ -75,6 +80,11 @@ class Plan:
     def made(self, labels: Mapping[str, str]) -> bool:
         """Whether an image with `labels` was built by this plan."""
         return all(labels.get(name) == self.labels[name] for name in (KEY_LABEL, VARIANT_LABEL, DIRTY_LABEL))
+
+
+def tree_tag(variant: str, tree: str) -> str:
+    """At most 123 characters. What cd.yaml says of the build is part of the tree."""
+    return f"{variant}-tree-{tree}"
 
 
 def make_plan(

@@ -61,7 +61,9 @@ def test_from_a_build_to_a_candidate_to_a_release(work: Workshop, monkeypatch: p
     assert first.code == 0 and first.result["outcome"] == "done", first.err
     digest = first.result["digest"]
     tags = work.tags(candidates)
-    assert tags == {f"production-{key}": digest, "cache-production": digest} and work.tags(image) == {}
+    tree = work.repository.git("rev-parse", "HEAD^{tree}")
+    names = (f"production-{key}", f"production-tree-{tree}", "cache-production")
+    assert tags == dict.fromkeys(names, digest) and work.tags(image) == {}
     again = work.run("publish-tag", "--candidate")
     assert again.result["outcome"] == "unchanged" and again.result["digest"] == digest and "✓ push" not in again.err
     # Another machine has the candidate, and no build.
