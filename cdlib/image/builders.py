@@ -124,7 +124,13 @@ class EngineBuilder:
 
     def describe(self, order: Order) -> str:
         plan = order.plan
-        said = {**plan.args, "target": plan.stage, **plan.labels, **({"nocache": "1"} if plan.attested else {})}
+        said = {
+            **plan.args,
+            "target": plan.stage,
+            **plan.labels,
+            **({"nocache": "1"} if plan.attested else {}),
+            **({"platform": other} if (other := _other_platform(plan)) else {}),
+        }
         query = " ".join(shlex.quote(f"{name}={value}") for name, value in said.items())
         return f"POST /build t={plan.local_name} dockerfile={plan.path} {query}"
 
@@ -143,6 +149,7 @@ class EngineBuilder:
                 buildargs=dict(plan.args),
                 target=plan.stage or None,
                 nocache=plan.attested,
+                platform=_other_platform(plan),
                 cache_from=_engine_cache(run, self.engine, order) or None,
             )
             try:
@@ -160,6 +167,7 @@ def _arguments(order: Order) -> list[str]:
     """What both docker commands take."""
     plan = order.plan
     words = ["--progress", "plain", "--file", str(order.recipe), "--tag", plan.local_name]
+    words += ["--platform", plan.platforms.target]
     words += ["--target", plan.stage] if plan.stage else []
     if plan.attested:  # layers that another build has left, and the cache mounts, which --no-cache does not concern
         words += ["--no-cache", "--build-arg", f"{CACHE_MOUNTS}={plan.apart}"]
@@ -217,6 +225,11 @@ def _tar(order: Order) -> Iterator[tuple[IO[bytes], str]]:
     with tempfile.TemporaryFile(prefix="cd-context-") as file:
         tar(order.context, exclude=patterns, dockerfile=(name, text), fileobj=file)
         yield file, name
+
+
+def _other_platform(plan: Plan) -> str | None:
+    """What the Engine's builder is told: by itself it builds for its own, and does not ask what a base is for."""
+    return plan.platforms.target if plan.platforms.target != plan.platforms.build else None
 
 
 def _engine_cache(run: Run, engine: Engine, order: Order) -> list[str]:

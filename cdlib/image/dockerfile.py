@@ -6,29 +6,18 @@ Engine. So the file is split as BuildKit does it, and what versions of it read i
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cdlib.errors import UsageProblem
 from cdlib.image.instructions import FROM, ambiguous, images_taken, instructions
+from cdlib.image.platforms import HERE, Platforms
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::([-+])([^${}]*))?\})")
 _DIRECTIVE = re.compile(r"\s*(?:#|//)\s*([A-Za-z][\w-]*)\s*=\s*(.*?)\s*\Z")
 MOST_EXPANDED = 64 * 1024  # characters that all ARG instructions of a file come to
 _MOST_NAMED = 4096  # characters of an image's name
-_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-_AUTOMATIC = {
-    f"{side}{name}": value
-    for side in ("TARGET", "BUILD")
-    for name, value in (
-        ("OS", "linux"),
-        ("ARCH", _ARCHITECTURE),
-        ("PLATFORM", f"linux/{_ARCHITECTURE}"),
-        ("VARIANT", ""),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -52,13 +41,14 @@ class Stage:
 
 
 class Dockerfile:
-    """A Dockerfile's text, read with build arguments `args`. `path` is its name for messages."""
+    """A Dockerfile's text, read with build arguments `args`, for `platforms`. `path` is its name for messages."""
 
-    def __init__(self, text: str, path: str, args: Mapping[str, str]) -> None:
+    def __init__(self, text: str, path: str, args: Mapping[str, str], platforms: Platforms = HERE) -> None:
         self.text = text
         self.path = path
         self.args = args
-        self.stages = list(_stages(text, path, args))
+        self.platforms = platforms
+        self.stages = list(_stages(text, path, args, platforms))
 
     def base(self, target: str) -> Use | None:
         """The FROM that stage `target` rests on in the end, None where that is `scratch`."""
@@ -93,7 +83,7 @@ class Dockerfile:
             part = re.sub(written, lambda _, pin=pin: pin, part, count=1)  # type: ignore[misc]
             lines[use.first : use.last + 1] = part.splitlines(keepends=True)
         made, wanted = "".join(lines), [pins.get(use.image, use.image) for use in self.images(target)]
-        if [use.image for use in Dockerfile(made, self.path, self.args).images(target)] != wanted:
+        if [use.image for use in Dockerfile(made, self.path, self.args, self.platforms).images(target)] != wanted:
             raise ambiguous(self.path, "an image's name is written so that no digest can be put in its place")
         return made
 
@@ -170,8 +160,8 @@ def _unclear(path: str, what: str) -> UsageProblem:
     )
 
 
-def _stages(text: str, path: str, args: Mapping[str, str]) -> Iterator[Stage]:
-    values = {name: args.get(name, value) for name, value in _AUTOMATIC.items()}
+def _stages(text: str, path: str, args: Mapping[str, str], platforms: Platforms) -> Iterator[Stage]:
+    values = {name: args.get(name, value) for name, value in platforms.arguments().items()}
     base: Use | None = None
     name, others, indexes = "", list[Use](), dict[str, int]()
     count, expanded = 0, 0

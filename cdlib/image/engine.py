@@ -13,6 +13,7 @@ from typing import IO, Any, TypeVar
 
 from cdlib.deadline import Deadline
 from cdlib.errors import DISK_FULL, CdError, NotAllowed, RegistryRefused, Unavailable, UsageProblem, disk_full
+from cdlib.image.platforms import HERE, Platforms, platforms_of
 from cdlib.reference import Reference
 from cdlib.registry.auth import end_helpers_in_time
 
@@ -83,6 +84,16 @@ class Engine:
                 tls = {"tls": context.TLSConfig} if context.TLSConfig else {}
                 return {"base_url": context.Host, **tls}
         return dict(kwargs_from_env())
+
+    @cached_property
+    def platforms(self) -> Platforms:
+        """What this Engine builds for, and on; where none answers, what this machine's would."""
+        try:
+            with explained("asking Docker for its platform"):
+                said = self.client.version()
+        except (Unavailable, NotAllowed, UsageProblem):
+            return platforms_of(HERE.build)
+        return platforms_of(f"{said['Os']}/{said['Arch']}")
 
     def image(self, name: str) -> LocalImage | None:
         """The image `name` (a tag, a digest or an id), None where the Engine does not have it."""

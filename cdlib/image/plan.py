@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cdlib.image.bases import Base, find_bases
 from cdlib.image.engine import Engine
+from cdlib.image.platforms import HERE, Platforms
 from cdlib.image.recipe import Recipe, find_recipe
 from cdlib.registry.repository import Registries
 from cdlib.run import Run
@@ -17,7 +18,7 @@ from cdlib.service import Service
 from cdlib.source import Source
 from cdlib.target import Target
 
-FORMAT = 1  # raised when a change here makes other images of the same tree
+FORMAT = 2  # raised when a change here makes other images of the same tree
 KEY_LABEL = "org.cdlib.key"
 VARIANT_LABEL = "org.cdlib.variant"
 TREE_LABEL = "org.cdlib.tree"
@@ -50,6 +51,7 @@ class Plan:
     configuration: str = ""
     bases: tuple[Base, ...] = ()
     attested: bool = False
+    platforms: Platforms = HERE
 
     @property
     def local_name(self) -> str:
@@ -98,14 +100,15 @@ def make_plan(
 ) -> Plan:
     """The plan for one variant. Asks registries for the digests of base images; writes nothing."""
     frontends = target.allowed.frontends if target else ()
-    recipe = find_recipe(run, source, service, service.variant(variant), frontends)
+    platforms = engine.platforms
+    recipe = find_recipe(run, source, service, service.variant(variant), frontends, platforms)
     bases = find_bases(run, recipe.images, registries, engine, recipe.path)
-    key = _key(source, service, variant, recipe, bases)
+    key = _key(source, service, variant, recipe, bases, platforms.target)
     return Plan(
         service=service.name,
         variant=variant,
         stage="" if recipe.generated else recipe.stage,
-        recipe=recipe.pinned({base.name: base.pin for base in bases}, service.image.args),
+        recipe=recipe.pinned({base.name: base.pin for base in bases}, service.image.args, platforms),
         path=recipe.path,
         frontend=recipe.frontend,
         is_dockerfile=recipe.is_dockerfile,
@@ -115,10 +118,11 @@ def make_plan(
         dirty=source.dirty,
         configuration=service.build_configuration(variant),
         bases=bases,
+        platforms=platforms,
     )
 
 
-def _key(source: Source, service: Service, variant: str, recipe: Recipe, bases: tuple[Base, ...]) -> str:
+def _key(source: Source, service: Service, variant: str, recipe: Recipe, bases: tuple[Base, ...], platform: str) -> str:
     """64 hex digits over everything that decides what the image is, and over nothing else."""
     facts = {
         "format": FORMAT,
@@ -128,6 +132,7 @@ def _key(source: Source, service: Service, variant: str, recipe: Recipe, bases: 
         "configuration": service.build_configuration(variant),
         "generated": hashlib.sha256(recipe.text.encode()).hexdigest() if recipe.generated else "",
         "frontend": recipe.frontend,
+        "platform": platform,  # the digest of a base is that of its index, the same for all
         "bases": {base.name: base.digest for base in bases},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from cdlib.errors import UsageProblem
 from cdlib.image import blubber
 from cdlib.image.dockerfile import Dockerfile, syntax_of, with_syntax
+from cdlib.image.platforms import Platforms
 from cdlib.reference import parse
 from cdlib.run import Run
 from cdlib.service import Service
@@ -34,26 +35,29 @@ class Recipe:
     generated: bool = False
     is_dockerfile: bool = True
 
-    def pinned(self, pins: Mapping[str, str], args: Mapping[str, str]) -> str:
+    def pinned(self, pins: Mapping[str, str], args: Mapping[str, str], platforms: Platforms) -> str:
         """The text with its images replaced as `pins` says; only a frontend knows how a blubber.yaml is read."""
         if not self.is_dockerfile:
             return self.text
-        return Dockerfile(self.text, self.path, args).pinned(pins, self.stage)
+        return Dockerfile(self.text, self.path, args, platforms).pinned(pins, self.stage)
 
 
-def find_recipe(run: Run, source: Source, service: Service, stage: str, frontends: tuple[str, ...]) -> Recipe:
+def find_recipe(
+    run: Run, source: Source, service: Service, stage: str, frontends: tuple[str, ...], platforms: Platforms
+) -> Recipe:
     """The recipe of one stage, or of one variant of blubber.yaml. `frontends` are those that operators allow."""
     _refuse_syntax_argument(service, frontends)
     if not service.image.blubber:
         path = service.image.dockerfile
-        return _docker_recipe(source.read_text(path, "image.dockerfile"), path, stage, service, frontends)
+        text = source.read_text(path, "image.dockerfile")
+        return _docker_recipe(text, path, stage, service, frontends, platforms)
     path = service.image.blubber
     text = source.read_text(path, "image.blubber")
     url = blubber.blubberoid_url()
     if url:
         made = blubber.from_blubberoid(run, text, path, stage, url)
         # What a server answers is trusted no more than what a change says.
-        return _docker_recipe(made, path, "", service, frontends)
+        return _docker_recipe(made, path, "", service, frontends, platforms)
     if syntax_of(text, path) is None:
         raise UsageProblem(
             f"{path} needs something that turns it into an image",
@@ -65,10 +69,12 @@ def find_recipe(run: Run, source: Source, service: Service, stage: str, frontend
     return Recipe(text, path, stage, images, images[0] if images else "", frontend, is_dockerfile=False)
 
 
-def _docker_recipe(text: str, path: str, stage: str, service: Service, frontends: tuple[str, ...]) -> Recipe:
+def _docker_recipe(
+    text: str, path: str, stage: str, service: Service, frontends: tuple[str, ...], platforms: Platforms
+) -> Recipe:
     """The recipe for `stage` of a Dockerfile; without one, for the last stage of a Dockerfile that Blubber made."""
     text, frontend = _allowed_syntax(text, path, frontends)
-    read = Dockerfile(text, path, service.image.args)
+    read = Dockerfile(text, path, service.image.args, platforms)
     wanted = stage or str(len(read.stages) - 1)
     base = read.base(wanted)
     images = tuple(use.image for use in read.images(wanted))

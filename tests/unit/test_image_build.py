@@ -23,6 +23,7 @@ from cdlib.image.buildlog import BuildKitLog, EngineLog
 from cdlib.image.engine import Engine, explained, transfer_problem
 from cdlib.image.lines import Lines, Shown
 from cdlib.image.plan import Plan
+from cdlib.image.platforms import Platforms
 from cdlib.reference import parse
 from cdlib.registry.repository import Registries
 from cdlib.run import Run
@@ -128,6 +129,17 @@ def test_values_travel_as_arguments(builder: Buildx | BuildKit) -> None:
     assert words[words.index("--target") + 1] == "test" and words[-1] == "/context"
     assert "cdlib/hello:test-" + "k" * 16 in words and not any("cache" in word.lower() for word in words[:-1])
     assert HOSTILE.split("\n")[1] in builder.describe(order())
+
+
+def test_every_builder_is_told_of_the_platform_that_the_key_is_for() -> None:
+    wanted = order()
+    there = replace(wanted, plan=replace(wanted.plan, platforms=Platforms("linux/arm64", "linux/amd64")))
+    for builder in (Buildx(Path("/d"), "docker"), BuildKit(Path("/d"), "20.10")):
+        words = builder.command(there)
+        assert words[words.index("--platform") + 1] == "linux/arm64"
+    engine = EngineBuilder(Engine(Deadline(9)))
+    assert "platform=linux/arm64" in engine.describe(there) and "platform=" not in engine.describe(wanted)
+    assert builders._other_platform(there.plan) == "linux/arm64" and builders._other_platform(wanted.plan) is None
 
 
 def test_caches_as_far_as_each_builder_can() -> None:

@@ -22,6 +22,7 @@ from cdlib.errors import Refused, RegistryRefused
 from cdlib.image import testrun
 from cdlib.image.built import find_built
 from cdlib.image.junit import Tests
+from cdlib.image.platforms import HERE, Platforms
 from cdlib.image.publish import publish
 from cdlib.image.work import Work, open_work
 from cdlib.promotion.attesting import attest_build, attest_tests, open_witness
@@ -291,6 +292,7 @@ class OneImageEngine:
     labels: dict[str, str]
     swap: Callable[[str, str], object] = lambda _repository, _tag: None
     tells: bool = True
+    platforms: Platforms = HERE
 
     @property
     def id(self) -> str:

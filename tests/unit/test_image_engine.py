@@ -16,10 +16,11 @@ import pytest
 from stand_ins import Seen, Server, serving
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, OutOfTime, TestsFailed
+from cdlib.errors import CdError, OutOfTime, TestsFailed, UsageProblem
 from cdlib.image import reports, testrun
 from cdlib.image.container import Container, Ended, user_of
 from cdlib.image.engine import Engine, LocalImage
+from cdlib.image.platforms import HERE, Platforms
 from cdlib.reference import parse
 from cdlib.registry.auth import find_credentials
 from cdlib.run import Run
@@ -45,7 +46,7 @@ class StandInEngine(Server):
 
     def _serve(self, seen: Seen) -> tuple[int, dict[str, str], bytes | Iterator[bytes]]:
         if seen.path.endswith("/version"):
-            return 200, {}, json.dumps({"ApiVersion": "1.41"}).encode()
+            return 200, {}, json.dumps({"ApiVersion": "1.41", "Os": "linux", "Arch": "riscv64"}).encode()
         if seen.path.endswith("/containers/create") or "/containers/create?" in seen.path:
             return 201, {}, json.dumps({"Id": "c1"}).encode()
         if "/archive" in seen.path:
@@ -90,6 +91,22 @@ def test_a_name_is_looked_up_in_a_container_that_is_never_started(engine: StandI
     assert user_of(run, Engine(run.deadline), LocalImage("sha256:1", user="app")) == "65534:65534"  # a file without end
     assert len(engine.requests("DELETE")) == 1 and not engine.requests("POST", "start")
     assert time.monotonic() - began < LOCKED / 2
+
+
+def test_the_platform_is_the_engines_or_what_the_environment_says(
+    engine: StandInEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DOCKER_DEFAULT_PLATFORM", raising=False)
+    assert Engine(Deadline(9)).platforms == Platforms("linux/riscv64", "linux/riscv64")
+    for said, meant in (("linux/arm64/v8", "linux/arm64"), ("Linux/arm/v7", "linux/arm/v7")):
+        monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", said)
+        assert Engine(Deadline(9)).platforms == Platforms(meant, "linux/riscv64")
+    monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", "amd64; true")
+    with pytest.raises(UsageProblem, match="is no platform"):
+        _ = Engine(Deadline(9)).platforms
+    monkeypatch.delenv("DOCKER_DEFAULT_PLATFORM")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    assert Engine(Deadline(9)).platforms == HERE
 
 
 def test_a_push_that_failed_is_left_before_its_name_is_taken_away(engine: StandInEngine) -> None:

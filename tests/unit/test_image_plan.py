@@ -17,6 +17,7 @@ from cdlib.image.build import make_even
 from cdlib.image.dockerfile import Dockerfile, syntax_of, with_syntax
 from cdlib.image.engine import LocalImage
 from cdlib.image.plan import KEY_LABEL, Plan, make_plan
+from cdlib.image.platforms import Platforms
 from cdlib.reference import parse
 from cdlib.registry.repository import Registries
 from cdlib.run import Run
@@ -32,6 +33,8 @@ class NoEngine:
 
     def __init__(self, images: dict[str, LocalImage] | None = None) -> None:
         self.images = images
+
+    platforms = Platforms("linux/amd64", "linux/amd64")
 
     def image(self, name: str) -> LocalImage | None:
         if self.images is None:
@@ -484,3 +487,19 @@ def test_labels_become_one_instruction_at_the_end_of_a_stage() -> None:
     assert read.with_labels({"k": value}, "one").splitlines()[2] == 'LABEL k="a \\"b\\" \\\\ \\$C"'
     assert read.with_labels({"k": "v"}, "").splitlines()[-2:] == ["RUN y", 'LABEL k="v"']
     assert read.with_labels({"k": "v"}, "two") == read.with_labels({"k": "v"}, "")
+
+
+def test_each_platform_has_a_key_and_an_architecture_of_its_own(
+    service: Path, run: Run, git: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(target: str) -> Plan:
+        monkeypatch.setattr(NoEngine, "platforms", Platforms(target, "linux/amd64"))
+        return plan(service, run)
+
+    keys = {named(target).key for target in ("linux/amd64", "linux/arm64", "linux/arm/v7")}
+    assert len(keys) == 3
+    text = "FROM b-${BUILDARCH}-$TARGETOS-$TARGETARCH-$TARGETVARIANT AS test\n"
+    there = Platforms("linux/arm/v7", "linux/amd64")
+    assert Dockerfile(text, "Dockerfile", {}, there).images("test")[0].image == "b-amd64-linux-arm-v7"
+    made = Dockerfile(text, "Dockerfile", {}, there).pinned({"b-amd64-linux-arm-v7": "b@sha256:1"}, "test")
+    assert made == "FROM b@sha256:1 AS test\n"
