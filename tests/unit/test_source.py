@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cdlib.errors import UsageProblem
+from cdlib.deadline import Deadline
+from cdlib.errors import OutOfTime, UsageProblem
 from cdlib.source import contained, inside, open_source
 
 
@@ -256,3 +259,23 @@ def test_a_folder_with_an_odd_name(tmp_path: Path, git: Any) -> None:
     called: list[bool] = []
     source = open_source(inner, meanwhile=lambda: called.append(True))
     assert source.commit == commit and source.read_text("cd.yaml", "x") == "service: odd\n" and called
+
+
+def test_git_ends_with_the_run_that_asks_it(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = tmp_path / "bin" / "git"
+    stuck.parent.mkdir()
+    stuck.write_text("#!/bin/sh\nexec sleep 8\n")
+    stuck.chmod(0o755)
+    whole = open_source(folder, deadline=Deadline(30))
+    monkeypatch.setenv("PATH", f"{stuck.parent}:/usr/bin:/bin")
+    began = time.monotonic()
+    with pytest.raises(OutOfTime):
+        open_source(folder, deadline=Deadline(0.3))
+    for ask in (
+        lambda s: s.read_text("cd.yaml", "x"),
+        lambda s: s.contains(s.commit),
+        lambda s: s.export(tmp_path / "x"),
+    ):
+        with pytest.raises(OutOfTime):
+            ask(replace(whole, deadline=Deadline(0.3)))
+    assert time.monotonic() - began < 6
