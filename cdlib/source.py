@@ -19,6 +19,7 @@ from pathlib import Path
 from cdlib import git
 from cdlib.deadline import Deadline
 from cdlib.errors import UsageProblem
+from cdlib.leftovers import sweep_leftovers
 
 _OBJECT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")  # a name that git gives to an object
 
@@ -88,6 +89,7 @@ class Source:
         BuildKit has of a context with that key it does not read again where size, modes and times are the same.
         Another tree's bytes would then be built.
         """
+        sweep_leftovers()
         with tempfile.TemporaryDirectory(prefix="cd-source-") as temporary:
             folder = Path(temporary) / f"tree-{secrets.token_hex(8)}"
             self.export(folder)
