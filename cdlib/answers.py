@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from cdlib.deadline import Deadline
+
+if TYPE_CHECKING:
+    import requests
+    import urllib3
+
+_PIECE = 64 * 1024  # bytes
 
 
 @dataclass(frozen=True)
@@ -15,6 +24,45 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def staying_session() -> requests.Session:
+    """A session of `requests` that looks at no redirect's target.
+
+    Even where it is told not to follow, requests reads a redirect's body for as long as it drips, and raises
+    ValueError where the target is no address.
+    """
+    import requests
+
+    session = requests.Session()
+    session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
+    return session
+
+
+def arriving(response: urllib3.BaseHTTPResponse, deadline: Deadline, doing: str) -> Iterator[bytes]:
+    """The body, decoded, as it arrives. Raises OutOfTime where it drips, and what urllib3 raises.
+
+    `stream` waits until a piece is full: one byte now and then keeps it for as long as the sender likes, since a
+    socket's time limit counts from byte to byte.
+    """
+    while piece := response.read1(_PIECE, decode_content=True):
+        yield piece
+        deadline.require(doing)
+
+
+def pieces(response: requests.Response, deadline: Deadline, doing: str) -> Iterator[bytes]:
+    """What is `arriving`, of a response of `requests`. Raises OutOfTime, and what `iter_content` raises."""
+    import requests
+    from urllib3 import exceptions
+
+    try:
+        yield from arriving(response.raw, deadline, doing)
+    except exceptions.SSLError as problem:
+        raise requests.exceptions.SSLError(problem) from problem
+    except exceptions.TimeoutError as problem:
+        raise requests.exceptions.ReadTimeout(problem) from problem
+    except (exceptions.HTTPError, OSError) as problem:
+        raise requests.exceptions.ConnectionError(problem) from problem
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def check_out(run: Run, folder: Path, wanted: Wanted) -> str:
             raise
         run.note("what an earlier run has left cannot be used; fetching all of it again")
         shutil.rmtree(folder / ".git")
-        repository.prepare()
+        repository.begin()
         return repository.fill(wanted)
 
 
@@ -99,14 +100,18 @@ class _Repository:
         if (self.folder / ".git").exists():
             if self._git("config", "--local", "--get", _OURS, check=False).stdout.strip() != "true":
                 raise self._foreign()
-            for lock in (self.folder / ".git").glob("*.lock"):  # a build that was killed leaves them
+            for lock in _locks(self.folder / ".git"):  # a build that was killed leaves them
                 lock.unlink()
             return False
         if any(entry.name != self._kept for entry in self.folder.iterdir()):
             raise self._foreign()
+        self.begin()
+        return True
+
+    def begin(self) -> None:
+        """Make a repository of ours, whatever else lies in the folder."""
         self._git("init", "--quiet", "--initial-branch=none")
         self._git("config", "--local", _OURS, "true")
-        return True
 
     def fill(self, wanted: Wanted) -> str:
         """Fetch, check, and write the files."""
@@ -129,7 +134,7 @@ class _Repository:
         argv = ("fetch", "--quiet", "--force", "--no-tags", "--no-recurse-submodules", "--")
         done = self._git(*argv, wanted.address, f"{wanted.full_ref}:{_FETCHED}", check=False)
         if not done.ok:
-            raise _fetch_problem(wanted, done)
+            raise _fetch_problem(wanted, done, self.folder)
 
     def _agreed(self, wanted: Wanted, head: str) -> str:
         """The commit to use. Only a branch may have gone on from it meanwhile."""
@@ -168,8 +173,17 @@ class _Repository:
         return done
 
 
-def _fetch_problem(wanted: Wanted, done: process.Finished) -> CdError:
+def _locks(git_folder: Path) -> Iterator[Path]:
+    """The locks in a repository at which nobody else works."""
+    objects = str(git_folder / "objects")
+    for place, folders, files in os.walk(git_folder):
+        if place == objects:
+            folders[:] = [name for name in folders if name in ("info", "pack")]  # loose ones are many, without locks
+        yield from (Path(place, name) for name in files if name.endswith(".lock"))
+
+
+def _fetch_problem(wanted: Wanted, done: process.Finished, folder: Path) -> CdError:
     address = without_credentials(wanted.address)
-    return fetching.problem(done.stderr, address, wanted.full_ref, _HINTS) or _Broken(
+    return fetching.problem(done.stderr, address, wanted.full_ref, _HINTS, folder) or _Broken(
         f"{wanted.full_ref} cannot be fetched from {address}", details=done.stderr[-3:], hint="see git's own words"
     )

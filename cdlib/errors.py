@@ -7,6 +7,7 @@ error into a message, a result and an exit status.
 from __future__ import annotations
 
 import errno
+import signal
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -151,12 +152,15 @@ class NotAllowed(CdError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM arrived. No `except Exception` swallows it; exit status is 128 + `signum`."""
+    """SIGINT, SIGTERM or SIGHUP arrived. No `except Exception` swallows it; exit status is 130, or 143 for the others.
+
+    Who waits for a run has to tell one that was ended from outside, and not how: a hang-up has no status of its own.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"interrupted by signal {signum}")
         self.signum = signum
-        self.exit_code = 128 + signum
+        self.exit_code = 128 + (signal.SIGTERM if signum == signal.SIGHUP else signum)
         self.outcome = "interrupted"
 
 

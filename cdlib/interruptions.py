@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: what they become, and how they are held back for a moment."""
+"""SIGINT, SIGTERM and SIGHUP: what they become, and how they are held back for a moment; and what keeps Ctrl-Z away."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from cdlib.errors import Interrupted
 
-_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Later:
@@ -25,7 +25,7 @@ class Later:
         self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
         if threading.current_thread() is not threading.main_thread():
             return  # Python runs handlers in the main thread only
-        for signum in _INTERRUPTIONS:
+        for signum in INTERRUPTIONS:
             handler = signal.getsignal(signum)
             if callable(handler):
                 self._handlers[signum] = handler
@@ -41,12 +41,53 @@ class Later:
 
 
 def raise_once() -> None:
-    """Turn the first SIGINT or SIGTERM into Interrupted; later ones must not break the cleaning up."""
+    """Turn the first SIGINT, SIGTERM or SIGHUP into Interrupted; later ones must not break the cleaning up.
+
+    A hang-up ends us as SIGTERM does, and with its exit status: a terminal that is gone is no reason to leave a lease
+    and a half-done rollout behind. What was told to ignore it, as by nohup, goes on.
+    """
+    heeded = [n for n in INTERRUPTIONS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
 
     def handler(signum: int, _frame: FrameType | None) -> None:
-        for number in _INTERRUPTIONS:
+        for number in heeded:
             signal.signal(number, signal.SIG_IGN)
         raise Interrupted(signum)
 
-    for number in _INTERRUPTIONS:
+    for number in heeded:
         signal.signal(number, handler)
+
+
+class Unstopped:
+    """Keeps terminals from stopping this process, by Ctrl-Z or for output in the background, from `begin` to `end`.
+
+    `told` is called once where one has tried, by `tell` or `end`: a handler may interrupt what it would call.
+    """
+
+    def __init__(self, told: Callable[[], None]) -> None:
+        self._told = told
+        self._tried = False
+        self._handlers: dict[int, Any] = {}
+
+    def begin(self) -> None:
+        """Heed none of these signals from now on, where we are the main thread, which alone may say so."""
+        if self._handlers or threading.current_thread() is not threading.main_thread():
+            return
+        # A handler would be called again and again for the same output, which passes where the signal is ignored.
+        for signum, handler in ((signal.SIGTSTP, self._try), (signal.SIGTTOU, signal.SIG_IGN)):
+            self._handlers[signum] = signal.signal(signum, handler)
+
+    def tell(self) -> None:
+        """Say that somebody has tried, if so, and not twice."""
+        if self._tried:
+            self._tried, told, self._told = False, self._told, lambda: None
+            told()
+
+    def end(self) -> None:
+        """Heed them again."""
+        handlers, self._handlers = self._handlers, {}
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+        self.tell()
+
+    def _try(self, _signum: int, _frame: FrameType | None) -> None:
+        self._tried = True

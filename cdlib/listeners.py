@@ -46,7 +46,7 @@ class Listeners:
 
     def _tell(self, run: Run, result: dict[str, Any]) -> None:
         traced = any(name.startswith("OTEL_EXPORTER_OTLP") for name in os.environ)  # perhaps
-        checked = run.command in _CHECKED and "revisions" not in result  # a listing checks nothing
+        checked = run.keeps and run.command in _CHECKED and "revisions" not in result  # a listing checks nothing
         if not (checked or traced or self.metrics_file or self.pushgateway):
             return
         ended = self._ended(run, result)

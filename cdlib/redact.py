@@ -18,23 +18,27 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _NOT_SECRET = re.compile(r"(SOCK|FILE|PATH|DIR|URL|HOST)\Z", re.IGNORECASE)
+# Each is tried on logs that anybody may write, a quarter of a megabyte at a time, while a rollback waits: what repeats
+# is bounded, or begins where nothing like it goes before, so that no text takes more than a time that grows as it does.
 _SHAPES = (
     (
-        re.compile(r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*(?:basic|bearer)?\s*)[^\s\"',;]+"),
+        re.compile(r"(?i)\b((?:proxy-)?authorization\s{0,8}[:=]\s{0,8}(?:(?:basic|bearer)\s{1,8})?)[^\s\"',;]+"),
         r"\1" + HIDDEN,
     ),
-    (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{16,}"), r"\1" + HIDDEN),
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@:]*:[^/\s@]+@"), r"\1" + HIDDEN + "@"),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), HIDDEN),
+    (re.compile(r"(?i)\b(bearer\s{1,8})[A-Za-z0-9._~+/=-]{16,}"), r"\1" + HIDDEN),
+    (re.compile(r"(?i)([a-z0-9+.-]://)[^/\s@:]*:[^/\s]+@"), r"\1" + HIDDEN + "@"),
+    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), HIDDEN),
     (
-        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+        re.compile(
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL
+        ),
         HIDDEN,
     ),
     (
         re.compile(
             # Not of a name such as JENKINS_TOKEN_FILE: a path is no secret, and the reader of an error needs it.
-            r"(?i)\b([\w-]*(?:password|passwd|secret|api[_-]?key|token)[\w-]*(?<![_-]file)(?<![_-]path)"
-            r"[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{4,}"
+            r"(?i)((?:password|passwd|secret|api[_-]?key|token)[\w-]{0,32}(?<![_-]file)(?<![_-]path)"
+            r"[\"']?\s{0,8}[=:]\s{0,8}[\"']?)[^\s\"',;&]{4,}"
         ),
         r"\1" + HIDDEN,
     ),

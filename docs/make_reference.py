@@ -121,7 +121,7 @@ def _exit_codes() -> Iterator[str]:
         first = (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
         meaning = "A defect of ours." if kind is errors.CdError else first
         yield f"| {kind.exit_code} | {kind.outcome} | {meaning} |"
-    yield "| 130, 143 | interrupted | Ended by SIGINT, by SIGTERM. |\n"
+    yield "| 130, 143 | interrupted | Ended by SIGINT, by SIGTERM or SIGHUP (a terminal that is gone). |\n"
     yield "Where something was written to a cluster, 0, 7 or 8 say how it ended, whatever the cause.\n"
 
 

@@ -66,7 +66,7 @@ def execute(name: str, common: Common, function: Callable[..., Result], options:
     except KeyboardInterrupt as problem:
         signum = getattr(problem, "signum", signal.SIGINT)
         console.problem(f"interrupted by signal {int(signum)}", "run it again: it goes on, or clears up first", ())
-        result = {"outcome": "interrupted", "exit_code": 128 + int(signum)}
+        result = {"outcome": "interrupted", "exit_code": getattr(problem, "exit_code", 130)}
     except Exception:
         result = _defect(console, run)
     progress.close()

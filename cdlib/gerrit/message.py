@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cdlib.gerrit.report import JENKINS_RUN, ROLLBACK, Report, commit_of
+from cdlib.gerrit.report import DEPLOYS, JENKINS_RUN, KILLED, ROLLBACK, Report, commit_of
 from cdlib.gerrit.words import quoted, sentence
 
 _ROLLED_BACK, _NEEDS_PERSON, _INCONCLUSIVE = 7, 8, 10
@@ -102,8 +102,9 @@ class Comment:
             return f"Failed{self._place('in')}, and a person is needed: {sentence(report.message)}"
         if report.exit_code == _INCONCLUSIVE:
             return f"Deployed{self._place('to')}, but it cannot be judged: {why}"
-        if report.command == JENKINS_RUN:  # which is what is left where the job itself could say nothing
-            return f"Nobody knows how the deploy ended: {why}"
+        what = "rollback" if report.command == ROLLBACK else "deploy"
+        if report.command == JENKINS_RUN or (report.command in DEPLOYS and report.outcome == KILLED):
+            return f"Nobody knows how the {what} ended: {why}"  # the job itself could say nothing, or was killed at it
         if report.exit_code in _INTERRUPTED:
             why = "the job was interrupted; the next one goes on, or takes back what was begun"
         verb, where = ("Not rolled back", "in") if report.command == ROLLBACK else ("Not deployed", "to")

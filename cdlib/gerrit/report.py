@@ -17,6 +17,7 @@ CHECKS = ("build-image", "run-tests")
 ROLLBACK = "helm-rollback"
 DEPLOYS = ("helm-deploy", ROLLBACK)
 JENKINS_RUN = "jenkins-run"
+KILLED = "killed"  # the outcome of a step that left no result; the Jenkins job writes it
 # What a deploy job does before it deploys. That it went well is nothing to tell: what comes next will.
 STEPS = ("cd-checkout", "publish-tag", "authorize-deploy", JENKINS_RUN)
 _LARGEST = 4 * 2**20  # bytes

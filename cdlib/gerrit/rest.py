@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cdlib.answers import retry_after, words
+from cdlib.answers import pieces, retry_after, staying_session, words
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, Refused, Unavailable, UsageProblem
 from cdlib.gerrit.credentials import USER, Credentials
@@ -31,11 +31,9 @@ class Rest:
     """Gerrit's REST interface at `url`, as one account, by `deadline`. Nothing is tried twice here."""
 
     def __init__(self, url: str, who: Credentials, deadline: Deadline) -> None:
-        import requests
-
         self.url = _checked(url)
         self._deadline = deadline
-        self._session = requests.Session()
+        self._session = staying_session()
         # Neither ~/.netrc nor a variable decides who we are; proxies and authorities are taken on purpose below.
         self._session.trust_env = False
         self._session.verify = named_authority() or True
@@ -76,9 +74,8 @@ class Rest:
 
     def _read(self, response: requests.Response, doing: str) -> bytes:
         whole = bytearray()
-        for piece in response.iter_content(64 * 1024):
+        for piece in pieces(response, self._deadline, doing):
             whole += piece
-            self._deadline.require(doing)
             if len(whole) > _LARGEST:
                 raise UsageProblem(f"{self.url} sent more than {_LARGEST} bytes while {doing}", hint="is it a Gerrit?")
         return bytes(whole)

@@ -38,7 +38,7 @@ def _ask(deadline: Deadline, blubber: str, variant: str, url: str, doing: str) -
     try:
         with connection_errors(host, doing):
             response = connections.open("POST", address, headers, blubber.encode(), deadline, doing)
-        answer = read_answer(response, host, doing)
+        answer = read_answer(response, host, doing, deadline)
     finally:
         connections.close()
     if answer.status == 200:

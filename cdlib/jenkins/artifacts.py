@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError
+from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable
 from cdlib.files import scratch, take_place
 from cdlib.jenkins.builds import Build
 from cdlib.jenkins.http import Server
@@ -25,7 +25,8 @@ RESULT = "cd-result.json"
 def fetch(run: Run, server: Server, job: Job, build: Build, folder: Path, deadline: Deadline) -> list[str]:
     """Download the build's artifacts below `folder`; returns their paths there.
 
-    Paths come from the build, so those that would lead elsewhere are left out, as are files that are too large.
+    Paths come from the build, so those that would lead elsewhere are left out, as are files that are too large. What
+    cannot be fetched is a warning: the build has ended, and does not change by it.
     """
     if len(build.artifacts) > MOST:
         run.warn(f"{job.name} #{build.number} has {len(build.artifacts)} artifacts; the first {MOST} are fetched")
@@ -38,9 +39,10 @@ def fetch(run: Run, server: Server, job: Job, build: Build, folder: Path, deadli
         try:
             if _fetch_one(server, job, build, path, folder / name, deadline):
                 fetched.append(name)
+        except (Unavailable, OutOfTime, NotAllowed) as problem:  # the next would meet the same
+            run.warn(f"the artifacts from {path} on could not be fetched: {problem.message}")
+            break
         except CdError as problem:
-            if type(problem) is not CdError:
-                raise
             run.warn(f"the artifact {path} is left out: {problem.message}")
     return fetched
 
@@ -68,7 +70,7 @@ def _fetch_one(server: Server, job: Job, build: Build, path: str, target: Path, 
     target.parent.mkdir(parents=True, exist_ok=True)
     address = f"{job.path}/{build.number}/artifact/{urllib.parse.quote(path)}"
     with scratch(target) as body:
-        answer = server.download(address, f"fetching the artifact {path}", deadline, body, LARGEST)
+        answer = server.download(address, f"fetching the artifact {path}", deadline, body, LARGEST, away=True)
         if answer.status == 200:
             take_place(body, target)
     return answer.status == 200

@@ -6,10 +6,10 @@ import json
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from cdlib.answers import Answer
+from cdlib.answers import Answer, pieces, staying_session
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Unavailable, UsageProblem
 from cdlib.jenkins.answers import connection_errors, problem_of
@@ -26,6 +26,8 @@ PATIENCE = (
 )
 _NEARLY_OVER = 0.05  # seconds
 _LARGEST = 16 * 2**20  # bytes of a document
+_HOPS = 5  # redirects that an artifact may take
+_REDIRECTS = (301, 302, 303, 307, 308)
 _SESSION = "X-Jenkins-Session"
 
 
@@ -41,8 +43,6 @@ class Server:
         patience: float = PATIENCE,
         on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
-        import requests
-
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             raise UsageProblem(
@@ -56,9 +56,7 @@ class Server:
         self.start = ""  # names the server's life since its last start; another after each restart
         self._on_trouble = on_trouble
         self._crumb: dict[str, str] = {}
-        self._session = requests.Session()
-        # ~/.netrc does not decide who we are; a function is left alone where a pair would be looked up.
-        self._session.auth = (user, token) if user else lambda request: request
+        self._session = _session(user, token)
 
     def read(self, path: str, doing: str, deadline: Deadline, **query: str) -> dict[str, Any] | None:
         """The JSON document at `path`, or None where there is none (404), which may also mean no right to see it."""
@@ -101,7 +99,7 @@ class Server:
         """One exchange; where it wants a crumb, a second that brings one. Raises for each status not in `ok`."""
         for again in (False, True):
             with self._open(method, path, doing, deadline, query, form) as response:
-                answer = Answer(response.status_code, response.headers, self._body(response, doing))
+                answer = Answer(response.status_code, response.headers, self._body(response, doing, deadline))
             if answer.status == 403 and method == "POST" and b"No valid crumb" in answer.body and not again:
                 self._crumb = self._new_crumb(deadline)
                 continue
@@ -110,18 +108,22 @@ class Server:
             raise problem_of(answer, self.host, self.user, doing)
         return answer
 
-    def download(self, path: str, doing: str, deadline: Deadline, into: IO[bytes], limit: int) -> Answer:
-        """Write the body at `path` to `into`, whole or not at all; 404 is returned like 200."""
+    def download(
+        self, path: str, doing: str, deadline: Deadline, into: IO[bytes], limit: int, *, away: bool = False
+    ) -> Answer:
+        """Write the body at `path` to `into`, whole or not at all; 404 is returned like 200.
+
+        With `away`, a redirect is followed: Jenkins may keep artifacts at another server, such as S3.
+        """
 
         def once() -> Answer:
             into.seek(0)
             into.truncate()
-            with self._open("GET", path, doing, deadline, None, None) as response:
+            with self._arrived(path, doing, deadline, away) as (response, host):
                 if response.status_code not in (200, 404):
-                    answer = Answer(response.status_code, response.headers, response.content[:4000])
-                    raise problem_of(answer, self.host, self.user, doing)
-                for piece in response.iter_content(256 * 1024) if response.status_code == 200 else ():
-                    deadline.require(doing)
+                    answer = Answer(response.status_code, response.headers, self._body(response, doing, deadline))
+                    raise problem_of(answer, host, self.user, doing)
+                for piece in pieces(response, deadline, doing) if response.status_code == 200 else ():
                     into.write(piece)
                     if into.tell() > limit:
                         raise CdError(
@@ -131,6 +133,23 @@ class Server:
                 return Answer(response.status_code, response.headers, b"")
 
         return self.patiently(once, deadline)
+
+    @contextmanager
+    def _arrived(
+        self, path: str, doing: str, deadline: Deadline, away: bool
+    ) -> Iterator[tuple[requests.Response, str]]:
+        """The answer at `path`, or with `away` the one that redirects lead to, and the host that gives it."""
+        with ExitStack() as opened:
+            response = opened.enter_context(self._open("GET", path, doing, deadline, None, None))
+            host, address = self.host, self.url + path
+            for _ in range(_HOPS if away else 0):
+                if response.status_code not in _REDIRECTS or not _may_follow(address, response):
+                    break
+                address = urllib.parse.urljoin(address, response.headers["Location"])
+                host = urllib.parse.urlsplit(address).netloc.rpartition("@")[2]
+                opened.close()
+                response = opened.enter_context(_foreign(address, host, doing, deadline))
+            yield response, host
 
     @contextmanager
     def _open(
@@ -162,9 +181,9 @@ class Server:
             self.start = response.headers.get(_SESSION, self.start)
             yield response
 
-    def _body(self, response: requests.Response, doing: str) -> bytes:
+    def _body(self, response: requests.Response, doing: str, deadline: Deadline) -> bytes:
         whole = bytearray()
-        for piece in response.iter_content(64 * 1024):
+        for piece in pieces(response, deadline, doing):
             whole += piece
             if len(whole) > _LARGEST:
                 raise CdError(
@@ -183,6 +202,43 @@ class Server:
             raise UsageProblem(
                 f"{self.host} answers with no crumb", hint="does JENKINS_URL lead to Jenkins?"
             ) from problem
+
+
+def _session(user: str = "", token: str = "") -> requests.Session:
+    """A session that follows no redirect by itself, and is `user`, or nobody."""
+    session = staying_session()
+    # ~/.netrc does not decide who we are; a function is left alone where a pair would be looked up.
+    session.auth = (user, token) if user else lambda request: request
+    return session
+
+
+def _may_follow(address: str, response: requests.Response) -> bool:
+    """Whether a redirect from `address` leads to http or https, and not out of TLS."""
+    try:
+        parts = urllib.parse.urlsplit(urllib.parse.urljoin(address, response.headers.get("Location", "")))
+    except ValueError:
+        return False
+    allowed = ("https",) if address.startswith("https:") else ("http", "https")
+    return "Location" in response.headers and parts.scheme in allowed and bool(parts.hostname)
+
+
+@contextmanager
+def _foreign(address: str, host: str, doing: str, deadline: Deadline) -> Iterator[requests.Response]:
+    """The answer of whoever Jenkins sends us to. A session of its own: neither our token nor our cookies go there."""
+    left = deadline.require(doing)
+    with (
+        _by(deadline, doing),
+        connection_errors(host, doing),
+        _session() as session,
+        session.get(
+            address,
+            headers={"User-Agent": "cdlib"},
+            timeout=(min(CONNECT, left), min(READ, left)),
+            allow_redirects=False,
+            stream=True,
+        ) as response,
+    ):
+        yield response
 
 
 @contextmanager

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import re
 import time
+import urllib.parse
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from cdlib import process
 from cdlib.deadline import Deadline
-from cdlib.errors import NotAllowed, Unavailable, UsageProblem
+from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
 from cdlib.run import Run
 from cdlib.source import open_source
 
 WEEK = 7 * 86400.0  # seconds
+_CLEANING = 120.0  # seconds for what may be left undone
 _REF = re.compile(r"refs/zuul/.+/Z([0-9a-f]{32})\Z")
 _ENV = {
     "GIT_TERMINAL_PROMPT": "0",
@@ -48,24 +50,46 @@ def push(run: Run, folder: Path, url: str, project: str, branch: str) -> Pushed:
         if not value:
             how = "--source-url" if name == "CD_SOURCE_URL" else f"--param {name}=…"
             raise UsageProblem(f"{name} is missing: the pushed commit's place is made of it", hint=f"give it by {how}")
+    _require_no_credentials(url)
     commit, now = open_source(folder).commit, time.time()
     address = f"{url.rstrip('/')}/{project}"
     ref = f"refs/zuul/{branch}/Z{_uuid7(now).hex}"
     with run.stage("push", ref):
-        _git(run, "push", "--quiet", "--no-verify", "--", address, f"{commit}:{ref}", folder=folder)
+        # A first push takes the whole history along, so that it has as long as the run has.
+        _git(run.deadline, "push", "--quiet", "--no-verify", "--", address, f"{commit}:{ref}", folder=folder)
         _clean(run, folder, address, now)
     return Pushed(url.rstrip("/"), ref, commit)
 
 
+def _require_no_credentials(url: str) -> None:
+    """Raise UsageProblem where the address has a secret in it: it becomes a parameter, and argv of git.
+
+    A user is no secret for ssh; over HTTP it may be a token.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        secret = parts.password is not None or (parts.username is not None and parts.scheme in ("http", "https"))
+    except ValueError:
+        raise UsageProblem("CD_SOURCE_URL is no address", hint="write it as ssh://git.example.org") from None
+    if secret:
+        raise UsageProblem(
+            "CD_SOURCE_URL has a user or a password in it, and whoever may read the job's builds would read it",
+            hint="give it without, and let git log in by ssh or by a credential helper",
+        )
+
+
 def _clean(run: Run, folder: Path, address: str, now: float) -> None:
     """Remove refs of ours that are older than a week. What fails here is worth a warning, no more."""
+    limit = run.deadline.part(_CLEANING, "removing old refs")
     try:
-        listed = _git(run, "ls-remote", "--quiet", "--", address, "refs/zuul/*", folder=folder)
+        listed = _git(limit, "ls-remote", "--quiet", "--", address, "refs/zuul/*", folder=folder)
         old = [ref for line in listed.splitlines() if _age(ref := line.partition("\t")[2], now) > WEEK]
         if old:
-            _git(run, "push", "--quiet", "--no-verify", "--", address, *(f":{ref}" for ref in old[:100]), folder=folder)
+            _git(
+                limit, "push", "--quiet", "--no-verify", "--", address, *(f":{ref}" for ref in old[:100]), folder=folder
+            )
             run.note(f"{min(len(old), 100)} refs older than a week were removed from {address}")
-    except (Unavailable, UsageProblem, NotAllowed) as problem:
+    except CdError as problem:
         run.warn(f"old refs could not be cleaned up: {problem.message}")
 
 
@@ -83,8 +107,7 @@ def _uuid7(now: float) -> uuid.UUID:
     return uuid.UUID(int=bits & ~(3 << 62) | 2 << 62)
 
 
-def _git(run: Run, *args: str, folder: Path) -> str:
-    limit = Deadline(min(120.0, run.deadline.left), "git")
+def _git(limit: Deadline, *args: str, folder: Path) -> str:
     done = process.run(["git", "-c", "core.hooksPath=/dev/null", "-C", folder, *args], limit, env=_ENV)
     if done.ok:
         return done.stdout

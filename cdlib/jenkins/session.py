@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cdlib.deadline import Deadline
-from cdlib.errors import BuildLost, CdError, Interrupted, NotAllowed, OutOfTime, Unavailable, UsageProblem
+from cdlib.errors import BuildLost, CdError, Interrupted, UsageProblem
 from cdlib.jenkins import abort, artifacts, push, trigger, verdict
 from cdlib.jenkins.builds import Build, read_build, read_item
 from cdlib.jenkins.follow import follow
@@ -68,10 +68,12 @@ class Ended:
 def run_job(run: Run, server: Server, wish: Wish) -> Ended | None:
     """Run the job and return how it ended; None in a dry run. Raises what the build's end amounts to.
 
-    Where we cannot wait any longer (the deadline, a signal, a server that is gone), the build is aborted first.
+    Where we cannot wait any longer (the deadline, a signal, a server that is gone, an answer that is none), the
+    build is aborted first.
     """
     job = read_job(server, wish.job, run.deadline)
-    request, parameters = _parameters(run, server, job, wish)
+    name, parameters = _parameters(run, server, job, wish)
+    request = trigger.Request(server, job, name)
     for _ in range(wish.restart_lost):
         try:
             return _run_once(run, server, job, wish, request, parameters)
@@ -82,18 +84,21 @@ def run_job(run: Run, server: Server, wish: Wish) -> Ended | None:
     return _run_once(run, server, job, wish, request, parameters)
 
 
-def _run_once(run: Run, server: Server, job: Job, wish: Wish, request: str, parameters: dict[str, str]) -> Ended | None:
+def _run_once(
+    run: Run, server: Server, job: Job, wish: Wish, request: trigger.Request, parameters: dict[str, str]
+) -> Ended | None:
     ticket = None
     with run.stage("queue", job.name):
         try:
-            if job.adoptable and wish.request:
-                ticket = trigger.adopt(server, job, request, run.deadline)
+            ticket = request.adopt(run.deadline) if wish.request or request.asked else None
             ticket = ticket or _trigger(run, server, job, wish, request, parameters)
             if ticket is None:
                 return None
             number = trigger.wait_for_number(server, job, ticket, run.deadline, run.note)
-        except (OutOfTime, Interrupted, Unavailable):
-            _give_up(run, server, job, ticket or trigger.Ticket(request), 0)
+        except BuildLost:
+            raise
+        except (CdError, Interrupted):  # of whichever kind: one odd answer of a proxy must not leave a build running
+            _give_up(run, server, job, ticket or trigger.Ticket(request.name), 0)
             raise
     run.note(f"{job.name} #{number}{' (adopted)' if ticket.adopted else ''}: {server.url}{job.path}/{number}/")
     return _watch(run, server, job, number, ticket)
@@ -140,7 +145,7 @@ def _of_build(run: Run, server: Server, job: Job, number: int, given: Mapping[st
 
 
 def _trigger(
-    run: Run, server: Server, job: Job, wish: Wish, request: str, parameters: dict[str, str]
+    run: Run, server: Server, job: Job, wish: Wish, request: trigger.Request, parameters: dict[str, str]
 ) -> trigger.Ticket | None:
     if run.would(f"trigger {server.url}{job.path} with the parameters {', '.join(sorted(parameters)) or 'none'}"):
         return None
@@ -148,7 +153,7 @@ def _trigger(
         branch = parameters.get("ZUUL_BRANCH", "") or parameters.get("ZUUL_REFNAME", "").removeprefix("refs/heads/")
         pushed = push.push(run, wish.source, wish.source_url, parameters.get("ZUUL_PROJECT", ""), branch)
         parameters = {**parameters, **pushed.parameters()}
-    ticket = trigger.trigger(server, job, parameters, request, run.deadline)
+    ticket = request.trigger(parameters, run.deadline)
     if ticket.shared:
         run.warn(f"an identical build of {job.name} waited already, and Jenkins makes one of both")
     return ticket
@@ -182,13 +187,10 @@ def _watch(run: Run, server: Server, job: Job, number: int, ticket: trigger.Tick
 
 def _collect(run: Run, server: Server, job: Job, build: Build, ticket: trigger.Ticket) -> Ended:
     """Fetch what the build left, even where the deadline has passed: it says how the build ended."""
-    folder, fetched = run.out / "artifacts", list[str]()
+    folder = run.out / "artifacts"
     with run.stage("artifacts"):
-        try:
-            limit = Deadline(max(run.deadline.left, FETCHING), "artifacts")
-            fetched = artifacts.fetch(run, server, job, build, folder, limit)
-        except (Unavailable, OutOfTime, NotAllowed) as problem:
-            run.warn(f"the artifacts could not be fetched: {problem.message}")
+        limit = Deadline(max(run.deadline.left, FETCHING), "artifacts")
+        fetched = artifacts.fetch(run, server, job, build, folder, limit)
     result = artifacts.read_result(folder, fetched)
     return Ended(job, build, ticket.request, ticket.adopted, tuple(fetched), result)
 

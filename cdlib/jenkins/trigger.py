@@ -11,7 +11,7 @@ from cdlib.answers import Answer
 from cdlib.deadline import Deadline
 from cdlib.errors import BuildLost, CdError, Unavailable, UsageProblem
 from cdlib.jenkins.answers import never_sent, said_by
-from cdlib.jenkins.builds import find, read_item, recent
+from cdlib.jenkins.builds import Found, find, read_item, recent
 from cdlib.jenkins.http import Server
 from cdlib.jenkins.jobs import Job
 
@@ -31,40 +31,63 @@ class Ticket:
     shared: bool = False
 
 
-def adopt(server: Server, job: Job, request: str, deadline: Deadline) -> Ticket | None:
-    """What carries `request` already: in the queue, running, or ended well. What ended badly is no answer to it."""
-    found = find(server, job, request, deadline)
-    for build in found.builds:
-        if build.running or build.result == "SUCCESS":
-            return Ticket(request, number=build.number, adopted=True)
-    if found.items:
-        return Ticket(request, item=found.items[0].id, adopted=True)
-    return None
+class Request:
+    """A build of `job` that is wanted by a name, which is empty where the job does not declare it."""
 
+    def __init__(self, server: Server, job: Job, name: str) -> None:
+        self.name = name
+        self.asked = False  # whether Jenkins was asked to build it, and may have heard
+        self._server, self._job = server, job
+        self._before: frozenset[int] | None = None  # the builds that carried the name before that
 
-def trigger(server: Server, job: Job, values: Mapping[str, str], request: str, deadline: Deadline) -> Ticket:
-    """A new place in the queue. An answer that was lost on its way does not make a second build."""
-    asked = False
+    def adopt(self, deadline: Deadline) -> Ticket | None:
+        """What carries the name already: in the queue, running, or ended.
 
-    def once() -> Ticket:
-        nonlocal asked
-        if asked and job.adoptable and (there := adopt(server, job, request, deadline)):
-            return there
-        try:
-            asked = True
-            return _post(server, job, values, request, deadline)
-        except Unavailable as problem:
-            if job.adoptable or never_sent(problem):
-                raise
-            raise Unavailable(
-                f"{problem.message}; a build may have been triggered all the same",
-                hint=f"look at {server.url}{job.path} before running this again: {job.name} declares no CD_REQUEST, "
-                "by which it could be found",
-                retryable=False,
-            ) from problem
+        A build that ended badly before we asked is no answer. One that came since is ours, however it ended.
+        """
+        if not self._job.adoptable:
+            return None
+        found = find(self._server, self._job, self.name, deadline)
+        before = self._remember(found)
+        for build in found.builds:
+            if build.running or build.result == "SUCCESS" or build.number not in before:
+                return Ticket(self.name, number=build.number, adopted=True)
+        if found.items:
+            return Ticket(self.name, item=found.items[0].id, adopted=True)
+        return None
 
-    ticket: Ticket = server.patiently(once, deadline)
-    return ticket
+    def trigger(self, values: Mapping[str, str], deadline: Deadline) -> Ticket:
+        """A new place in the queue. An answer that was lost on its way does not make a second build."""
+        server, job = self._server, self._job
+        if job.adoptable and self._before is None:
+            self._remember(find(server, job, self.name, deadline))
+        again = False
+
+        def once() -> Ticket:
+            nonlocal again
+            if again and (there := self.adopt(deadline)):
+                return there
+            try:
+                again = self.asked = True
+                return _post(server, job, values, self.name, deadline)
+            except Unavailable as problem:
+                if job.adoptable or never_sent(problem):
+                    raise
+                raise Unavailable(
+                    f"{problem.message}; a build may have been triggered all the same",
+                    hint=f"look at {server.url}{job.path} before running this again: {job.name} declares no "
+                    "CD_REQUEST, by which it could be found",
+                    retryable=False,
+                ) from problem
+
+        ticket: Ticket = server.patiently(once, deadline)
+        return ticket
+
+    def _remember(self, found: Found) -> frozenset[int]:
+        """The builds that there were when this was asked first."""
+        if self._before is None:
+            self._before = frozenset(build.number for build in found.builds)
+        return self._before
 
 
 def wait_for_number(server: Server, job: Job, ticket: Ticket, deadline: Deadline, say: Callable[[str], None]) -> int:

@@ -213,6 +213,6 @@ def asked_deploy(permits: Permits, work: Work, record: Record, digest: str, chan
 
     release = permits.release
     deploy, target = work.service.deploy, permits.target
-    with prepare_chart(permits.run, release.helm, work.source, deploy, target, permits.place) as chart:
+    with prepare_chart(release.helm, work.source, deploy, target, permits.place, permits.deadline) as chart:
         return permits.asked(DEPLOY, record, commit=work.source.commit, digest=digest, chart=chart.digest,
                              values=chart.values_digest, change=change)  # fmt: skip

@@ -17,7 +17,9 @@ from cdlib.promotion.auditing import note
 from cdlib.result import Result
 
 if TYPE_CHECKING:
+    from cdlib.deadline import Deadline
     from cdlib.reference import Reference
+    from cdlib.registry.repository import Repository
     from cdlib.rollout.permit import Use
     from cdlib.rollout.planning import Plan
     from cdlib.rollout.record import Record, Revision
@@ -33,18 +35,27 @@ LARGEST = 512 * 1024  # bytes of a permit's file
 
 @dataclass
 class Permits:
-    """The permits of one release. `file` is one that was given; `used` the one that was spent."""
+    """The permits of one release. `file` is one that was given; `used` the one that was spent.
+
+    `limit` is by when it has to be known what is permitted; until a guard is given one, the run's own.
+    """
 
     release: Release
     target: Target
     audit: Path | None = None
     file: Path | None = None
     used: Use | None = None
+    limit: Deadline | None = None
 
     @property
     def run(self) -> Run:
         """The run that this is for."""
         return self.release.run
+
+    @property
+    def deadline(self) -> Deadline:
+        """By when servers have to have answered."""
+        return self.limit or self.run.deadline
 
     @property
     def place(self) -> Environment:
@@ -65,11 +76,9 @@ class Permits:
 
     def envelopes(self, digest: str, image: Reference | None = None) -> list[bytes]:
         """What lies beside the digest, in the repository of `image` or the service's own."""
-        from cdlib.registry.repository import Registries
         from cdlib.trust.attached import fetch
 
-        registries = Registries(self.run, self.target.plain_http)
-        return fetch(registries.repository(image or self.target.image), digest, self.ring)
+        return fetch(self._repository(image or self.target.image, self.deadline), digest, self.ring)
 
     def authorized(self, digest: str, image: Reference) -> frozenset[str]:
         """The commits whose deploy here as `digest` the authorizer has permitted, by what lies beside it."""
@@ -84,7 +93,7 @@ class Permits:
         from cdlib.trust.summary import Place
 
         place = self.place
-        cluster = name_of_cluster(self.release.api, place.namespace, self.run.deadline)
+        cluster = name_of_cluster(self.release.api, place.namespace, self.deadline)
         return Place(place.name, cluster, place.namespace, place.release)
 
     def asked(self, action: str, record: Record, *, commit: str, digest: str, chart: str, values: str,
@@ -107,10 +116,11 @@ class Permits:
             quarantined=frozenset(record.quarantine),
         )
 
-    def guard_deploy(self, plan: Plan, record: Record) -> Use | None:
+    def guard_deploy(self, plan: Plan, record: Record, deadline: Deadline) -> Use | None:
         """The permit for the plan. Raises Refused where none holds, or the image is not proved any more."""
         if not self.asked_for:
             return None
+        self.limit = deadline
         from cdlib.trust.evidence import Wanted, prove
         from cdlib.trust.summary import DEPLOY
 
@@ -123,10 +133,11 @@ class Permits:
                 prove(envelopes, Wanted.of(wish.source, wish.service, asked.digest, change=asked.change), self.ring)
         return self._use(granted)
 
-    def guard_rollback(self, to: Revision, record: Record) -> Use | None:
+    def guard_rollback(self, to: Revision, record: Record, deadline: Deadline) -> Use | None:
         """The permit for going back to a revision. Raises Refused where none holds."""
         if not self.asked_for:
             return None
+        self.limit = deadline
         asked = self.asked_back(to, record)
         with self.run.stage("permit", asked.about):
             granted, _ = self._granted(asked, record)
@@ -173,16 +184,19 @@ class Permits:
         self.note("spent", digest=permit.digest, commit=permit.commit, action=permit.action, **said)
         return self.used
 
-    def _aliases(self, image: Reference) -> frozenset[str]:
+    def _aliases(self, image: Reference, deadline: Deadline) -> frozenset[str]:
         """Other digests by which a node may know the image: of its platforms, and of configurations."""
-        from cdlib.registry.repository import Registries
-
-        repository = Registries(self.run, self.target.plain_http).repository(image)
+        repository = self._repository(image, deadline)
         whole = repository.manifest(image.digest)
         children = whole.children if whole and whole.is_index else ()
         manifests = [whole, *(repository.manifest(child) for child in children)]
         configs = [manifest.config.digest for manifest in manifests if manifest and not manifest.is_index]
         return frozenset([*children, *configs])
+
+    def _repository(self, image: Reference, deadline: Deadline) -> Repository:
+        from cdlib.registry.repository import Registries
+
+        return Registries(replace(self.run, deadline=deadline), self.target.plain_http).repository(image)
 
     @contextmanager
     def audited(self) -> Iterator[None]:

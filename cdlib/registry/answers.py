@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cdlib.answers import Answer, retry_after, words
+from cdlib.answers import Answer, arriving, retry_after, words
+from cdlib.deadline import Deadline
 from cdlib.errors import DISK_FULL, CdError, NotAllowed, RegistryRefused, Unavailable, Unsettled, disk_full
 
 if TYPE_CHECKING:
@@ -20,14 +21,16 @@ LARGEST = 4 * 2**20  # bytes of an answer that is kept in memory; the specificat
 NO_ADDRESS = "look at the registry, and at proxies before it: what they answer is not as the specification has it"
 
 
-def read_answer(response: urllib3.BaseHTTPResponse, host: str, doing: str, largest: int = 0) -> Answer:
+def read_answer(
+    response: urllib3.BaseHTTPResponse, host: str, doing: str, deadline: Deadline, largest: int = 0
+) -> Answer:
     """The answer with its whole body, of `largest` bytes at most (0, and for what is not found or fails: LARGEST).
 
     A connection that is cut half way is an error, never a short body.
     """
     whole, largest = bytearray(), largest if largest and response.status == 200 else LARGEST
     with response, connection_errors(host, doing):
-        for piece in response.stream(64 * 1024, decode_content=True):
+        for piece in arriving(response, deadline, doing):
             whole += piece
             if len(whole) > largest:
                 raise RegistryRefused(f"an answer of more than {largest} bytes came while {doing}",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cdlib.answers import Answer
+from cdlib.answers import Answer, arriving
 from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed, RegistryRefused, Unavailable
 from cdlib.network import is_loopback
@@ -76,7 +76,8 @@ class Transport:
         """
 
         def once() -> Answer:
-            answer = read_answer(self._open(method, url, doing, scopes, headers, data), self.host, doing, largest)
+            response = self._open(method, url, doing, scopes, headers, data)
+            answer = read_answer(response, self.host, doing, self.deadline, largest)
             if answer.status not in ok:
                 raise problem_of(answer, self.host, doing)
             if check:
@@ -92,14 +93,12 @@ class Transport:
         response = self._open("GET", url, doing, scopes, None, None)
         with response:
             if response.status != 200:
-                raise problem_of(read_answer(response, self.host, doing), self.host, doing)
+                raise problem_of(read_answer(response, self.host, doing, self.deadline), self.host, doing)
             yield self._pieces(response, doing)
 
     def _pieces(self, response: BaseHTTPResponse, doing: str) -> Iterator[bytes]:
         with connection_errors(self.host, doing):
-            for piece in response.stream(256 * 1024, decode_content=True):
-                self.deadline.require(doing)
-                yield piece
+            yield from arriving(response, self.deadline, doing)
 
     def _open(
         self, method: str, url: str, doing: str, scopes: Scopes, headers: Mapping[str, str] | None, data: Body
@@ -214,7 +213,7 @@ class Transport:
         host = urllib.parse.urlsplit(realm).netloc
         with connection_errors(host, doing):
             response = self._connections.open(method, realm, headers, body, self.deadline, doing)
-        return read_answer(response, host, doing)
+        return read_answer(response, host, doing, self.deadline)
 
 
 def _joined(base: str, url: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProblem
 from cdlib.rollout.api import Object
 from cdlib.rollout.helm_answers import HelmRevision
-from cdlib.rollout.lease import living_holder
+from cdlib.rollout.holders import living_holder
 from cdlib.rollout.record import DEPLOYING, FAILED, INTERRUPTED, VERIFIED, Record, Revision
 from cdlib.rollout.records import parse
 from cdlib.target import Environment, Target

@@ -12,13 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from cdlib.deadline import Deadline
 from cdlib.errors import UsageProblem
 from cdlib.network import is_loopback
 from cdlib.reference import Reference
 from cdlib.rollout.api import Object
 from cdlib.rollout.helm import Helm
 from cdlib.rollout.soak import longest_probe_soak
-from cdlib.run import Run
 from cdlib.service import Deploy, ForeignChart
 from cdlib.source import Source, contained, fetch_tree
 from cdlib.target import Environment, Target
@@ -50,11 +50,11 @@ class Rendered:
 
 
 @contextmanager
-def prepare_chart(run: Run, helm: Helm, source: Source, deploy: Deploy, target: Target,
-                  environment: Environment) -> Iterator[Chart]:  # fmt: skip
-    """The service's chart and values, in a temporary folder for the time of the context."""
+def prepare_chart(helm: Helm, source: Source, deploy: Deploy, target: Target, environment: Environment,
+                  deadline: Deadline) -> Iterator[Chart]:  # fmt: skip
+    """The service's chart and values, fetched by `deadline`, in a temporary folder for the time of the context."""
     with TemporaryDirectory(prefix="cd-chart-") as temporary, source.files() as files:
-        folder = _chart_folder(run, helm, files, Path(temporary), deploy.chart, target)
+        folder = _chart_folder(helm, files, Path(temporary), deploy.chart, target, deadline)
         values = tuple(contained(files, name, "deploy.values") for name in deploy.values)
         missing = [str(file) for file in environment.values if not file.is_file()]
         if missing:
@@ -124,11 +124,11 @@ def _copied(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
 
 
 def _chart_folder(
-    run: Run, helm: Helm, files: Path, temporary: Path, chart: str | ForeignChart, target: Target
+    helm: Helm, files: Path, temporary: Path, chart: str | ForeignChart, target: Target, deadline: Deadline
 ) -> Path:
     if isinstance(chart, ForeignChart):
         _require_allowed(chart.repository, target)
-        fetch_tree(chart.repository, chart.commit, chart.path, temporary / "chart", run.deadline)
+        fetch_tree(chart.repository, chart.commit, chart.path, temporary / "chart", deadline)
         folder = temporary / "chart"
     elif chart.startswith("oci://"):
         _require_allowed(chart, target)
@@ -136,7 +136,7 @@ def _chart_folder(
         name, _, version = chart.rpartition(":") if tagged else (chart, "", "")
         host = name.removeprefix("oci://").split("/", 1)[0]
         plain = is_loopback(host) or host in target.plain_http
-        return helm.pull(name, version, temporary, plain_http=plain)
+        return helm.pull(name, version, temporary, deadline, plain_http=plain)
     else:
         folder = contained(files, chart, "deploy.chart")
     if not (folder / "Chart.yaml").is_file():

@@ -26,7 +26,7 @@ def as_permitted(release: Release, use: Use | None, image: Reference, state: Sta
     if use is None or state.faults:
         return state
     pods = _named(release, str(image), state.pods, deadline)
-    return replace(state, faults=patiently(lambda: foreign_images(use, image, pods), deadline))
+    return replace(state, faults=patiently(lambda: foreign_images(use, image, pods, deadline), deadline))
 
 
 def _named(release: Release, image: str, pods: Sequence[Object], deadline: Deadline) -> Sequence[Object]:

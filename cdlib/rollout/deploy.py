@@ -47,7 +47,7 @@ def deploy(release: Release, wish: Wish, guard: Guard | None = None, *, wait: bo
     budget = run.deadline.part(environment.budget, "the budget of a deploy")
     require_namespace(release.api, environment.namespace, budget)
     with (
-        prepare_chart(run, release.helm, wish.source, wish.service.deploy, wish.target, environment) as chart,
+        prepare_chart(release.helm, wish.source, wish.service.deploy, wish.target, environment, budget) as chart,
         TemporaryDirectory(prefix="cd-values-") as scratch,
     ):
         known = release.read(budget)
@@ -68,8 +68,8 @@ def deploy(release: Release, wish: Wish, guard: Guard | None = None, *, wait: bo
 def _under_lease(release: Release, plan: Plan, lease: Lease, guard: Guard | None, drift: tuple[str, ...],
                  budget: Deadline) -> Outcome:  # fmt: skip
     known = release.read(budget)
-    live = _wished(known, plan.wish, plan.chart) if lease.waited else None
-    if live is not None:  # who was waited for has done what we were asked to do
+    live = _wished(known, plan.wish, plan.chart)
+    if live is not None:  # who had the lease, alive or dead by now, has done what we were asked to do
         standing = stands(release, live, budget)
         if standing.outcome is not None:
             return standing.outcome
@@ -88,7 +88,7 @@ def _permitted(release: Release, plan: Plan, known: Known, guard: Guard, budget:
     live = record.live_revision
     if live is not None and live.verified:  # there is nothing to clear up, which could change what is live
         check_order(record, plan.wish)
-    use = guard(plan, record)
+    use = guard(plan, record, budget)
     if use is None:
         return plan
     plan = with_permit(release, plan, use, upgrade=bool(history), budget=budget)

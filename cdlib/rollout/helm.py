@@ -44,7 +44,8 @@ class Helm:
         if match is None or (int(match[1]), int(match[2])) < (3, 14):
             raise UsageProblem(f"{self.program} is {said or 'no Helm'}", hint=_HINT)
 
-    def render(self, chart: Path, values: Sequence[Path], *, upgrade: bool, kube_version: str) -> list[Object]:
+    def render(self, chart: Path, values: Sequence[Path], deadline: Deadline, *, upgrade: bool,
+               kube_version: str) -> list[Object]:  # fmt: skip
         """The objects that the chart renders to, as far as that shows without the cluster.
 
         `kube_version` may be empty. Raises UsageProblem where the chart does not render.
@@ -52,7 +53,7 @@ class Helm:
         release = self._environment.release
         argv = ["template", release, str(chart), "--namespace", self._environment.namespace, *_files(values)]
         argv += [*(["--is-upgrade"] if upgrade else []), *(["--kube-version", kube_version] if kube_version else [])]
-        done = self._call(argv, self._run.deadline.part(_QUICK, "helm template"), cluster=False)
+        done = self._call(argv, deadline.part(_QUICK, "helm template"), cluster=False)
         if not done.ok:
             self.require_version()
             raise UsageProblem(
@@ -122,10 +123,10 @@ class Helm:
             raise _not_now(reason(done))
         return done
 
-    def pull(self, name: str, version: str, destination: Path, *, plain_http: bool) -> Path:
+    def pull(self, name: str, version: str, destination: Path, deadline: Deadline, *, plain_http: bool) -> Path:
         """Fetch an OCI chart into `destination`, and return the archive."""
         argv = ["pull", name, "--destination", str(destination), *(["--version", version] if version else [])]
-        done = self._call([*argv, *(["--plain-http"] if plain_http else [])], self._run.deadline, cluster=False)
+        done = self._call([*argv, *(["--plain-http"] if plain_http else [])], deadline, cluster=False)
         archives = list(destination.glob("*.tgz"))
         if not done.ok or len(archives) != 1:
             raise UsageProblem(

@@ -11,6 +11,7 @@ from typing import Any
 from cdlib.errors import UsageProblem
 from cdlib.process import Finished
 from cdlib.rollout.api import Object
+from cdlib.rollout.lists import flat
 
 # How Helm says that the API server was not there: by itself, or as Go's HTTP client does.
 _AWAY = re.compile(
@@ -70,10 +71,11 @@ def applied(done: Finished) -> tuple[int, list[Object]]:
 
 
 def reason(done: Finished) -> str:
-    """The line in which Helm says why it failed."""
+    """What Helm says why it failed, in one line. Helm 3 says `1 error occurred:` first, and what it was below that."""
     lines = [line.strip() for line in done.stderr if line.strip()]
-    errors = [line for line in lines if line.startswith("Error:")]
-    return (errors or lines or [f"it ended with status {done.returncode}"])[-1].removeprefix("Error: ")[:600]
+    errors = [number for number, line in enumerate(lines) if line.startswith("Error:")]
+    said = lines[errors[-1] if errors else -1 :] or [f"it ended with status {done.returncode}"]
+    return " ".join(said).removeprefix("Error: ")[:600]
 
 
 def away(why: str) -> bool:
@@ -102,7 +104,7 @@ def in_conflict(why: str) -> bool:
 
 
 def objects(text: str) -> list[Object]:
-    """The objects in a stream of YAML documents, those in Lists too. Raises UsageProblem."""
+    """The objects in a stream of YAML documents, those in lists too. Raises UsageProblem."""
     import yaml
 
     # libyaml bears no more than some 30,000 levels; Helm has refused what has more than 10,000.
@@ -111,8 +113,7 @@ def objects(text: str) -> list[Object]:
         found = [o for o in yaml.load_all(text, Loader=loader) if isinstance(o, dict)]
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         raise UsageProblem(f"the chart renders to no valid YAML: {problem}", hint="mend the template") from problem
-    flat = [item for o in found for item in (o.get("items") or [] if o.get("kind") == "List" else [o])]
-    return [o for o in flat if _is_object(o)]
+    return [o for o in flat(found) if _is_object(o)]
 
 
 def _is_object(o: Any) -> bool:

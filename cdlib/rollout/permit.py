@@ -8,13 +8,14 @@ from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import NotAllowed, Refused, UsageProblem
-from cdlib.reference import Reference
+from cdlib.reference import DIGEST, Reference
 from cdlib.rollout.api import Api, Object
 from cdlib.rollout.record import DEPLOYING, INTERRUPTED, Record
 from cdlib.rollout.release import Release
 from cdlib.rollout.verdict import INCONCLUSIVE, Fault
 
 BREAK_GLASS = "break-glass"
+Aliases = Callable[[Reference, Deadline], frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Use:
     by: str
     reason: str = ""
     again: bool = False
-    aliases: Callable[[Reference], frozenset[str]] = field(default=lambda _: frozenset(), compare=False, repr=False)
+    aliases: Aliases = field(default=lambda *_: frozenset(), compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -88,17 +89,22 @@ def unfinished(record: Record) -> bool:
 def spend(release: Release, use: Use, seen: Record, deadline: Deadline) -> None:
     """Write into the release record that the permit is used, so that it is never again; tell of it.
 
-    `seen` is the record by which it was judged. Raises Refused where another was spent since.
+    `seen` is the record by which it was judged. Raises Refused where another was spent since, or this one by another
+    run; where the answer to our own write was lost, reading again shows that we have spent it.
     """
-    before = (seen.permit_sequence, seen.permit_nonce)
+    before, mine, tries = (seen.permit_sequence, seen.permit_nonce), (use.sequence, use.nonce), 0
 
     def change(record: Record) -> None:
-        if (record.permit_sequence, record.permit_nonce) != before:
+        nonlocal tries
+        tries += 1
+        found = (record.permit_sequence, record.permit_nonce)
+        ours = found == mine and tries > 1 and not any(entry.permit == use.label for entry in record.revisions)
+        if found != before and not ours:
             raise Refused(
                 f"permit {use.label} was overtaken: the release has spent number {record.permit_sequence} meanwhile",
                 hint="run the authorize job again: it issues a new permit",
             )
-        record.permit_sequence, record.permit_nonce = use.sequence, use.nonce
+        record.permit_sequence, record.permit_nonce = mine
 
     if not use.again:
         release.records.update(change, deadline)
@@ -107,16 +113,19 @@ def spend(release: Release, use: Use, seen: Record, deadline: Deadline) -> None:
         release.run.warn(f"{use.note}: nobody has checked review, build or tests of this")
 
 
-def foreign_images(use: Use, image: Reference, pods: Sequence[Object]) -> tuple[Fault, ...]:
+def foreign_images(use: Use, image: Reference, pods: Sequence[Object], deadline: Deadline) -> tuple[Fault, ...]:
     """A fault for each container that shall run `image`, and by its imageID runs something else.
 
     A node knows an image of several platforms by the digest of its own one, and some runtimes by its configuration's.
-    What no node has named is inconclusive, and comes last.
+    Where it has several manifests of one configuration, as after a build that was repeated, containerd and CRI-O keep
+    one image, and name whichever of them comes first. What no node has named is inconclusive, and comes last.
     """
     wanted, digest = str(image), image.digest
     found = [(pod, name, running) for pod in pods for name, running in _running(pod, wanted)]
     odd = sorted((each for each in found if _digest(each[2]) != digest), key=lambda each: not each[2])
-    known = use.aliases(image) if odd else frozenset()
+    known = use.aliases(image, deadline) if odd else frozenset()
+    others = {_digest(running) for _, _, running in odd} - known
+    known |= {other for other in others if DIGEST.match(other) and known & use.aliases(image.at(other), deadline)}
     return tuple(
         Fault(str(pod["metadata"]["name"]), name, "ImageID", f"it runs {running}, which is not {digest[:19]}")
         if running

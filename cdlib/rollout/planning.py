@@ -55,7 +55,8 @@ class Plan:
                 "permit": self.permit.label if self.permit else ""}  # fmt: skip
 
 
-Guard = Callable[[Plan, Record], Use | None]  # the permit that allows it; None where none is asked for
+# The permit that allows it, looked for by the deadline; None where none is asked for.
+Guard = Callable[[Plan, Record, Deadline], Use | None]
 
 
 def plan_deploy(release: Release, wish: Wish, chart: Chart, scratch: Path, *, upgrade: bool, budget: Deadline,
@@ -66,7 +67,7 @@ def plan_deploy(release: Release, wish: Wish, chart: Chart, scratch: Path, *, up
     own = write_own_values(chart, wish.service.deploy, wish.image, about, scratch)
     values = (*chart.values, own)
     version = release.api.version(budget)
-    objects = release.helm.render(chart.folder, values, upgrade=upgrade, kube_version=version)
+    objects = release.helm.render(chart.folder, values, budget, upgrade=upgrade, kube_version=version)
     rendered = check_rendered(objects, wish.image, environment)
     verify = wish.service.deploy.verify.on_top_of(environment.verify)
     requests = plan_requests(verify, rendered.services, environment)

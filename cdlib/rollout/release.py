@@ -25,6 +25,7 @@ from cdlib.trigger import Trigger
 from cdlib.units import timestamp
 
 KEPT_FOR_ROLLBACK = 0.4  # of the budget
+LONGEST_HOLDER = 250  # characters; its end, which is unique, has at most 64 + 20
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,18 @@ class Release:
 
     @property
     def holder(self) -> str:
-        """Who we are, for the lease and the record."""
+        """Who we are, for the lease and the record: two runs of one name must not take each other for themselves."""
         who = self.trigger.url or self.trigger.build or self.trigger.who
-        return f"{who}/{socket.gethostname()}/{os.getpid()}/{self.run.events.run_id[:8]}"[:250]
+        unique = f"/{socket.gethostname()}/{os.getpid()}/{self.run.events.run_id[:8]}"
+        return (
+            who[: LONGEST_HOLDER - len(unique)] + unique
+        )  # two runs of one name must not take each other for themselves
 
     def lease(self, deadline: Deadline, *, wait: bool = False) -> Lease:
         """The release's lease, not yet taken; `wait` queues for it. Helm is stopped when it is lost."""
         queue = (lambda who: self.run.note(f"waits for the run that holds the release: {who}")) if wait else None
         place = self.environment
-        lease = Lease(self.api, place.namespace, place.release, self.holder, deadline, queue)
+        lease = Lease(self.api, place.namespace, place.release, self.holder, deadline, queue, self.run.warn)
         self.helm.lease = lease
         return lease
 

@@ -18,7 +18,8 @@ from cdlib.rollout.release import Outcome, Release
 from cdlib.rollout.unrecorded import adopted, made_by_others
 from cdlib.units import timestamp
 
-Guard = Callable[[Revision, Record], Use | None]  # the permit that allows to go there; None where none is asked for
+# The permit that allows to go there, looked for by the deadline; None where none is asked for.
+Guard = Callable[[Revision, Record, Deadline], Use | None]
 
 
 def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool = False, wait: bool = False,
@@ -87,7 +88,7 @@ def _stands_already(release: Release, target: Revision, record: Record, budget: 
 
 def _permitted(release: Release, target: Revision, record: Record, guard: Guard, budget: Deadline) -> Use | None:
     """The permit for going to `target`, which is spent by then. Raises Refused with nothing written."""
-    use = guard(target, record)
+    use = guard(target, record, budget)
     if use is not None:
         spend(release, use, record, budget)
     return use

@@ -20,8 +20,8 @@ from cdlib.rollout.board import IN_PROGRESS, STUCK, UNKNOWN, Board, Cluster, Row
 from cdlib.rollout.drift import find_drift
 from cdlib.rollout.helm import Helm
 from cdlib.rollout.helm_answers import HelmRevision, revisions
+from cdlib.rollout.holders import GROUP, living_holder
 from cdlib.rollout.images import Images
-from cdlib.rollout.lease import GROUP, living_holder
 from cdlib.rollout.record import DEPLOYING
 from cdlib.rollout.records import SELECTOR, Records, name_of
 from cdlib.rollout.release import Release

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cdlib.answers import pieces, staying_session
 from cdlib.deadline import Deadline
 from cdlib.errors import OutOfTime, Unavailable, UsageProblem
 from cdlib.rollout.api import Api, Object, path
@@ -96,11 +97,13 @@ def _ask(api: Api, request: Request, deadline: Deadline) -> tuple[int, str]:
     import requests
 
     try:
-        with requests.Session() as session:
+        with staying_session() as session:
             session.trust_env = False  # no ~/.netrc: a check must not carry credentials
             limit = min(10.0, max(0.1, deadline.left))
             with session.get(request.where, timeout=limit, allow_redirects=False, stream=True) as answer:
-                return answer.status_code, first_part(answer.iter_content(8192), deadline)
+                return answer.status_code, first_part(
+                    pieces(answer, deadline, "reading the service's answer"), deadline
+                )
     except requests.RequestException as problem:
         raise Unavailable(
             f"no answer: {type(problem).__name__}", hint="see that the address in targets.yaml leads to the service"
@@ -109,7 +112,7 @@ def _ask(api: Api, request: Request, deadline: Deadline) -> tuple[int, str]:
 
 def _wrong(check: HttpCheck, status: int, body: str, hide: Callable[[str], str]) -> str:
     if status != check.status:  # hidden before it is cut: half of a secret is not known as one
-        return f"answered {status}, expected {check.status}" + (f": {hide(body)[:200]}" if status >= 500 else "")
+        return f"answered {status}, expected {check.status}" + (f": {hide(body)[:200]}" if status >= 400 else "")
     if check.contains and check.contains not in body:
         return f"answered without {check.contains!r}"
     return ""

@@ -1,5 +1,6 @@
 status=0
 helm-rollback --timeout 600 || status=$?
+leave_result helm-rollback "$status" || echo "there is no result of helm-rollback, and none could be written"
 # Tell the changes that are not live any more. What cannot be told does not change how it ended.
 if [ -n "${CD_GERRIT_URL:-}" ]; then
   # Only now: going back waits for no git server. Its history says which changes these are.

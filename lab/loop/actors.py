@@ -138,25 +138,25 @@ class Author:
     places: Places
     project: str
 
-    def push(self, message: str, files: Mapping[str, str], *, base: str = "origin/master") -> Change:
+    def push(self, message: str, files: Mapping[str, str], *, base: str = "origin/master", topic: str = "") -> Change:
         """Push a new change with these files, on top of `base`."""
         self.git("fetch", "--quiet", "origin")
         self.git("checkout", "--quiet", "--detach", base)
         change_id = f"I{hashlib.sha1(secrets.token_bytes(20)).hexdigest()}"
-        return self._push(f"{message}\n\nChange-Id: {change_id}", files)
+        return self._push(f"{message}\n\nChange-Id: {change_id}", files, topic)
 
     def amend(self, files: Mapping[str, str]) -> Change:
         """Push another patchset of the change that was pushed last."""
         return self._push("", files)
 
-    def _push(self, message: str, files: Mapping[str, str]) -> Change:
+    def _push(self, message: str, files: Mapping[str, str], topic: str = "") -> Change:
         for name, text in files.items():
             path = self.git.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         self.git("add", "--all")
         self.git("commit", "--quiet", *(["--message", message] if message else ["--amend", "--no-edit"]))
-        self.git("push", "--quiet", "origin", "HEAD:refs/for/master")
+        self.git("push", "--quiet", "origin", "HEAD:refs/for/master" + (f"%topic={topic}" if topic else ""))
         commit = self.git("rev-parse", "HEAD")
         found = rest(self.places, "alice").get("changes/", q=f"commit:{commit}")
         return Change(int(found[0]["_number"]), self.places)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
 from services import BAD, SLOW, Service
 
 from cdlib import process
@@ -50,6 +51,22 @@ def test_a_newer_patchset_aborts_the_build_and_alone_votes(service: Service, aut
     assert "test_sum" in change.messages()[-1] and f"/job/{service.name}-check/2/" in change.messages()[-1]
     assert [build.result for build in service.builds("check")] == ["FAILURE", "ABORTED"]
     assert not [message for message in change.messages() if "Patch Set 1: Verified" in message]
+
+
+def test_a_topic_is_not_evaluated_on_zuuls_executor(service: Service, author: Author) -> None:
+    """Ansible would evaluate it with all of `zuul`, where Zuul marks the message alone as unsafe."""
+    change = author.push("topic", {"VERSION": "topic\n"}, topic="{{nobody.knows}}")
+    change.wait_vote(1)
+    change.abandon()
+
+
+def test_a_change_cannot_have_its_check_left_out(service: Service, author: Author) -> None:
+    own = (author.git.folder / ".zuul.yaml").read_text()
+    assert yaml.safe_load(own) == [{"project": {"templates": ["cd-service"]}}]
+    change = author.push("left out", {".zuul.yaml": f"{own}    vars: {{cd_runner: zuul}}\n", "tests/test_new.py": BAD})
+    change.wait_vote(-1)
+    assert "test_sum" in change.messages()[-1]
+    change.abandon()
 
 
 def test_a_retry_finds_the_build_that_runs(service: Service, author: Author) -> None:

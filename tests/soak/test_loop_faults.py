@@ -6,10 +6,11 @@ else may use the lab meanwhile.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,33 @@ def test_jenkins_is_gone_for_good_when_a_change_is_deployed(service: Service, au
         said = told(change, "Nobody knows how the deploy ended", JENKINS_PATIENCE + 60)
     assert f"{service.name}-deploy #{number}" in said and commit[:12] in said
     live(service, author.push("after it", files(service)))
+
+
+def test_a_deploy_is_killed_for_want_of_memory(service: Service, author: Author) -> None:
+    """The step before it ended well, and its result must not be taken for the deploy's."""
+    change = author.push("killed in production", files(service, soak=30))
+    commit, number = deploying(service, change)
+    kill_deploy(service)
+    said = told(change, "Nobody knows how the deploy ended: helm-deploy ended with status 137")
+    assert commit[:12] in said and f"/job/{service.name}-deploy/{number}/" in said
+    assert service.result("deploy", number)["outcome"] == "killed"
+    live(service, author.push("after it", files(service)))
+
+
+def kill_deploy(service: Service) -> None:
+    """End its helm-deploy as the kernel does."""
+
+    def is_it(process: Path) -> bool:
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            here = f"{service.name}-deploy" in os.readlink(process / "cwd")
+            return here and any(word.endswith(b"/helm-deploy") for word in words)
+        return False
+
+    found = [int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit() and is_it(process)]
+    assert found, "it does not run"
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
 
 
 # The registry

@@ -30,7 +30,7 @@ from killing import (
     kill_at_request,
 )
 
-from cdlib.rollout.lease import DURATION
+from cdlib.rollout.holders import DURATION
 from lab.relay import Relay, relaying
 
 pytestmark = pytest.mark.timeout(900)

@@ -183,16 +183,18 @@ class Place:
 
         self.records().update(change, Deadline(5))
 
-    def guard(self, environment: str = "production", **more: Any) -> Use | None:
+    def guard(self, environment: str = "production", deadline: Deadline | None = None, **more: Any) -> Use | None:
         """What the deploy's guard says of the work tree as it is now."""
         permits, work = self.permits(environment, **more), self.work()
         assert work.target
         release = permits.release
         with prepare_chart(
-            self.run, release.helm, work.source, work.service.deploy, work.target, permits.place
+            release.helm, work.source, work.service.deploy, work.target, permits.place, self.run.deadline
         ) as chart:
             wish = SimpleNamespace(source=work.source, service=work.service, image=self.image)
-            return permits.guard_deploy(SimpleNamespace(wish=wish, chart=chart), self.record())  # type: ignore[arg-type]
+            return permits.guard_deploy(
+                SimpleNamespace(wish=wish, chart=chart), self.record(), deadline or self.run.deadline
+            )  # type: ignore[arg-type]
 
     def ship(self) -> Use:
         """A reviewed change, all the way."""

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import ssl
 import threading
 import urllib.parse
@@ -146,6 +147,13 @@ def _body(handler: BaseHTTPRequestHandler) -> bytes:
         handler.rfile.readline()
         return whole
     return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """Host and port of a server that takes connections, and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
 class StandInRegistry(Server):

@@ -11,6 +11,8 @@ import pytest
 from plain_git import git_settings, plain_git
 from stand_ins import StandInRegistry, serving
 
+from cdlib.interruptions import INTERRUPTIONS
+
 __all__ = ["git_settings", "plain_git"]
 
 Commit = Callable[..., str]
@@ -19,7 +21,7 @@ Commit = Callable[..., str]
 @pytest.fixture
 def _signals() -> Iterator[None]:
     """A command that is called in here takes over signals; they are given back."""
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.getsignal(number) for number in INTERRUPTIONS}
     yield
     for number, handler in old.items():
         signal.signal(number, handler)

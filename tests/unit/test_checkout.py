@@ -96,6 +96,29 @@ def test_the_same_folder_again_holds_nothing_else(place: Place) -> None:
     assert place("master") == place.second and place.files == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", ["connector-deploy", "it's refused"])
+def test_what_a_killed_fetch_leaves_does_not_stay(tmp_path: Path, git: Commit, name: str) -> None:
+    place, told = Place(tmp_path, git), list[str]()
+    place.run.events.listen(lambda event: told.append(str(event.get("text"))))
+    place.folder = tmp_path / name
+    place.folder.mkdir()
+    place("master")
+    for lock in ("index", "refs/cd/checkout", "packed-refs", "objects/info/commit-graph"):
+        (place.folder / ".git" / f"{lock}.lock").touch()
+    assert place("refs/zuul/master/Zabc", place.first) == place.first
+    assert not [line for line in told if "fetching all of it again" in line] and not list(tmp_path.rglob("*.lock"))
+
+
+@pytest.mark.parametrize("name", ["connector-deploy", "it's refused"])
+def test_what_is_in_the_way_is_not_taken_for_a_server_that_is_away(tmp_path: Path, git: Commit, name: str) -> None:
+    place = Place(tmp_path, git)
+    place.folder = tmp_path / name
+    place.folder.mkdir()
+    place("master")
+    (place.folder / ".git" / "refs" / "cd" / "checkout.lock" / "in").mkdir(parents=True)
+    assert place("refs/zuul/master/Zabc", place.first) == place.first
+
+
 def test_a_repository_that_is_broken_is_made_again(place: Place) -> None:
     place("master")
     for file in (place.folder / ".git" / "objects").rglob("*"):

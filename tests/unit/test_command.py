@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 
 from cdlib.documents import schema_mistakes
 from cdlib.errors import BuildFailed, Interrupted
+from cdlib.interruptions import INTERRUPTIONS
 from cdlib.result import Result
 from jobs.command import command
 from jobs.options import targets_option
@@ -22,7 +26,7 @@ from jobs.options import targets_option
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("CD_")]:
         monkeypatch.delenv(name)
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.getsignal(number) for number in INTERRUPTIONS}
     yield
     for number, handler in old.items():
         signal.signal(number, handler)
@@ -122,8 +126,10 @@ def test_errors_of_the_operating_system_are_told(folder: Path, capsys: pytest.Ca
     assert "the disk is full: /there" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_signals_become_interruptions_and_a_second_does_not_break_cleaning(folder: Path, signum: int) -> None:
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_signals_become_interruptions_and_a_second_does_not_break_cleaning(
+    folder: Path, signum: int, code: int
+) -> None:
     cleaned = []
 
     def function(run: Any, where: Path, targets: Path | None) -> Result:
@@ -135,8 +141,52 @@ def test_signals_become_interruptions_and_a_second_does_not_break_cleaning(folde
             cleaned.append(True)
         return {}
 
-    assert call(function, "-C", str(folder)) == 128 + signum and cleaned
+    assert call(function, "-C", str(folder)) == code and cleaned
     assert kept(folder)["outcome"] == "interrupted"
+
+
+def test_a_hang_up_that_was_ignored_before_us_is_ignored(folder: Path) -> None:
+    """As nohup leaves it to what it starts."""
+
+    def function(run: Any, where: Path, targets: Path | None) -> Result:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return {}
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert call(function, "-C", str(folder)) == 0
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+# A command that waits, and then says on its terminal what it has cleaned up.
+WAITS = """\
+import pathlib, sys, time
+from jobs.command import command
+from jobs.options import targets_option
+
+def main(run, folder, targets):
+    try:
+        (folder / "begun").touch()
+        time.sleep(60)
+    finally:
+        run.warn("cleaning up")
+        (folder / "cleaned").touch()
+
+command("test-it", timeout=60)(targets_option(main)).main(sys.argv[1:])
+"""
+
+
+@pytest.mark.timeout(60)
+def test_a_terminal_that_is_gone_lets_a_command_clean_up_and_say_how_it_ended(folder: Path) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", WAITS, "-C", str(folder)])
+    while not (folder / "begun").exists():
+        time.sleep(0.02)
+    os.close(terminal)  # as sshd does when the connection drops
+    _, status = os.waitpid(pid, 0)
+    assert (folder / "cleaned").exists()
+    assert (kept(folder)["outcome"], kept(folder)["exit_code"]) == ("interrupted", 143)
+    assert os.waitstatus_to_exitcode(status) == 143
 
 
 def test_an_interruption_from_inside(folder: Path) -> None:

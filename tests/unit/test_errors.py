@@ -29,7 +29,7 @@ def test_an_error_carries_what_people_need() -> None:
     assert Unavailable("x", retry_after=3).retryable and not disk_full("/x").retryable
 
 
-@pytest.mark.parametrize(("signum", "code"), [(2, 130), (15, 143)])
+@pytest.mark.parametrize(("signum", "code"), [(2, 130), (15, 143), (1, 143)])
 def test_an_interruption_is_swallowed_by_nobody(signum: int, code: int) -> None:
     problem = Interrupted(signum)
     assert problem.exit_code == code and not isinstance(problem, Exception)

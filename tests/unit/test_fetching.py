@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cdlib import fetching
@@ -33,6 +35,20 @@ def test_each_reason_has_an_error_of_its_own(said: str, kind: type[CdError], mes
     assert problem.hint == HINTS[why] and problem.details == ("two", "three", said)
     others = {key: hint for key, hint in HINTS.items() if key != why}
     assert fetching.problem(lines, "git.test", "refs/x{}", others) is None
+
+
+@pytest.mark.parametrize("place", ["/ws/connector-deploy", "/ws/it's refused", "/ws/403", "/ws/not found"])
+def test_places_are_no_reasons(place: str) -> None:
+    """What git quotes is a path or an address, and says nothing of what went wrong."""
+    lock = f"error: cannot lock ref 'refs/cd/checkout': Unable to create '{place}/.git/refs/cd/checkout.lock': File exists."
+    assert fetching.problem([lock], "git.test", "refs/x", HINTS, Path(place)) is None
+    assert fetching.reason([lock]) == fetching.UNKNOWN or "'" in place  # such as a folder that a link leads to
+    plain = f"fatal: cannot write {place}/x to ssh://resolve.test/{place}"
+    assert fetching.problem([plain], f"ssh://resolve.test/{place}", "refs/x", HINTS, Path(place)) is None
+    for said, why in (("fatal: couldn't find remote ref refs/connect", fetching.NO_REF),
+                      (f"fatal: unable to access '{place}': Could not resolve host: x", fetching.UNREACHABLE),
+                      (f"fatal: repository '{place}' does not exist", fetching.NO_REPOSITORY)):  # fmt: skip
+        assert fetching.reason([said], (place,)) == why
 
 
 def test_what_nobody_knows_is_the_callers_to_explain() -> None:

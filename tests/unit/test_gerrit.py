@@ -21,6 +21,7 @@ from stand_ins import Fault, Seen, Server, serving
 
 from cdlib import retry
 from cdlib.documents import schema_mistakes
+from cdlib.interruptions import INTERRUPTIONS
 from jobs import gerrit_comment
 
 PASSWORD = "correct-horse"
@@ -170,7 +171,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
     monkeypatch.setattr(retry, "RETRY_AFTER_CAP", 0.001)
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.getsignal(number) for number in INTERRUPTIONS}
     yield
     for number, handler in old.items():
         signal.signal(number, handler)
@@ -538,11 +539,11 @@ def test_a_server_that_comes_back_is_told_late(desk: Desk, monkeypatch: pytest.M
 def test_a_server_that_is_away_is_69(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.gerrit.add(desk.commits[-1])
     desk.gerrit.faults.append(Fault("POST", "review", 503, b"busy"))
-    status, result, said = desk.call("--timeout", "0.5")
+    status, result, said = desk.call("--timeout", "1")
     assert status == 69 and result["error"]["message"].endswith("answers 503 while commenting on change 1: busy")
     assert len(desk.gerrit.requests("POST")) > 5 and said.count("waiting for up to") == 1
     monkeypatch.setenv("CD_GERRIT_URL", "http://127.0.0.1:9")
-    status, result, _ = desk.call("--timeout", "0.5")
+    status, result, _ = desk.call("--timeout", "1")
     assert status == 69 and "http://127.0.0.1:9 cannot be reached while logging in" in result["error"]["message"]
 
 

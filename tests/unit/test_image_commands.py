@@ -25,6 +25,7 @@ from cdlib.image.junit import Tests
 from cdlib.image.platforms import HERE, Platforms
 from cdlib.image.publish import publish
 from cdlib.image.work import Work, open_work
+from cdlib.interruptions import INTERRUPTIONS
 from cdlib.promotion.attesting import attest_build, attest_tests, open_witness
 from cdlib.promotion.authorizing import find_image
 from cdlib.reference import Reference
@@ -48,7 +49,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     monkeypatch.setattr(retry, "RETRY_AFTER_CAP", 0.001)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")  # nothing here needs Docker
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.getsignal(number) for number in INTERRUPTIONS}
     yield
     for number, handler in old.items():
         signal.signal(number, handler)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cdlib.deadline import Deadline
-from cdlib.errors import Unavailable, UsageProblem
+from cdlib.errors import CdError, Unavailable, UsageProblem
 from cdlib.jenkins import push as pushing
 from cdlib.jenkins.push import push
 from cdlib.run import Run
@@ -71,6 +71,37 @@ def test_cleaning_that_fails_is_told_and_no_more(source: Path, tmp_path: Path) -
     (bare / "hooks" / "update").chmod(0o755)
     push(run, source, f"file://{tmp_path}/git", "team/hello", "master")
     assert any("could not be cleaned up" in str(event.get("text")) for event in told)
+
+
+def test_cleaning_that_takes_too_long_is_told_and_no_more(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, told = Run("x", Deadline(30)), list[dict[str, object]]()
+    run.events.listen(told.append)
+    bare = tmp_path / "git/team/hello"
+    pushed = push(run, source, f"file://{tmp_path}/git", "team/hello", "master")
+    subprocess.run(["git", "-C", str(bare), "update-ref", f"refs/zuul/master/Z{pushing._uuid7(0).hex}", pushed.commit],
+                   check=True)  # fmt: skip
+    (bare / "hooks" / "update").write_text('#!/bin/sh\ncase "$3" in 000*) sleep 20;; esac\n')
+    (bare / "hooks" / "update").chmod(0o755)
+    monkeypatch.setattr(pushing, "_CLEANING", 0.5)
+    assert push(run, source, f"file://{tmp_path}/git", "team/hello", "master").commit == pushed.commit
+    assert any("could not be cleaned up: " in str(event.get("text")) for event in told)
+
+
+@pytest.mark.parametrize("url", ["https://zuul:s3cr3t@git.test", "https://s3cr3t@git.test", "http://:s3cr3t@git.test/x",
+                                 "ssh://zuul:s3cr3t@git.test:29418", "https://[s3cr3t"])  # fmt: skip
+def test_an_address_with_a_secret_is_refused_and_not_repeated(source: Path, url: str) -> None:
+    with pytest.raises(UsageProblem, match="CD_SOURCE_URL") as caught:
+        push(Run("x", Deadline(5)), source, url, "team/hello", "master")
+    assert "s3cr3t" not in caught.value.message + caught.value.hint + "".join(caught.value.details)
+
+
+@pytest.mark.parametrize("url", ["ssh://zuul@127.0.0.1:1", "zuul@127.0.0.1:git", "http://127.0.0.1:1"])
+def test_a_user_is_no_secret_for_ssh(source: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(pushing._ENV, "GIT_SSH_COMMAND", "false")
+    with pytest.raises(CdError, match="git push|by git push"):
+        push(Run("x", Deadline(5)), source, url, "team/hello", "master")
 
 
 def test_what_is_wrong_is_told(source: Path, tmp_path: Path) -> None:

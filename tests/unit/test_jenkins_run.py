@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from planted import plant
 from stand_ins import Fault, Seen, Server
 
@@ -29,6 +30,7 @@ from cdlib.errors import (
     Unavailable,
     UsageProblem,
 )
+from cdlib.interruptions import INTERRUPTIONS
 from cdlib.jenkins import abort, artifacts, follow, http, jobs, trigger, verdict
 from cdlib.jenkins.builds import Build
 from cdlib.jenkins.request import read_parameters
@@ -221,16 +223,50 @@ def test_what_ended_badly_is_not_adopted(server: StandIn, client: Client) -> Non
             client("job", request="r")
 
 
-def test_a_lost_answer_to_the_trigger_makes_no_second_build(tmp_path: Path) -> None:
-    found = {"items": [], "builds": []}
-    with scripted({"GET /queue/api/json": found}) as fake:
+def of_request(number: int, result: str, **more: Any) -> dict[str, Any]:
+    """A build of the request `r` that has ended, as Jenkins shows it."""
+    return {"number": number, "inProgress": False, "result": result,
+            "actions": [{"parameters": [{"name": "CD_REQUEST", "value": "r"}]}], **more}  # fmt: skip
+
+
+@pytest.mark.parametrize("result", ["SUCCESS", "FAILURE"])
+def test_a_lost_answer_to_the_trigger_makes_no_second_build(tmp_path: Path, result: str) -> None:
+    """However the build ends while Jenkins is away; one that had failed before is no answer."""
+    with scripted({}) as fake:
         fake.faults.append(Fault("POST", "buildWithParameters", drop=True, times=1))
-        fake.builds.append({"number": 7, "inProgress": False, "result": "SUCCESS",
-                            "actions": [{"parameters": [{"name": "CD_REQUEST", "value": "r"}]}]})  # fmt: skip
+        fake.builds.append(of_request(6, "FAILURE"))
         client = Client(tmp_path, fake.url)
+
+        def arrived(event: dict[str, Any]) -> None:
+            if event["event"] == "warning":
+                fake.builds.insert(0, of_request(7, result))
+
+        client.run.events.listen(arrived)
         job = jobs.read_job(client.server, "job", client.run.deadline)
-        ticket = trigger.trigger(client.server, job, {"CD_REQUEST": "r"}, "r", client.run.deadline)
+        request = trigger.Request(client.server, job, "r")
+        assert request.adopt(client.run.deadline) is None
+        ticket = request.trigger({"CD_REQUEST": "r"}, client.run.deadline)
         assert ticket.number == 7 and ticket.adopted and len(fake.requests("POST")) == 1
+
+
+def test_a_build_that_was_lost_for_a_moment_is_not_started_again(tmp_path: Path) -> None:
+    """It has failed by the time that Jenkins shows it again: that is how the request ended."""
+    waits = {"id": 5, "task": {"url": "http://x/job/job/"}, "executable": {"number": 7},
+             "actions": of_request(7, "")["actions"]}  # fmt: skip
+    with scripted({"GET /queue/item/5/api/json": waits}) as fake:
+        client = Client(tmp_path, fake.url)
+
+        def back(event: dict[str, Any]) -> None:
+            if event["event"] == "warning" and "started again" in event["text"]:
+                build = of_request(7, "FAILURE")
+                fake.builds.append(build)
+                fake.answers["GET /job/job/7/api/json"] = build
+                fake.answers["GET /job/job/7/logText/progressiveText"] = (200, {"X-Text-Size": "0"}, b"")
+
+        client.run.events.listen(back)
+        with pytest.raises(BuildFailed, match="#7 ended with FAILURE"):
+            run_job(client.run, client.server, Wish("job", {}, "r", restart_lost=1))
+        assert len(fake.requests("POST")) == 1 and "it is started again" in client.said("warning")
 
 
 def test_a_lost_answer_without_a_request_is_told_and_not_repeated(tmp_path: Path) -> None:
@@ -378,6 +414,52 @@ def test_artifacts_stay_in_their_folder(server: StandIn, client: Client, monkeyp
     assert client.said("warning").count("left out") == 5 and [p.name for p in folder.iterdir()] == ["good"]
 
 
+def test_artifacts_that_lie_elsewhere_are_fetched_without_our_token(tmp_path: Path) -> None:
+    """As with artifact-manager-s3, or a Resource Root URL: one answer sends us on, to another, to the file."""
+    away = Server(lambda seen: (200, {}, b"all") if "signed" in seen.path else (307, {"Location": "/b?signed=1"}, b""))
+    fake = Server(lambda seen: (302, {"Location": f"{away.url}/a", "Set-Cookie": "JSESSIONID=1"}, b""))
+    client = Client(tmp_path, fake.url)
+    build = replace(BUILD, artifacts=(".cd/one", ".cd/two"))
+    fetched = artifacts.fetch(client.run, client.server, jobs.Job("job", {}, 0), build, tmp_path / "a", Deadline(5))
+    assert fetched == ["one", "two"] and (tmp_path / "a" / "two").read_bytes() == b"all"
+    assert [seen.path for seen in away.seen] == ["/a", "/b?signed=1"] * 2 and client.said("warning") == ""
+    assert all("Authorization" in seen.headers for seen in fake.seen)
+    assert not [seen for seen in away.seen if {"Authorization", "Cookie"} & set(seen.headers)]
+    for server in (away, fake):
+        server.close()
+
+
+@pytest.mark.parametrize("status", [302, 403, 418, 503])
+@pytest.mark.parametrize("location", ["", "/job/job/7/artifact/x", "file:///etc/passwd", "ftp://x/", "https://[", "//"])
+def test_artifacts_that_cannot_be_had_change_nothing(tmp_path: Path, location: str, status: int) -> None:
+    fake = Server(lambda seen: (status, {"Location": location} if location else {}, b""))
+    client = Client(tmp_path, fake.url, patience=0)
+    build, job = replace(BUILD, artifacts=("x", "y")), jobs.Job("job", {}, 0)
+    assert artifacts.fetch(client.run, client.server, job, build, tmp_path / "a", Deadline(5)) == []
+    assert "artifact" in client.said("warning") and "x" in client.said("warning")
+    assert len(fake.seen) <= 2 * (http._HOPS + 1)
+    fake.close()
+
+
+@pytest.mark.parametrize("host", ["http://j/", "https://j/"])
+def test_what_was_asked_for_by_tls_is_never_had_without(host: str) -> None:
+    response = requests.Response()
+    response.headers["Location"] = "http://elsewhere/"
+    assert http._may_follow(host, response) is (host == "http://j/")
+    response.headers["Location"] = "https://elsewhere/"
+    assert http._may_follow(host, response)
+
+
+def test_what_was_fetched_before_the_trouble_counts(tmp_path: Path) -> None:
+    """A build ends as its cd-result.json says, also where a later artifact cannot be had."""
+    fake = Server(lambda seen: (200, {}, b'{"exit_code": 4}') if "result" in seen.path else (403, {}, b""))
+    client = Client(tmp_path, fake.url)
+    build = replace(BUILD, artifacts=(".cd/cd-result.json", ".cd/z"))
+    fetched = artifacts.fetch(client.run, client.server, jobs.Job("job", {}, 0), build, tmp_path / "a", Deadline(5))
+    assert artifacts.read_result(tmp_path / "a", fetched) == {"exit_code": 4}
+    fake.close()
+
+
 def result(**members: Any) -> str:
     return json.dumps(
         {"schema": "cd-result/1", "command": "run-tests", "outcome": "x", "exit_code": 0, "duration_s": 1.0, **members}
@@ -502,6 +584,28 @@ def test_who_waits_no_longer_aborts(server: StandIn, tmp_path: Path, parameters:
     builds = server.json("job/job", "builds[result]")["builds"]
     assert [b["result"] for b in builds] == ([] if waits else ["ABORTED"])
     assert "was aborted, since nobody waits" in client.said("note")
+
+
+@pytest.mark.parametrize(("fault", "kind"), [
+    (Fault("", "", 302, headers={"Location": "https://sso/"}), UsageProblem), (Fault("", "", 403), NotAllowed),
+    (Fault("", "", 200, b"<html>please log in"), UsageProblem)], ids=["redirect", "refusal", "page"])  # fmt: skip
+def test_one_odd_answer_about_the_queue_leaves_nothing_behind(
+    tmp_path: Path, fault: Fault, kind: type[CdError]
+) -> None:
+    item = {"id": 5, "why": "waits", "task": {"url": "http://x/job/job/"}, "actions": of_request(7, "")["actions"]}
+
+    def cancel() -> tuple[int, dict[str, str], bytes]:
+        fake.answers["GET /queue/api/json"] = {"items": []}
+        fake.answers["GET /queue/item/5/api/json"] = {**item, "cancelled": True}
+        return 204, {}, b""
+
+    answers = {"GET /queue/api/json": {"items": [item]}, "POST /queue/cancelItem": cancel}
+    with scripted(answers) as fake:
+        fake.faults.append(replace(fault, method="GET", path="queue/item/5", times=1))
+        client = Client(tmp_path, fake.url)
+        with pytest.raises(kind):
+            client("job", CD_REQUEST="r")
+        assert len(fake.requests("POST", "cancelItem")) == 1 and "was aborted" in client.said("note")
 
 
 def test_a_signal_aborts(server: StandIn, client: Client) -> None:
@@ -650,7 +754,7 @@ def test_a_dry_run_triggers_nothing(server: StandIn, client: Client) -> None:
 
 @pytest.fixture
 def call(server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.getsignal(number) for number in INTERRUPTIONS}
     monkeypatch.setenv("JENKINS_URL", server.url)
     monkeypatch.setenv("JENKINS_USER", "admin")
     monkeypatch.setenv("JENKINS_TOKEN", "admin-token-1")
@@ -710,6 +814,7 @@ class Scripted(Server):
 
     def _reply(self, seen: Seen) -> tuple[int, dict[str, str], bytes]:
         answer = self.answers.get(f"{seen.method} {seen.path.partition('?')[0]}")
+        answer = answer() if callable(answer) else answer
         headers = {"X-Jenkins-Session": self.start}
         if isinstance(answer, tuple):
             return answer

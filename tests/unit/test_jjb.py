@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ import click
 import pytest
 import yaml
 
+from cdlib.gerrit.message import Comment
+from cdlib.gerrit.report import read_report
 from cdlib.target import DEFAULT_BUDGET
 from lab.jenkins.definition import Definition, define
 from lab.jenkins.testing import in_process
@@ -170,6 +173,8 @@ def test_parameters_never_reach_a_shell_line(made: Path) -> None:
             "CD_TEST_KEY",
             "CD_PERMIT_KEY",
             "status",
+            "step",
+            "outcome",
         }
         assert not re.search(r"\{[a-z_]+\}|eval|`", code)
 
@@ -227,6 +232,36 @@ def test_what_cannot_be_told_does_not_change_how_it_ended(made: Path, tmp_path: 
     )
 
 
+@pytest.mark.parametrize(("stage", "last", "ends", "said"), [
+    ("deploy", "helm-deploy", "kill -9 $$", "Nobody knows how the deploy ended: helm-deploy ended with status 137"),
+    ("deploy", "helm-deploy", "exit 2", "Not deployed: helm-deploy ended with status 2, and left no result"),
+    ("deploy", "helm-deploy", "rm $0; exit 127", "Not deployed: helm-deploy ended with status 127"),
+    ("deploy", "publish-tag", "kill -9 $$", "Not deployed: publish-tag ended with status 137"),
+    ("deploy", "cd-checkout", "kill -9 $$", "Not deployed: cd-checkout ended with status 137"),
+    ("rollback", "helm-rollback", "kill -9 $$", "Nobody knows how the rollback ended: helm-rollback ended with"),
+    ("rollback", "helm-rollback", "exit 2", "Not rolled back: helm-rollback ended with status 2"),
+])  # fmt: skip
+def test_a_step_that_left_no_result_is_told(
+    made: Path, tmp_path: Path, stage: str, last: str, ends: str, said: str
+) -> None:
+    """Each step before it ended well and said so; what gerrit-comment reads is not theirs."""
+    (_, job), *_ = jobs(made, stage)
+    for name in (*STEPS[stage], "cd-report"):
+        script = tmp_path / name
+        good = json.dumps(
+            {"schema": "cd-result/1", "command": name, "outcome": "done", "exit_code": 0, "duration_s": 1}
+        )
+        does = {last: ends, "gerrit-comment": "cp .cd/cd-result.json told", "cd-report": ":"}
+        leaves = f"case $1 in --out) exit;; esac; mkdir -p .cd; echo {good!r} > .cd/cd-result.json"
+        script.write_text(f"#!/bin/sh\n{does.get(name, leaves)}\n")
+        script.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CD_HOME": str(tmp_path), "CD_GERRIT_URL": "http://gerrit"}
+    done = subprocess.run(["/bin/sh", "-e", "-c", job.steps[0]], cwd=tmp_path, env=env, capture_output=True)
+    report = read_report(tmp_path / "told")
+    assert report.worth_telling and report.exit_code == done.returncode != 0
+    assert Comment(report, "abc").text().startswith(said)
+
+
 @pytest.mark.parametrize("rollback", ["true", "false", ""])
 def test_permitting_a_rollback_needs_no_git_server(made: Path, tmp_path: Path, rollback: str) -> None:
     (_, job), *_ = jobs(made, "authorize")
@@ -254,8 +289,8 @@ def test_what_zuul_starts_is_there_and_ends_before_zuul_does(made: Path) -> None
         for entry in yaml.load(file.read_text(), Loader=_Tagged):
             job = entry.get("job", {})
             if job.get("parent") == "cd-jenkins":
-                play, *_ = yaml.safe_load((ROOT / str(job["run"])).read_text())
-                stage = play["vars"]["cd_stage"]
+                plays = yaml.safe_load((ROOT / str(job["run"])).read_text())
+                stage = next(play["vars"]["cd_stage"] for play in plays if "vars" in play)
                 started.append(stage)
                 # jenkins-run gets 120 s less than Zuul's job, and leaves some for the queue and for artifacts.
                 assert limits[stage] + 60 <= job["timeout"] - 120, job["name"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from stand_ins import Server, serving
+from stand_ins import silent as nobody_answers
 
 from cdlib import listeners
 from cdlib.errors import RolledBack
@@ -38,8 +38,8 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch, _signals: None) -> None:
 @pytest.fixture
 def silent() -> Iterator[str]:
     """The address of a server that takes connections, and never says anything."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    with nobody_answers() as host:
+        yield f"http://{host}"
 
 
 def call(

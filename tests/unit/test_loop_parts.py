@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import re
 import shutil
 import stat
 import subprocess
@@ -180,6 +181,19 @@ class TestZuulJobs:
             assert {name for name, value in template.items() if isinstance(value, dict)} == pipelines
         named = {job for t in templates for value in t.values() if isinstance(value, dict) for job in value["jobs"]}
         assert named == {name for name, job in _jobs().items() if not job.get("abstract")}
+
+    def test_no_project_says_where_a_job_runs(self) -> None:
+        """What a job leaves open, a project's own `vars` fill in, in a change that nobody has reviewed."""
+        for name, job in _jobs().items():
+            inherited = {**_jobs().get(job.get("parent", ""), {}), **job}
+            assert inherited["vars"] == {"cd_runner": "zuul" if name.startswith("cd-node") else "jenkins"}
+
+    def test_zuuls_variables_are_read_without_evaluating_them(self) -> None:
+        """`zuul.build` evaluates all of `zuul`, with a change's topic, which anybody may set."""
+        for file in (CHECKOUT / "playbooks").rglob("*.yaml"):
+            lines = [line for line in file.read_text().splitlines() if not line.lstrip().startswith("#")]
+            bare = [line for line in lines if re.search(r"(?<![\w'\"/-])zuul\s*(?:\.(?!json)|\[|\|)", line)]
+            assert not bare, f"{file}: {bare}"
 
     def test_who_runs_without_jenkins_needs_no_secret_of_it(self) -> None:
         for name, job in _jobs().items():

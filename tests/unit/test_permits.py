@@ -449,7 +449,7 @@ class TestRollback:
         assert made["rolled_back_to"] == 2
         target = place.record().find(2)
         assert target
-        use = place.permits().guard_rollback(target, place.record())
+        use = place.permits().guard_rollback(target, place.record(), Deadline(60))
         assert use and use.sequence == 2
 
     def test_a_deploys_permit_is_none(self, place: Place) -> None:
@@ -457,7 +457,7 @@ class TestRollback:
         place.settle(chart=place.digest, values=place.digest)
         target = place.record().find(1)
         assert target
-        refused(lambda: place.permits().guard_rollback(target, place.record()), "is for a deploy")
+        refused(lambda: place.permits().guard_rollback(target, place.record(), Deadline(60)), "is for a deploy")
 
     @pytest.mark.parametrize("status", ["failed", "unjudged", "interrupted"])
     def test_not_to_what_was_never_seen_healthy(self, place: Place, status: str) -> None:
@@ -478,7 +478,7 @@ class TestRollback:
         place.records().update(lambda r: r.quarantine.update({place.digest: {}}), Deadline(5))
         target = place.record().find(1)
         assert target
-        refused(lambda: place.permits().guard_rollback(target, place.record()), "quarantined")
+        refused(lambda: place.permits().guard_rollback(target, place.record(), Deadline(60)), "quarantined")
 
     def test_to_nothing(self, place: Place) -> None:
         with pytest.raises(UsageProblem):
@@ -501,7 +501,7 @@ class TestRollback:
         )
         assert "only by break-glass" in problem.hint
         authorize_rollback(place.permits(), place.seal("break-glass", "it must be"), 1)
-        use = place.permits().guard_rollback(going_to(place, 1), place.record())
+        use = place.permits().guard_rollback(going_to(place, 1), place.record(), Deadline(60))
         assert use and use.loud
 
     def test_not_to_a_revision_that_failed_although_its_image_was_seen_healthy(self, place: Place) -> None:
@@ -514,7 +514,7 @@ class TestRollback:
         place.settle(chart=place.digest, values=place.digest)
         for number, digest in ((1, place.digest), (2, place.registry.add_image("t/web", "two"))):
             to = replace(going_to(place, 1), revision=number, digest=digest)
-            problem = refused(lambda to=to: place.permits().guard_rollback(to, place.record()))  # type: ignore[misc]
+            problem = refused(lambda to=to: place.permits().guard_rollback(to, place.record(), Deadline(60)))  # type: ignore[misc]
             assert f"authorize-deploy --rollback --to {number}" in problem.hint and f"CD_TO={number}" in problem.hint
 
     @pytest.mark.parametrize("status", ["deploying", "interrupted", "failed"])
@@ -550,7 +550,9 @@ class TestRollback:
         text = (place.base / "targets.yaml").read_text().replace("/t/web", "/t/new")
         (place.base / "targets.yaml").write_text(text)
         made = authorize_rollback(place.permits(), place.seal(), 2)
-        assert "/t/new@" in made["image"] and place.permits().guard_rollback(going_to(place, 2), place.record())
+        assert "/t/new@" in made["image"] and place.permits().guard_rollback(
+            going_to(place, 2), place.record(), Deadline(60)
+        )
 
     @pytest.mark.usefixtures("_signals")
     def test_one_that_succeeded_stays_one_without_its_audit_entry(
@@ -718,10 +720,10 @@ class TestBreakGlass:
     def guarded(place: Place, guard: Any) -> Outcome:
         work = place.work()
         assert work.target
-        with prepare_chart(place.run, Helm(place.run, work.target.environment("production")), work.source,
-                           work.service.deploy, work.target, work.target.environment("production")) as chart:  # fmt: skip
+        with prepare_chart(Helm(place.run, work.target.environment("production")), work.source, work.service.deploy,
+                           work.target, work.target.environment("production"), place.run.deadline) as chart:  # fmt: skip
             wish = SimpleNamespace(source=work.source, service=work.service, image=place.image)
-            assert guard(SimpleNamespace(wish=wish, chart=chart), Record("web", "web"))
+            assert guard(SimpleNamespace(wish=wish, chart=chart), Record("web", "web"), place.run.deadline)
         return Outcome("done", entry(1))
 
     def test_an_ordinary_permit_is_taken_first(self, place: Place) -> None:

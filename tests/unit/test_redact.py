@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+import timeit
+
 import pytest
 
 from cdlib.redact import HIDDEN, Redactor
@@ -78,3 +81,20 @@ def test_everything_inside_a_value() -> None:
 def test_the_headers_that_traces_are_sent_with_are_secrets() -> None:
     for name in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
         assert Redactor({name: "x-key=abcdefgh"}).text("with x-key=abcdefgh") == "with [hidden]"
+
+
+@pytest.mark.parametrize(
+    "shape",
+    ["token-", "tokentoken", "token=", "password= ", "a-", "a://", "http://a:b", "a:", "eyJ-", "eyJaaaaaaaa.", "bearer ",
+     "authorization: ", " ", "-----BEGIN ", "-----END ", "A "],
+)  # fmt: skip
+@pytest.mark.parametrize("before", ["", "authorization:", "bearer", "a://b:", "-----BEGIN ", "token"])
+def test_no_text_takes_more_than_it_is_long(before: str, shape: str) -> None:
+    """A log may be anything, and a rollback waits for it: eight times the text is not 64 times the time."""
+    redactor = Redactor({})
+
+    def least(size: int) -> float:
+        text = before + shape * (size // len(shape))
+        return min(timeit.repeat(lambda: redactor.text(text), timer=time.process_time, number=1, repeat=4))
+
+    assert least(32_000) < 24 * least(4_000)

@@ -13,7 +13,6 @@ from cdlib.errors import UsageProblem
 from cdlib.reference import Reference
 from cdlib.rollout.chart import Chart, check_rendered, hook_events, of_interest, prepare_chart, write_own_values
 from cdlib.rollout.verify import plan_requests
-from cdlib.run import Run
 from cdlib.service import Deploy, HttpCheck, Verify
 from cdlib.source import open_source
 from cdlib.target import Allowed, Environment, Target
@@ -116,8 +115,8 @@ def folder(tmp_path: Path, git: Any) -> Path:
 
 
 def prepare(folder: Path, deploy: Deploy, place: Environment | None = None, *charts: str) -> tuple[str, str]:
-    run = Run("helm-deploy", Deadline(30))
-    with prepare_chart(run, NoHelm(), open_source(folder), deploy, target(*charts), place or environment()) as chart:  # type: ignore[arg-type]
+    place = place or environment()
+    with prepare_chart(NoHelm(), open_source(folder), deploy, target(*charts), place, Deadline(30)) as chart:  # type: ignore[arg-type]
         return chart.digest, chart.values_digest
 
 
@@ -162,8 +161,9 @@ def test_a_name_with_a_comma_names_one_file(folder: Path, git: Any) -> None:
     (folder / "values.yaml,/etc").mkdir(parents=True)
     (folder / name).write_text("a: 3\n")
     git(folder)
-    run = Run("helm-deploy", Deadline(30))
-    with prepare_chart(run, NoHelm(), open_source(folder), Deploy(values=(name,)), target(), environment()) as chart:  # type: ignore[arg-type]
+    with prepare_chart(
+        NoHelm(), open_source(folder), Deploy(values=(name,)), target(), environment(), Deadline(30)
+    ) as chart:  # type: ignore[arg-type]
         assert [file.read_text() for file in chart.values] == ["a: 3\n"]
         assert not any("," in str(file) for file in chart.values)
 

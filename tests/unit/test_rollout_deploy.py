@@ -17,6 +17,7 @@ from cdlib.rollout.helm_answers import HelmRevision
 from cdlib.rollout.planning import Plan
 from cdlib.rollout.release import Release
 from cdlib.rollout.undoing import OUTAGE
+from cdlib.trigger import Trigger
 
 
 def budget(seconds: float, used: float) -> Deadline:
@@ -79,3 +80,16 @@ def test_a_revision_says_when_it_was_committed_and_when_it_was_seen_healthy() ->
     release = SimpleNamespace(settle=lambda entry, _deadline, **changes: replace(entry, **changes))
     made = Release.verified(release, entry(2, "deploying"), Deadline(1))  # type: ignore[arg-type]
     assert made.verified and datetime.fromisoformat(made.verified_at) <= datetime.now(UTC)
+
+
+def holder(run_id: str, **trigger: str) -> str:
+    run = SimpleNamespace(events=SimpleNamespace(run_id=run_id))
+    made = SimpleNamespace(trigger=Trigger("jenkins", **trigger), run=run)
+    return str(Release.holder.fget(made))  # type: ignore[attr-defined]
+
+
+def test_two_runs_of_one_long_name_do_not_take_each_other_for_themselves() -> None:
+    url = f"https://jenkins.test/job/{'x' * 300}/7/"
+    one, two = holder("a" * 32, url=url), holder("b" * 32, url=url)
+    assert one != two and one.startswith("https://jenkins.test/job/x") and max(map(len, (one, two))) <= 250
+    assert holder("a" * 32, url="https://jenkins.test/7/").startswith("https://jenkins.test/7//")

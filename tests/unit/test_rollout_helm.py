@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
+from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProblem
 from cdlib.rollout import helm as helms
 from cdlib.rollout.helm import Helm
 from cdlib.rollout.helm_answers import passes
@@ -61,6 +63,26 @@ def test_a_failure_is_no_cluster_that_went_away(helm: Any, said: str) -> None:
     assert helms.reason(done) == said
 
 
+def pull(helm: Helm, folder: Path, budget: Deadline) -> object:
+    return helm.pull("oci://r.test/chart", "", folder, budget, plain_http=False)
+
+
+def render(helm: Helm, folder: Path, budget: Deadline) -> object:
+    return helm.render(folder, [], budget, upgrade=True, kube_version="")
+
+
+@pytest.mark.parametrize("doing", [pull, render])
+def test_a_helm_that_never_ends_takes_what_the_budget_has_left(
+    helm: Any, tmp_path: Path, doing: Callable[[Helm, Path, Deadline], object]
+) -> None:
+    """As one whose registry never answers. The run itself may last much longer."""
+    made, budget = helm("exec sleep 60"), Deadline(0.5, "the budget of a deploy")
+    began = time.monotonic()
+    with pytest.raises(OutOfTime, match="helm did not end within 0"):
+        doing(made, tmp_path, budget)
+    assert time.monotonic() - began < 5
+
+
 def test_a_helm_that_loses_its_lease_is_stopped(helm: Any) -> None:
     made = helm("sleep 60")
     made.lease = cast(Lease, SimpleNamespace(lost=threading.Event()))
@@ -85,6 +107,15 @@ def test_whoever_else_ends_helm_it_is_no_lost_lease(helm: Any) -> None:
     with pytest.raises(CdError, match="was stopped") as caught:
         made.rollback(1, Deadline(30), lambda: True)
     assert not isinstance(caught.value, Unavailable)
+
+
+def test_what_helm_3_lists_below_its_error_is_part_of_it(helm: Any) -> None:
+    """As Helm 3.21 says that a first install met a webhook that did not answer."""
+    webhook = 'Internal error occurred: failed calling webhook "w.test": context deadline exceeded'
+    said = f"WARNING: old\nError: 1 error occurred:\n\t* {webhook}\n\n"
+    done = helm(f"cat >&2 <<'END'\n{said}\nEND\nexit 1").upgrade(Path(), (), Deadline(10))
+    assert helms.reason(done) == f"1 error occurred: * {webhook}"
+    assert helms.passes(helms.reason(done))
 
 
 @pytest.mark.parametrize(

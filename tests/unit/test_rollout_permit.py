@@ -20,8 +20,10 @@ from cdlib.reference import Reference, parse
 from cdlib.rollout import comparing, going_back
 from cdlib.rollout import deploy as deploying
 from cdlib.rollout import rollback as rolling
+from cdlib.rollout.api import Conflict
 from cdlib.rollout.chart import Chart
 from cdlib.rollout.drift import Standing
+from cdlib.rollout.helm_answers import HelmRevision
 from cdlib.rollout.permit import Use, foreign_images, label, name_of_cluster, spend, unfinished, unnamed
 from cdlib.rollout.planning import Plan, plan_deploy, with_permit
 from cdlib.rollout.record import Record, Revision
@@ -84,6 +86,52 @@ def test_of_two_that_were_judged_by_the_same_record_one_is_spent() -> None:
         spend(two, Use(7, "cd" * 16, "permit", "x"), seen[1], Deadline(5))
 
 
+class Forgetful(OneObject):
+    """An API whose answer to the next write is lost: who tries again is told that the object has changed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losing = 0
+        self.meanwhile: Any = None  # what another does before the write is tried again
+
+    def _keep(self, body: dict[str, Any]) -> Any:
+        kept = super()._keep(body)
+        if self.losing:
+            self.losing -= 1
+            if self.meanwhile:
+                self.meanwhile()
+            raise Conflict("changed")
+        return kept
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["POST", "PUT"])
+def test_where_the_answer_was_lost_it_is_seen_that_it_was_spent(first: bool) -> None:
+    cluster = Forgetful()
+    place = release(cluster)
+    if first:
+        place.records.update(lambda found: found.put(entry(1)), Deadline(5))
+    seen = place.records.read(Deadline(5))
+    cluster.losing = 1
+    spend(place, USE, seen, Deadline(5))
+    after = place.records.read(Deadline(5))
+    assert (after.permit_sequence, after.permit_nonce) == (7, NONCE)
+    assert [name for name, _ in place.run.events.told] == ["permit"]
+
+
+def test_what_another_run_has_begun_by_the_same_permit_is_no_answer_that_was_lost() -> None:
+    cluster = Forgetful()
+    one, other = release(cluster), release(cluster)
+    one.records.update(lambda found: found.put(entry(1)), Deadline(5))
+    seen = one.records.read(Deadline(5))
+
+    def begin() -> None:
+        other.records.update(lambda found: found.put(entry(2, "deploying", permit=LABEL)), Deadline(5))
+
+    cluster.losing, cluster.meanwhile = 1, begin
+    with pytest.raises(Refused, match="overtaken"):
+        spend(one, USE, seen, Deadline(5))
+
+
 def test_what_is_gone_on_with_is_not_spent_again() -> None:
     place = release(OneObject())
     seen = place.records.read(Deadline(5))
@@ -119,20 +167,30 @@ def pod(
 
 @pytest.mark.parametrize("running", [f"r/hello@{DIGEST}", f"docker-pullable://r/hello@{DIGEST}", DIGEST])
 def test_what_runs_is_what_was_permitted(running: str) -> None:
-    assert foreign_images(USE, IMAGE, [pod(running, init=running)]) == ()
+    assert foreign_images(USE, IMAGE, [pod(running, init=running)], Deadline(5)) == ()
 
 
 def test_a_node_may_know_it_by_another_name() -> None:
-    use = Use(7, NONCE, "permit", "x", aliases=lambda _: frozenset({OTHER}))
+    use = Use(7, NONCE, "permit", "x", aliases=lambda *_: frozenset({OTHER}))
     for running in (f"r/hello@{OTHER}", OTHER, f"docker://{OTHER}"):
-        assert foreign_images(use, IMAGE, [pod(running)]) == ()
+        assert foreign_images(use, IMAGE, [pod(running)], Deadline(5)) == ()
+
+
+@pytest.mark.parametrize(("configuration", "reasons"), [("sha256:c", []), ("sha256:f", ["ImageID"])])
+def test_a_node_may_have_it_by_another_manifest_of_the_same_configuration(
+    configuration: str, reasons: list[str]
+) -> None:
+    found = {DIGEST: frozenset({"sha256:c"}), OTHER: frozenset({configuration})}
+    use = Use(7, NONCE, "permit", "x", aliases=lambda image, _: found[image.digest])
+    faults = foreign_images(use, IMAGE, [pod(f"r/hello@{OTHER}"), pod(DIGEST)], Deadline(5))
+    assert [fault.reason for fault in faults] == reasons
 
 
 @pytest.mark.parametrize("running", [f"r/hello@{OTHER}", OTHER, "r/hello:latest"])
 def test_something_else_that_runs_is_a_fault(running: str) -> None:
     good = f"r/hello@{DIGEST}"
     for wrong in (pod(good, running), pod(good, init=running)):
-        (fault,) = foreign_images(USE, IMAGE, [pod(good), wrong])
+        (fault,) = foreign_images(USE, IMAGE, [pod(good), wrong], Deadline(5))
         assert fault.reason == "ImageID" and fault.pod == "hello-1"
 
 
@@ -141,7 +199,7 @@ def test_a_pod_that_has_ended_runs_nothing(phase: str) -> None:
     """As one that its node has rejected for want of room; it stays until somebody removes it."""
     ended = pod("", init=f"r/hello@{OTHER}")
     ended["status"] |= {"phase": phase}
-    assert foreign_images(USE, IMAGE, [ended]) == ()
+    assert foreign_images(USE, IMAGE, [ended], Deadline(5)) == ()
 
 
 @pytest.mark.parametrize(
@@ -156,11 +214,11 @@ def test_a_pod_that_has_ended_runs_nothing(phase: str) -> None:
 def test_what_no_node_has_named_is_inconclusive_and_blames_nobody(status: dict[str, Any], begun: bool) -> None:
     new = {**pod("x"), "status": status}
     assert unnamed([new], str(IMAGE)) is begun
-    assert [fault.reason for fault in foreign_images(USE, IMAGE, [new])] == [INCONCLUSIVE] * begun
+    assert [fault.reason for fault in foreign_images(USE, IMAGE, [new], Deadline(5))] == [INCONCLUSIVE] * begun
 
 
 def test_what_runs_something_else_is_told_before_what_is_not_known() -> None:
-    faults = foreign_images(USE, IMAGE, [pod(""), pod(OTHER)])
+    faults = foreign_images(USE, IMAGE, [pod(""), pod(OTHER)], Deadline(5))
     assert [fault.reason for fault in faults] == ["ImageID", INCONCLUSIVE]
 
 
@@ -212,7 +270,7 @@ def test_a_registry_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
     answers = [Unavailable("away"), Unavailable("away"), frozenset({OTHER})]
 
-    def aliases(_: Reference) -> frozenset[str]:
+    def aliases(_: Reference, _deadline: Deadline) -> frozenset[str]:
         answer = answers.pop(0)
         if isinstance(answer, Unavailable):
             raise answer
@@ -223,7 +281,7 @@ def test_a_registry_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_containers_of_other_images_are_no_concern() -> None:
-    assert foreign_images(USE, IMAGE, [pod(OTHER, image="r/proxy:1")]) == ()
+    assert foreign_images(USE, IMAGE, [pod(OTHER, image="r/proxy:1")], Deadline(5)) == ()
 
 
 def api(answer: Any) -> Any:
@@ -264,25 +322,26 @@ class Stage:
         monkeypatch.setattr(rolling, "go_back", self._go_back)
         monkeypatch.setattr(deploying, "with_permit", self._with_permit)
         monkeypatch.setattr(rolling, "_choose", lambda _release, known, to, *_: known[0].find(to or 1))
-        monkeypatch.setattr(rolling, "stands", lambda _release, entry, _: Standing(Outcome("unchanged", entry)))
+        for module in (deploying, rolling):
+            monkeypatch.setattr(module, "stands", lambda _release, entry, _: Standing(Outcome("unchanged", entry)))
 
     @staticmethod
     def _first(live: str, previous: str) -> Any:
         def change(found: Record) -> None:
-            found.revisions, found.live = [entry(1, previous), entry(2, live)], 2
+            found.revisions, found.live = [entry(1, previous), entry(2, live, image=str(IMAGE))], 2
 
         return change
 
     def _read(self, deadline: Deadline) -> tuple[Record, list[Any]]:
         self.reads += 1
-        return self.release.records.read(deadline), []
+        return self.release.records.read(deadline), [HelmRevision(1, "superseded"), HelmRevision(2, "deployed")]
 
     @property
     def record(self) -> Record:
         return self.release.records.read(Deadline(5))
 
     def guard(self, use: Use | Exception | None = USE) -> Any:
-        def guard(_what: object, _record: Record) -> Use | None:
+        def guard(_what: object, _record: Record, _deadline: Deadline) -> Use | None:
             self.done.append("guard")
             if isinstance(use, Exception):
                 raise use
@@ -306,14 +365,12 @@ class Stage:
         self.done.append(f"back to {to.revision} by {permit.label if permit else 'nothing'}: {why}")
         return Outcome("done", to)
 
-    def deploy(self, guard: Any, *, older: bool = False) -> None:
-        image = SimpleNamespace(digest=DIGEST, repository="r/hello")
-        source = SimpleNamespace(commit="c" * 40, short="c" * 12, is_before=lambda _: older)
-        wish = SimpleNamespace(source=source, image=image, unrelated=False)
-        chart = SimpleNamespace(digest="1", values_digest="2")
+    def deploy(self, guard: Any, *, older: bool = False, commit: str = "c" * 40) -> Any:
+        source = SimpleNamespace(commit=commit, short=commit[:12], is_before=lambda _: older)
+        wish = SimpleNamespace(source=source, image=IMAGE, unrelated=False)
+        chart = SimpleNamespace(digest="chart", values_digest="values")
         plan = Plan(wish, None, chart, (), None, ())  # type: ignore[arg-type]
-        lease = SimpleNamespace(waited=False)
-        deploying._under_lease(self.release, plan, lease, guard, (), Deadline(5))  # type: ignore[arg-type]
+        return deploying._under_lease(self.release, plan, SimpleNamespace(), guard, (), Deadline(5))  # type: ignore[arg-type]
 
     def back(self, guard: Any, to: int = 1) -> Any:
         wish = rolling._Wish(to, "three is slow", False)
@@ -345,6 +402,17 @@ def test_where_nothing_is_asked_for_nothing_is_spent(monkeypatch: pytest.MonkeyP
         "deploy by nothing",
         *["back to 1 by nothing: three is slow"] * 2,
     ]
+
+
+@pytest.mark.parametrize("live", ["verified", "deploying"])
+def test_what_a_run_had_done_before_it_was_killed_is_not_done_again(monkeypatch: pytest.MonkeyPatch, live: str) -> None:
+    """It may have been killed between its last word and giving the lease back: its permit is spent then."""
+    stage = Stage(monkeypatch, live=live)
+    made = stage.deploy(stage.guard(), commit=entry(2).commit)
+    if live == "verified":
+        assert (made.outcome, stage.done) == ("unchanged", [])
+    else:
+        assert stage.done[-1] == f"deploy by {LABEL}"
 
 
 def test_a_rollbacks_permit_is_spent_before_anything_else_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,7 +455,7 @@ class Helm:
     def __init__(self, honest: bool = True) -> None:
         self.honest, self.told = honest, list[Any]()
 
-    def render(self, _folder: Path, values: tuple[Path, ...], **_: Any) -> list[Any]:
+    def render(self, _folder: Path, values: tuple[Path, ...], _deadline: Deadline, **_: Any) -> list[Any]:
         said = json.loads(values[-1].read_text())
         self.told.append(said["cd"]["permit"])
         digest = OTHER if said["cd"]["permit"] and not self.honest else said["image"]["digest"]

@@ -420,6 +420,36 @@ def test_what_only_shows_in_the_cluster_is_judged_too(any_helm: Deployment) -> N
     assert web.serving()["revision"] == good
 
 
+# To Helm a list is whatever has items, and what is in one and has no kind is of the list's.
+LISTED = """\
+apiVersion: apps/v1
+kind: DeploymentList
+items:
+  - metadata: {name: listed}
+    spec:
+      selector: {matchLabels: {app: listed}}
+      template:
+        metadata: {labels: {app: listed}}
+        spec:
+          containers:
+            - name: listed
+              image: {{ .Values.image.repository }}@{{ .Values.image.digest }}
+              command: [python3, -c, "raise SystemExit(3)"]
+"""
+
+
+def test_what_lies_in_a_list_of_another_kind_is_judged_too(any_helm: Deployment) -> None:
+    web = any_helm
+    good = web.git("rev-parse", "HEAD")
+    assert web.deploy().code == 0
+    (web.folder / "chart" / "templates" / "listed.yaml").write_text(LISTED)
+    web.commit()
+    failed = web.deploy()
+    assert failed.code == 7, failed.err
+    assert "pod listed-" in failed.err
+    assert web.serving()["revision"] == good
+
+
 def test_a_release_that_was_removed_and_installed_again_begins_anew(web: Deployment) -> None:
     for text in ("one", "two"):
         web.commit(text=text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -134,6 +135,43 @@ def test_who_waits_in_vain_says_who_holds_it(web: Deployment) -> None:
     assert "another run holds the release" in second.err
     first.terminate()
     first.communicate(timeout=60)
+
+
+def test_ctrl_z_leaves_the_release_to_who_has_it_and_a_terminal_that_is_gone_gives_it_back(web: Deployment) -> None:
+    assert web.deploy().code == 0
+    web.commit(hook=HANG)
+    # In a group of its own, as a shell starts it: one that no shell waits for is never stopped.
+    process = subprocess.Popen(
+        web.argv("helm-deploy", "--digest", web.digest), env=dict(web.env), process_group=0, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    until(lambda: web.get("job", "web-pre")["status"].get("active"))
+    process.send_signal(signal.SIGTSTP)
+    before = web.get("lease", "cd-web")["spec"]["renewTime"]
+    until(lambda: web.get("lease", "cd-web")["spec"]["renewTime"] != before, 10)
+    assert web.deploy().code == 9
+    process.send_signal(signal.SIGHUP)
+    code, result, err = ended(process)
+    assert (code, result["outcome"]) == (143, "interrupted"), err
+    assert err.count("Ctrl-Z is ignored") == 1
+    assert web.record()["revisions"][-1]["status"] == "interrupted"
+    assert web.get("lease", "cd-web")["spec"]["holderIdentity"] == ""
+
+
+def die_with_the_lease(web: Deployment) -> None:
+    """As a run that was killed after its last word, and before it gave the lease back."""
+    dead = {"holderIdentity": "https://jenkins.test/7/", "leaseDurationSeconds": 1}
+    web.kubectl("patch", "lease", "cd-web", "--type=merge", "-p", json.dumps({"spec": dead}))
+
+
+def test_what_a_run_had_done_before_it_was_killed_is_not_rolled_out_again(web: Deployment) -> None:
+    first = web.deploy()
+    assert first.code == 0, first.err
+    die_with_the_lease(web)
+    again = web.deploy()
+    assert (again.code, again.result["outcome"]) == (0, "unchanged"), again.err
+    assert len(web.helm_statuses()) == 1
+    assert web.get("lease", "cd-web")["spec"]["holderIdentity"] == "", "what it took it has given back"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,10 @@ def test_what_was_reviewed_built_and_tested_is_what_runs(service: Reviewed) -> N
     assert pod["metadata"]["annotations"]["permit"] == permitted["permit"]["permit"], "the chart is told of it"
     again = done(service.deploy())
     assert again.result["outcome"] == "unchanged" and "permit" not in again.result, "that needs none"
+    dead = {"spec": {"holderIdentity": "https://jenkins.test/7/", "leaseDurationSeconds": 1}}
+    web.kubectl("patch", "lease", "cd-web", "--type=merge", "-p", json.dumps(dead))
+    killed = done(service.deploy())  # as its rerun, where it was killed before it gave the lease back
+    assert killed.result["outcome"] == "unchanged" and "permit" not in killed.result, "it has spent the permit"
     service.change(text="two")
     service.attest()
     refused(service.deploy(), "does not cover the deploy", "another commit")
