@@ -54,7 +54,7 @@ class Engine:
     def streams(self) -> Any:
         """A client for streaming answers alone, which may well be silent for minutes: `cut` ends them in time."""
         client = self._connected(self.client.api_version)
-        client.timeout = (_ANSWER, None)  # to connect, and between two reads
+        client.timeout = None
         client.hooks["response"].append(lambda response, **_: self._responses.append(response))
         return client
 
@@ -162,7 +162,7 @@ class Engine:
         return self.streamed(
             lambda: self.streams.build(
                 fileobj=context, custom_context=True, dockerfile=recipe, tag=name, decode=True, rm=True, forcerm=True,
-                timeout=self.streams.timeout, **options,
+                **options,
             ),
             f"building {name}",
         )  # fmt: skip
