@@ -17,7 +17,8 @@ from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, OutOfTime, TestsFailed
-from cdlib.image.engine import Engine, LocalImage, explained
+from cdlib.image.engine import Engine, LocalImage
+from cdlib.image.engine_errors import explained
 from cdlib.image.reports import only_file
 from cdlib.image.user import is_named, runs_as
 from cdlib.run import Run

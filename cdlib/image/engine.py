@@ -5,27 +5,22 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import IO, Any, TypeVar
 
 from cdlib.deadline import Deadline
-from cdlib.errors import DISK_FULL, CdError, NotAllowed, RegistryRefused, Unavailable, UsageProblem, disk_full
+from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
+from cdlib.image.engine_errors import explained, transfer_problem
 from cdlib.image.platforms import HERE, Platforms, platforms_of
 from cdlib.reference import Reference
 from cdlib.registry.auth import end_helpers_in_time
 
 T = TypeVar("T")
 _ANSWER = 60  # seconds for one answer of the Engine; streams are bounded by the deadline instead
-_DENIED = ("unauthorized", "denied", "authentication required", "no basic auth credentials", "forbidden")
 NAME_IS_GONE = "does not exist locally with the tag"
-_UNKNOWN = ("name unknown", "manifest unknown", "not found", "404")
-_AWAY = (
-    "connection refused", "connection reset", "i/o timeout", "no such host", "eof", "tls handshake", "toomanyrequests",
-    "unexpected http status", "unexpected status", "429", "503", "server gave http response",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -209,63 +204,3 @@ class Engine:
             with suppress(AttributeError, OSError, ValueError):
                 raw = self.streams._get_raw_response_socket(response)
                 getattr(raw, "_sock", raw).shutdown(socket.SHUT_RDWR)
-
-
-@contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """Turn docker-py's errors into ours."""
-    import docker.errors
-    import requests
-    import urllib3
-
-    try:
-        yield
-    except docker.errors.APIError as problem:
-        raise _api_problem(problem, doing) from problem
-    except (
-        docker.errors.DockerException,
-        requests.exceptions.RequestException,
-        urllib3.exceptions.HTTPError,
-    ) as problem:
-        said = str(problem)
-        if "Permission denied" in said:
-            raise NotAllowed(
-                f"this user may not speak to Docker while {doing}",
-                hint="join the group docker, or set DOCKER_HOST to an Engine that you may use",
-            ) from problem
-        if DISK_FULL in said.lower():
-            raise disk_full("that of the Docker Engine") from problem
-        if "redential" in said:
-            raise UsageProblem(
-                f"credentials cannot be read while {doing}: {said}", hint="mend docker's config.json or its helper"
-            ) from problem
-        raise Unavailable(
-            f"no Docker Engine answers at {os.environ.get('DOCKER_HOST') or 'its usual socket'} while {doing}",
-            details=[said.splitlines()[0][:300]] if said else [],
-            hint="start Docker, or set DOCKER_HOST; `docker version` shows whether it answers",
-        ) from problem
-
-
-def _api_problem(problem: Any, doing: str) -> CdError:
-    said = str(problem.explanation or problem)
-    if DISK_FULL in said.lower():
-        return disk_full("that of the Docker Engine")
-    if problem.status_code in (401, 403):
-        return NotAllowed(f"Docker does not allow {doing}: {said}", hint="ask whoever runs this Docker Engine")
-    if problem.status_code is not None and problem.status_code >= 500:
-        return Unavailable(f"Docker failed while {doing}: {said}", hint="see the Docker Engine's own log")
-    return UsageProblem(f"Docker refused {doing}: {said}", hint="mend what it names")
-
-
-def transfer_problem(said: str, doing: str, host: str) -> CdError:
-    """The error for what the Engine says of a push or a pull that failed: it has words only, no codes."""
-    lower = said.lower()
-    if DISK_FULL in lower or '"err":28' in lower:
-        return disk_full("that of the Docker Engine or the registry")
-    if any(word in lower for word in _DENIED):
-        return NotAllowed(f"not allowed while {doing}: {said}", hint=f"docker login {host}, with an account that may")
-    if any(word in lower for word in _UNKNOWN):
-        return RegistryRefused(f"refused while {doing}: {said}", hint=f"check the name, and that {host} has it")
-    if any(word in lower for word in _AWAY):
-        return Unavailable(f"the registry failed while {doing}: {said}", hint="check that it runs, and run this again")
-    return Unavailable(f"failed while {doing}: {said}", hint="see the Docker Engine's log", retryable=False)

@@ -20,7 +20,8 @@ from cdlib.image.bases import Base
 from cdlib.image.build import _require_known_bases
 from cdlib.image.builders import BuildKit, Buildx, EngineBuilder, Order
 from cdlib.image.buildlog import BuildKitLog, EngineLog
-from cdlib.image.engine import Engine, explained, transfer_problem
+from cdlib.image.engine import Engine
+from cdlib.image.engine_errors import explained, transfer_problem
 from cdlib.image.lines import Lines, Shown
 from cdlib.image.plan import Plan
 from cdlib.image.platforms import Platforms

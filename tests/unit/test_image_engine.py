@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import stat
 import threading
@@ -68,6 +69,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandInE
     with serving(StandInEngine()) as server:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://{server.host}")
         yield server
+    gc.collect()  # docker-py leaves its sockets open
 
 
 def test_reports_without_end_are_left_before_the_container_is_removed(
