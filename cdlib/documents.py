@@ -20,26 +20,38 @@ def read_yaml(text: str, name: str, schema: str) -> dict[str, Any]:
     `name` is the file's name for messages. Raises UsageProblem with one detail a mistake, each led by its
     path in the document. Aliases are refused: a few lines of them can stand for gigabytes. So are explicit tags.
     """
-    import yaml
 
-    if len(text) > LARGEST:
-        raise UsageProblem(f"{name} is larger than {LARGEST} bytes", hint="move what is not configuration elsewhere")
-    try:
-        document = _parse(text)
-        found = (
-            schema_mistakes(document, schema) if document is not None else []
-        )  # a number of 5000 digits it cannot even name
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        where = getattr(problem, "problem_mark", None)
-        place = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
-        what = getattr(problem, "problem", None) or str(problem).splitlines()[0]
-        raise UsageProblem(f"{name} is no valid YAML{place}: {what}", hint="mend the line") from problem
+    def check(document: Any) -> list[str]:
+        return schema_mistakes(document, schema) if document is not None else []
+
+    document, found = _read(text, name, check)
     if document is None:
         raise UsageProblem(f"{name} is empty", hint=explained(schema))
     if found:
         raise UsageProblem(f"{name} has {mistakes(found)}", details=found, hint=explained(schema))
     assert isinstance(document, dict)
     return document
+
+
+def read_foreign_yaml(text: str, name: str) -> Any:
+    """The document in `text`, of which somebody else knows the schema; read as strictly as our own."""
+    return _read(text, name, lambda _: [])[0]
+
+
+def _read(text: str, name: str, check: Callable[[Any], list[str]]) -> tuple[Any, list[str]]:
+    """The document in `text`, and what `check` finds in it."""
+    import yaml
+
+    if len(text) > LARGEST:
+        raise UsageProblem(f"{name} is larger than {LARGEST} bytes", hint="move what is not configuration elsewhere")
+    try:
+        document = _parse(text)
+        return document, check(document)  # a number of 5000 digits it cannot even name
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        where = getattr(problem, "problem_mark", None)
+        place = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
+        what = getattr(problem, "problem", None) or str(problem).splitlines()[0]
+        raise UsageProblem(f"{name} is no valid YAML{place}: {what}", hint="mend the line") from problem
 
 
 def explained(schema: str) -> str:

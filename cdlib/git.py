@@ -12,32 +12,40 @@ from cdlib.deadline import Deadline
 from cdlib.errors import DISK_FULL, UsageProblem, disk_full
 from cdlib.process import Finished
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
-_QUICK = 60.0  # seconds for a git command that only reads
+_CREDENTIALS = re.compile(r"(?<=://)[^/]*@")  # to the last @ of the host's part, as git takes it
+_QUICK = 60.0  # seconds for a git command that only reads, where no run's deadline is at hand
 _READING = ("show", "config", "ls-tree", "rev-parse")  # what ends by itself, and leaves nothing behind
 # Nothing that git reads here may start a program of the repository's choosing, or ask for a password.
 _ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
 _SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "log.showSignature=false")
 
 
-def _limit() -> Deadline:
-    return Deadline(_QUICK, "git")
+def _limit(deadline: Deadline | None) -> Deadline:
+    return deadline or Deadline(_QUICK, "git")
 
 
-def started(folder: Path, *args: str) -> AbstractContextManager[Callable[[], Finished]]:
+def started(
+    folder: Path, *args: str, deadline: Deadline | None = None
+) -> AbstractContextManager[Callable[[], Finished]]:
     """A git command that only reads, at work while the block is."""
-    return process.asked(["git", *_SAFE, "-C", folder, *args], _limit(), env=_ENV)
+    return process.asked(["git", *_SAFE, "-C", folder, *args], _limit(deadline), env=_ENV)
 
 
-def ask(folder: Path, *args: str) -> Finished:
+def ask(folder: Path, *args: str, deadline: Deadline | None = None) -> Finished:
     """A git command that only reads, and may fail."""
-    return process.run(["git", *_SAFE, "-C", folder, *args], _limit(), env=_ENV, tied=False)
+    return process.run(["git", *_SAFE, "-C", folder, *args], _limit(deadline), env=_ENV, tied=False)
 
 
-def run(folder: Path, *args: str, env: Mapping[str, str] | None = None, check: bool = True) -> str:
+def run(
+    folder: Path,
+    *args: str,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+    deadline: Deadline | None = None,
+) -> str:
     """What a git command prints; without `check`, also where it fails. Raises as `answer`."""
     tied = args[0] not in _READING
-    done = process.run(["git", *_SAFE, "-C", folder, *args], _limit(), env={**_ENV, **(env or {})}, tied=tied)
+    done = process.run(["git", *_SAFE, "-C", folder, *args], _limit(deadline), env={**_ENV, **(env or {})}, tied=tied)
     return answer(done, folder, *args) if check else done.stdout.strip("\n")
 
 

@@ -27,6 +27,11 @@ from cdlib.streams import Stop, Stream, pump
 
 GRACE = 3.0  # seconds between SIGTERM and SIGKILL
 _PR_SET_PDEATHSIG = 1
+# Which repository a hook or an alias is about, in whose environment we may be: each git that we start is told its own.
+_GIT_PLACES = frozenset({
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_NAMESPACE",
+})  # fmt: skip
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -73,7 +78,8 @@ def run(
     """Run a program to its end, or to the deadline's.
 
     `on_line` is given each line of stdout and stderr as it comes; stdout is kept whole (32 MiB at most), of
-    stderr the last 2000 lines. `env` is added to ours. `stop`, once true, ends the program as a signal would.
+    stderr the last 2000 lines. `env` is added to ours, less what tells git where to work.
+    `stop`, once true, ends the program as a signal would.
     `tied` makes it die with us, which costs 4 ms; a program that only reads, and is over in a moment, can do without.
     Raises UsageProblem where the program is missing, OutOfTime where the deadline passes first, TooMuch; an exit
     status other than 0 raises nothing. Whatever is raised here or in `on_line`, the child is gone by then.
@@ -167,7 +173,7 @@ class _Job:
             self.child = subprocess.Popen(
                 (find(self.words[0], hint=hint, env=env), *self.words[1:]),
                 cwd=cwd,
-                env={**os.environ, **env} if env else None,
+                env={name: value for name, value in os.environ.items() if name not in _GIT_PLACES} | dict(env or {}),
                 stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -12,13 +12,14 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cdlib import git
 from cdlib.deadline import Deadline
 from cdlib.errors import UsageProblem
+from cdlib.leftovers import sweep_leftovers
 
 _OBJECT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")  # a name that git gives to an object
 
@@ -28,7 +29,8 @@ class Source:
     """One state of a service's files.
 
     `tree` is git's object id of the service's folder, `commit` the commit that it belongs to, `committed_at`
-    that commit's committer time in UTC. `dirty` is true where the tree holds uncommitted changes.
+    that commit's committer time in UTC. `dirty` is true where the tree holds uncommitted changes. Git is given until
+    `deadline`, a minute for each command where there is none.
     """
 
     folder: Path
@@ -38,6 +40,7 @@ class Source:
     dirty: bool
     uncommitted: bool
     url: str
+    deadline: Deadline | None = field(default=None, compare=False, repr=False)
 
     @property
     def short(self) -> str:
@@ -52,8 +55,10 @@ class Source:
     def read_text(self, path: str, what: str) -> str:
         """The text of one file of the tree. Raises UsageProblem where it has no such file."""
         clean = inside(path, what)
-        with git.started(self.folder, "cat-file", "blob", f"{self.tree}:{clean}") as content:
-            mode = git.run(self.folder, "ls-tree", "--full-tree", self.tree, "--", clean).split(" ", 1)[0]
+        limit = self.deadline
+        with git.started(self.folder, "cat-file", "blob", f"{self.tree}:{clean}", deadline=limit) as content:
+            said = git.run(self.folder, "ls-tree", "--full-tree", self.tree, "--", clean, deadline=limit)
+            mode = said.split(" ", 1)[0]
             if mode not in ("100644", "100755"):
                 linked = mode == "120000"
                 why = "is a symbolic link" if linked else "is not in the commit"
@@ -73,7 +78,8 @@ class Source:
 
     def is_ancestor(self, older: str, newer: str) -> bool | None:
         """Whether commit `older` is `newer` or one before it; None where git does not know either."""
-        return {0: True, 1: False}.get(git.ask(self.folder, "merge-base", "--is-ancestor", older, newer).returncode)
+        asked = git.ask(self.folder, "merge-base", "--is-ancestor", older, newer, deadline=self.deadline)
+        return {0: True, 1: False}.get(asked.returncode)
 
     @contextmanager
     def files(self) -> Iterator[Path]:
@@ -83,6 +89,7 @@ class Source:
         BuildKit has of a context with that key it does not read again where size, modes and times are the same.
         Another tree's bytes would then be built.
         """
+        sweep_leftovers()
         with tempfile.TemporaryDirectory(prefix="cd-source-") as temporary:
             folder = Path(temporary) / f"tree-{secrets.token_hex(8)}"
             self.export(folder)
@@ -90,8 +97,7 @@ class Source:
 
     def export(self, destination: Path, tree: str = "") -> None:
         """Write the tree's files below `destination`, as a checkout would."""
-        git_dir = Path(git.run(self.folder, "rev-parse", "--absolute-git-dir"))
-        _checkout(self.folder, git_dir, tree or self.tree, destination)
+        _checkout(self.folder, tree or self.tree, destination, self.deadline)
 
 
 def open_source(
@@ -100,6 +106,7 @@ def open_source(
     revision: str = "HEAD",
     with_changes: bool = False,
     meanwhile: Callable[[], None] = lambda: None,
+    deadline: Deadline | None = None,
 ) -> Source:
     """The source of the service in `folder`, at `revision`.
 
@@ -111,27 +118,30 @@ def open_source(
         raise UsageProblem(f"{folder} is no folder", hint="name the service's work tree by -C DIR")
     if revision.startswith("-"):
         raise UsageProblem(f"{revision!r} is no commit", hint="name a commit, a tag or a branch")
-    with git.started(folder, "status", "--porcelain", "--untracked-files=normal", "--", ".") as status:
-        prefix, commit = _resolve(folder, revision)
-        tree, committed_at = _tree_and_time(folder, commit, prefix)
-        url = git.run(folder, "config", "--get", "remote.origin.url", check=False)
+    looked = ("status", "--porcelain", "--untracked-files=normal", "--", ".")
+    with git.started(folder, *looked, deadline=deadline) as status:
+        prefix, commit = _resolve(folder, revision, deadline)
+        tree, committed_at = _tree_and_time(folder, commit, prefix, deadline)
+        url = git.run(folder, "config", "--get", "remote.origin.url", check=False, deadline=deadline)
         meanwhile()
         changes = git.answer(status(), folder, "status") if revision == "HEAD" else ""
     dirty = bool(changes) and with_changes
     return Source(
         folder=folder,
         commit=commit,
-        tree=_snapshot(folder, prefix) if dirty else tree,
+        tree=_snapshot(folder, prefix, deadline) if dirty else tree,
         committed_at=committed_at,
         dirty=dirty,
         uncommitted=bool(changes),
         url=git.without_credentials(url),
+        deadline=deadline,
     )
 
 
-def _resolve(folder: Path, revision: str) -> tuple[str, str]:
+def _resolve(folder: Path, revision: str, deadline: Deadline | None) -> tuple[str, str]:
     """The folder's path within its repository, empty or with a slash at its end, and the commit's name."""
-    asked = git.ask(folder, "rev-parse", "--show-prefix", "--verify", "--quiet", f"{revision}^{{commit}}")
+    wanted = ("--show-prefix", "--verify", "--quiet", f"{revision}^{{commit}}")
+    asked = git.ask(folder, "rev-parse", *wanted, deadline=deadline)
     if not asked.stdout:
         if "dubious ownership" in " ".join(asked.stderr):
             raise UsageProblem(
@@ -148,16 +158,17 @@ def _resolve(folder: Path, revision: str) -> tuple[str, str]:
     return prefix, commit
 
 
-def _tree_and_time(folder: Path, commit: str, prefix: str) -> tuple[str, datetime]:
+def _tree_and_time(folder: Path, commit: str, prefix: str, deadline: Deadline | None) -> tuple[str, datetime]:
     """The tree of the folder at `prefix` in a commit, and the commit's time."""
-    root, _, seconds = git.run(folder, "show", "-s", "--format=%T %ct", commit).partition(" ")
+    said = git.run(folder, "show", "-s", "--format=%T %ct", commit, deadline=deadline)
+    root, _, seconds = said.partition(" ")
     try:
         committed_at = datetime.fromtimestamp(int(seconds), UTC)
     except (ValueError, OverflowError, OSError) as problem:
         raise UsageProblem(f"the commit {commit[:12]} has no usable time: {problem}", hint="commit again") from problem
     if not prefix:
         return root, committed_at
-    found = git.ask(folder, "rev-parse", "--verify", "--quiet", f"{commit}:{prefix.rstrip('/')}")
+    found = git.ask(folder, "rev-parse", "--verify", "--quiet", f"{commit}:{prefix.rstrip('/')}", deadline=deadline)
     if not found.ok:
         raise UsageProblem(f"{folder} is not in the commit {commit[:12]}", hint="add it and commit it")
     return found.stdout.strip(), committed_at
@@ -170,7 +181,7 @@ def fetch_tree(repository: str, commit: str, path: str, destination: Path, deadl
     """
     with tempfile.TemporaryDirectory(prefix="cd-fetch-") as scratch:
         bare = Path(scratch)
-        git.run(bare, "init", "--quiet", "--bare")
+        git.run(bare, "init", "--quiet", "--bare", deadline=deadline)
         fetched = git.fetch(bare, repository, commit, deadline)
         if not fetched.ok:
             raise UsageProblem(
@@ -178,12 +189,12 @@ def fetch_tree(repository: str, commit: str, path: str, destination: Path, deadl
                 details=fetched.stderr[-3:],
                 hint="check the repository, the commit, and this machine's access to it",
             )
-        found = git.ask(bare, "rev-parse", "--verify", "--quiet", f"{commit}:{inside(path, 'path')}")
+        found = git.ask(bare, "rev-parse", "--verify", "--quiet", f"{commit}:{inside(path, 'path')}", deadline=deadline)
         if not found.ok:
             raise UsageProblem(
                 f"{git.without_credentials(repository)} has no {path} at {commit[:12]}", hint="mend the path"
             )
-        _checkout(bare, bare, found.stdout.strip(), destination)
+        _checkout(bare, found.stdout.strip(), destination, deadline)
 
 
 def inside(path: str, what: str) -> str:
@@ -207,22 +218,36 @@ def contained(root: Path, path: str, what: str) -> Path:
     return found
 
 
-def _checkout(folder: Path, git_dir: Path, tree: str, destination: Path) -> None:
-    """Write a tree's files below `destination`, through an index of their own."""
+def _checkout(folder: Path, tree: str, destination: Path, deadline: Deadline | None) -> None:
+    """Write a tree's files below `destination`: the same on every machine, and without a program at work.
+
+    Line ends, symbolic links and filters such as Git LFS's depend on git's configuration, the user's and the
+    repository's, and on the attributes in its .git/info. So git is given a repository of its own, which has none of
+    them, with the objects of the one in `folder`; the tree's own .gitattributes count.
+    """
     destination.mkdir(parents=True, exist_ok=True)
+    objects = folder.absolute() / git.run(folder, "rev-parse", "--git-path", "objects", deadline=deadline)
     with tempfile.TemporaryDirectory(prefix="cd-index-") as scratch:
-        env = {"GIT_INDEX_FILE": os.path.join(scratch, "index")}
-        git.run(folder, "--git-dir", str(git_dir), "read-tree", tree, env=env)
+        bare = Path(scratch) / "git"
+        for part in ("objects", "refs"):
+            (bare / part).mkdir(parents=True)
+        (bare / "HEAD").write_text("ref: refs/heads/none\n", encoding="ascii")
+        version = "1\n[extensions]\n\tobjectFormat = sha256" if len(tree) == 64 else "0"
+        (bare / "config").write_text(f"[core]\n\trepositoryFormatVersion = {version}\n", encoding="ascii")
+        env = {"GIT_OBJECT_DIRECTORY": str(objects), "GIT_INDEX_FILE": str(bare / "index"), "HOME": scratch,
+               "XDG_CONFIG_HOME": scratch, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1",
+               "GIT_CONFIG_COUNT": "0", "GIT_ATTR_NOSYSTEM": "1"}  # fmt: skip
         # A work tree of its own: git would otherwise place files relative to the folder's prefix.
-        work = ["--git-dir", str(git_dir), "--work-tree", str(destination)]
-        git.run(destination, *work, "checkout-index", "--all", "--force", env=env)
+        work = ["--git-dir", str(bare), "--work-tree", str(destination)]
+        git.run(destination, *work, "read-tree", tree, env=env, deadline=deadline)
+        git.run(destination, *work, "checkout-index", "--all", "--force", env=env, deadline=deadline)
 
 
-def _snapshot(folder: Path, prefix: str) -> str:
+def _snapshot(folder: Path, prefix: str, deadline: Deadline | None) -> str:
     """The tree of the folder as it lies there, ignored files left out, through an index of its own."""
     with tempfile.TemporaryDirectory(prefix="cd-index-") as scratch:
         env = {"GIT_INDEX_FILE": os.path.join(scratch, "index")}
-        git.run(folder, "read-tree", "HEAD", env=env)
-        git.run(folder, "add", "--all", "--", ".", env=env)
-        root = git.run(folder, "write-tree", env=env)
-    return git.run(folder, "rev-parse", f"{root}:{prefix.rstrip('/')}")
+        git.run(folder, "read-tree", "HEAD", env=env, deadline=deadline)
+        git.run(folder, "add", "--all", "--", ".", env=env, deadline=deadline)
+        root = git.run(folder, "write-tree", env=env, deadline=deadline)
+    return git.run(folder, "rev-parse", f"{root}:{prefix.rstrip('/')}", deadline=deadline)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @click.option("--variant", default="", metavar="NAME", envvar="CD_VARIANT",
               help="Which variant of cd.yaml.  [default: the one that is deployed]")  # fmt: skip
 @click.option("--tag", "tags", multiple=True, envvar="CD_TAG", help="Which tag; may be repeated.  [default: "
-              "YYYY-MM-DD-HHMMSS-<commit>, by the commit's time]")  # fmt: skip
+              "YYYY-MM-DD-HHMMSS-<commit>, by the commit's time, and"
+              " -<variant> where another than the deployed one is named]")  # fmt: skip
 @click.option("--moving/--no-moving", default=True, envvar="CD_MOVING", help="Let the tags that targets.yaml lists as "
               "moving follow what is newly published.")  # fmt: skip
 @click.option("--permit", "permit_file", metavar="FILE", type=click.Path(path_type=Path), help="By hand, outside of "

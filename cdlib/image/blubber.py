@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import urllib.parse
+from collections.abc import Mapping
+from typing import Any
 
 from cdlib.answers import Answer
 from cdlib.deadline import Deadline
+from cdlib.documents import read_foreign_yaml
 from cdlib.errors import UsageProblem
 from cdlib.registry.answers import LARGEST, connection_errors, problem_of, read_answer
 from cdlib.registry.connection import Connections, authority
@@ -64,24 +67,41 @@ def blubberoid_url() -> str:
 
 def base_images(blubber: str, path: str, variant: str) -> tuple[str, ...]:
     """The images that `variant` is made from, its own first, for a frontend that reads blubber.yaml by itself."""
-    import yaml
-
-    try:
-        document = yaml.safe_load(blubber)
-        variants = document.get("variants", {})
-        chosen, waiting, found = list[str](), [variant], list[str]()
-        while waiting:
-            name = waiting.pop(0)
-            if name in chosen or not isinstance(variants.get(name), dict):
-                continue
-            chosen.append(name)
-            section = variants[name]
-            copied = [c.get("from", "") for c in section.get("copies", ()) if isinstance(c, dict)]
-            waiting += [*section.get("includes", ()), *copied]
-            found += [str(section["base"])] if section.get("base") else []
-        top = [str(document["base"])] if document.get("base") else []
-    except (yaml.YAMLError, AttributeError, TypeError) as problem:
-        raise UsageProblem(f"{path} is no blubber.yaml that can be read", hint="mend it") from problem
+    document = read_foreign_yaml(blubber, path)
+    variants = document.get("variants") if isinstance(document, dict) else None
+    if not isinstance(variants, dict):
+        raise _unreadable(path, "it has no variants")
+    chosen, waiting, found = list[str](), [variant], list[str]()
+    while waiting:
+        name = waiting.pop(0)
+        if name in chosen or not isinstance(variants.get(name), dict):
+            continue
+        chosen.append(name)
+        section = variants[name]
+        copied = [c["from"] for c in _list(section, "copies", path) if isinstance(c, dict) and c.get("from")]
+        waiting += _names([*_list(section, "includes", path), *copied], path)
+        found += _base(section, path)
     if variant not in chosen:
-        raise UsageProblem(f"{path} has no variant {variant!r}", hint=f"it has {', '.join(sorted(variants))}")
-    return tuple(dict.fromkeys([*found, *top]))
+        raise UsageProblem(f"{path} has no variant {variant!r}", hint=f"it has {', '.join(sorted(map(str, variants)))}")
+    return tuple(dict.fromkeys([*found, *_base(document, path)]))
+
+
+def _base(section: Mapping[str, Any], path: str) -> list[str]:
+    return _names([section["base"]] if section.get("base") else [], path)
+
+
+def _list(section: Mapping[str, Any], key: str, path: str) -> list[Any]:
+    value = section.get(key) or []
+    if not isinstance(value, list):
+        raise _unreadable(path, f"{key} is no list")
+    return value
+
+
+def _names(values: list[Any], path: str) -> list[str]:
+    if not all(isinstance(value, str) for value in values):
+        raise _unreadable(path, "a name of an image or a variant is no text")
+    return values
+
+
+def _unreadable(path: str, why: str) -> UsageProblem:
+    return UsageProblem(f"{path} is no blubber.yaml that can be read: {why}", hint="mend it, or put the name in quotes")

@@ -82,6 +82,9 @@ class _Workshop:
             make_even(self._context, source.tree)
             if (self._context / ".gitmodules").exists():
                 self._work.run.warn("git submodules are not part of the tree, and are left out")
+            attributes = self._context / ".gitattributes"
+            if attributes.is_file() and not attributes.is_symlink() and b"filter=" in attributes.read_bytes():
+                self._work.run.warn("git filters are not run: of files that Git LFS keeps, this has the pointers")
         return self._context
 
     def _order(self, plan: Plan, context: Path, recipe: Path) -> Order:

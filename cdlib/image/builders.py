@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import shlex
 import tempfile
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -16,6 +17,7 @@ from cdlib.errors import DISK_FULL, BuildFailed, CdError, Unavailable, UsageProb
 from cdlib.image.buildlog import BuildKitLog, EngineLog
 from cdlib.image.dockerfile import Dockerfile
 from cdlib.image.engine import Engine
+from cdlib.image.lines import Shown
 from cdlib.image.plan import Plan
 from cdlib.reference import Reference
 from cdlib.run import Run
@@ -122,7 +124,13 @@ class EngineBuilder:
 
     def describe(self, order: Order) -> str:
         plan = order.plan
-        said = {**plan.args, "target": plan.stage, **plan.labels, **({"nocache": "1"} if plan.attested else {})}
+        said = {
+            **plan.args,
+            "target": plan.stage,
+            **plan.labels,
+            **({"nocache": "1"} if plan.attested else {}),
+            **({"platform": other} if (other := _other_platform(plan)) else {}),
+        }
         query = " ".join(shlex.quote(f"{name}={value}") for name, value in said.items())
         return f"POST /build t={plan.local_name} dockerfile={plan.path} {query}"
 
@@ -132,7 +140,7 @@ class EngineBuilder:
                 f"{order.plan.path} needs BuildKit, which no docker command here offers",
                 hint="install the docker-buildx plugin, or set CD_BLUBBEROID_URL for a blubber.yaml",
             )
-        log, plan = EngineLog(), order.plan
+        log, plan, show = EngineLog(), order.plan, Shown(run.output)
         with _tar(order) as (context, recipe):
             stream = self.engine.build(
                 plan.local_name,
@@ -141,12 +149,14 @@ class EngineBuilder:
                 buildargs=dict(plan.args),
                 target=plan.stage or None,
                 nocache=plan.attested,
+                platform=_other_platform(plan),
                 cache_from=_engine_cache(run, self.engine, order) or None,
             )
             try:
-                for item in stream:
-                    for line in log.feed(item):
-                        run.output(line)
+                with closing(stream) as items:
+                    for item in items:
+                        for line in log.feed(item):
+                            show(line)
             except UsageProblem as problem:  # a Dockerfile that it cannot read at all
                 raise _failure(plan, "", [problem.message]) from problem
         if log.error:
@@ -157,6 +167,7 @@ def _arguments(order: Order) -> list[str]:
     """What both docker commands take."""
     plan = order.plan
     words = ["--progress", "plain", "--file", str(order.recipe), "--tag", plan.local_name]
+    words += ["--platform", plan.platforms.target]
     words += ["--target", plan.stage] if plan.stage else []
     if plan.attested:  # layers that another build has left, and the cache mounts, which --no-cache does not concern
         words += ["--no-cache", "--build-arg", f"{CACHE_MOUNTS}={plan.apart}"]
@@ -168,11 +179,11 @@ def _arguments(order: Order) -> list[str]:
 
 
 def _build_by_command(run: Run, command: list[str], order: Order) -> None:
-    log = BuildKitLog()
-    full: list[str] = []
+    log, show = BuildKitLog(), Shown(run.output)
+    full: deque[str] = deque(maxlen=1)
 
     def take(line: str) -> None:
-        run.output(line)
+        show(line)
         log.feed(line)
         if DISK_FULL in line.lower():
             full.append(line)
@@ -214,6 +225,11 @@ def _tar(order: Order) -> Iterator[tuple[IO[bytes], str]]:
     with tempfile.TemporaryFile(prefix="cd-context-") as file:
         tar(order.context, exclude=patterns, dockerfile=(name, text), fileobj=file)
         yield file, name
+
+
+def _other_platform(plan: Plan) -> str | None:
+    """What the Engine's builder is told: by itself it builds for its own, and does not ask what a base is for."""
+    return plan.platforms.target if plan.platforms.target != plan.platforms.build else None
 
 
 def _engine_cache(run: Run, engine: Engine, order: Order) -> list[str]:

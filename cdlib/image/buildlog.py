@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from cdlib.image.lines import LONGEST
+
 KEPT = 15  # lines of the failing step
 _VERTEX = re.compile(r"#(\d+) (.*)")
 _SAID = re.compile(r"\d+\.\d+ (.*)")  # BuildKit leads a step's own output by its seconds
@@ -80,6 +82,9 @@ class EngineLog:
         if item.get("status") and "progress" not in item:
             return [": ".join(filter(None, (str(item.get("id", "")), str(item["status"]))))]
         *lines, self._partial = (self._partial + str(item.get("stream", ""))).split("\n")
+        if len(self._partial) > LONGEST:  # what says no line end at all
+            lines, self._partial = [*lines, self._partial], ""
+        lines = [line[:LONGEST] for line in lines]
         for line in lines:
             if re.match(r"Step \d+/\d+ : ", line):
                 self.step = line

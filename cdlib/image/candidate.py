@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cdlib.errors import Refused, RegistryRefused, Unavailable
 from cdlib.image.built import find_built
-from cdlib.image.plan import Plan
+from cdlib.image.plan import DIRTY_LABEL, TREE_LABEL, VARIANT_LABEL, Plan, tree_tag
 from cdlib.image.published import Published
 from cdlib.image.work import Work
 from cdlib.registry.manifest import Manifest
@@ -28,17 +28,28 @@ def publish_candidate(
     plan = work.plan(variant)
     manifest = candidate_of(work, target, plan)
     if manifest and acceptable(manifest.digest):
+        _name_by_tree(work, target, plan, manifest)
         return Published(target.candidates.repository, plan.candidate_tag, manifest.digest, unchanged=True)
     pushed = push_candidate(work, target, plan)
     return Published(target.candidates.repository, plan.candidate_tag, pushed.digest if pushed else "", unchanged=False)
 
 
-def find_candidate(work: Work, variant: str, *, by_hand: bool = False) -> str:
-    """The digest of the candidate of `variant`; empty where there is none. Raises Refused where it may not be used.
+def find_candidate(work: Work, variant: str) -> str:
+    """The digest of the candidate of `variant`, made of the bases of now; empty where there is none.
 
-    `by_hand` is for somebody who answers for it, outside of any pipeline.
+    Raises Refused where it may not be used.
     """
-    manifest = candidate_of(work, publishing_target(work, by_hand=by_hand), work.plan(variant))
+    manifest = candidate_of(work, publishing_target(work), work.plan(variant))
+    return manifest.digest if manifest else ""
+
+
+def find_last_candidate(work: Work, variant: str, *, by_hand: bool = False) -> str:
+    """The digest of the candidate that was last made of the tree; empty where there is none.
+
+    `by_hand` is for somebody who answers for it, outside of any pipeline. Raises Refused where it may not be used.
+    """
+    target = publishing_target(work, by_hand=by_hand)
+    manifest = candidate_of_tree(work, target, variant) or candidate_of(work, target, work.plan(variant))
     return manifest.digest if manifest else ""
 
 
@@ -67,6 +78,32 @@ def candidate_of(work: Work, target: Target, plan: Plan) -> Manifest | None:
     return manifest
 
 
+def candidate_of_tree(work: Work, target: Target, variant: str) -> Manifest | None:
+    """The candidate that was last made of the tree, whatever became of its bases since. Asks for no base image.
+
+    Raises RegistryRefused where its tag holds something else. That says nothing of who made it: provenance does.
+    """
+    repository, tag = work.registries.repository(target.candidates), tree_tag(variant, work.source.tree)
+    manifest = repository.manifest(tag)
+    labels = repository.labels(manifest) if manifest else {}
+    wanted = {TREE_LABEL: work.source.tree, VARIANT_LABEL: variant, DIRTY_LABEL: "false"}
+    if manifest and any(labels.get(name) != value for name, value in wanted.items()):
+        raise RegistryRefused(
+            f"{repository.name}:{tag} is not what its tag says: its labels name another tree",
+            hint="find out who wrote it; then delete that tag, and let the gate build the change again",
+        )
+    return manifest
+
+
+def _name_by_tree(work: Work, target: Target, plan: Plan, manifest: Manifest) -> None:
+    """Let the tree's tag name this candidate, which a run has just taken for its own."""
+    repository = work.registries.repository(target.candidates)
+    if repository.digest(plan.tree_tag) == manifest.digest:
+        return
+    if not work.run.would(f"PUT /v2/{target.candidates.path}/manifests/{plan.tree_tag} at {target.candidates.host}"):
+        repository.put_manifest(plan.tree_tag, manifest)
+
+
 def push_candidate(work: Work, target: Target, plan: Plan) -> Manifest | None:
     """Push the Engine's build as a candidate and read it back; None in a dry run."""
     image = find_built(work, plan)
@@ -88,6 +125,7 @@ def push_candidate(work: Work, target: Target, plan: Plan) -> Manifest | None:
                 hint="see who else writes there, and run this again",
             )
         repository.put_manifest(plan.cache_tag, manifest)
+        repository.put_manifest(plan.tree_tag, manifest)
         found["digest"] = manifest.digest
     return manifest
 

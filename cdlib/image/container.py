@@ -9,21 +9,23 @@ import posixpath
 import tarfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, OutOfTime, TestsFailed
-from cdlib.image.engine import Engine, LocalImage, explained
+from cdlib.image.engine import Engine, LocalImage
+from cdlib.image.engine_errors import explained
+from cdlib.image.reports import only_file
+from cdlib.image.user import is_named, runs_as
 from cdlib.run import Run
 from cdlib.service import Test
 
 EXPIRES = "org.cdlib.expires"  # seconds since 1970; by then a container's run is surely dead
 _GRACE = 600.0  # seconds beyond the tests' own limit
-NOBODY = "65534:65534"
 _LINKS = 5  # symbolic links that are followed
 
 
@@ -34,13 +36,6 @@ class Ended:
     status: int
     out_of_memory: bool
     started: float
-
-
-def user_of(image: LocalImage) -> str:
-    """The image's own user, or nobody where that is root."""
-    name = image.user.split(":")[0]
-    is_root = name in ("", "root") or (name.isdigit() and int(name) == 0)
-    return NOBODY if is_root else image.user
 
 
 class Container:
@@ -87,8 +82,9 @@ class Container:
 
     def follow(self, feed: Callable[[bytes], None], limit: Deadline) -> Ended:
         """Start it, hand on its output as it comes, and wait for its end. Raises OutOfTime after `limit`."""
-        for data in self._engine.streamed(self._begin, "running the tests", limit):
-            feed(data)
+        with closing(self._engine.streamed(self._begin, "running the tests", limit)) as output:
+            for data in output:
+                feed(data)
         feed(b"")
         return self._end(limit)
 
@@ -96,10 +92,9 @@ class Container:
         """Attached before it starts, so that no line is lost."""
         import docker.errors
 
-        client = self._engine.client
-        output: Iterator[bytes] = client.attach(self.name, stdout=True, stderr=True, stream=True)
+        output: Iterator[bytes] = self._engine.streams.attach(self.name, stdout=True, stderr=True, stream=True)
         try:
-            client.start(self.name)
+            self._engine.client.start(self.name)
         except docker.errors.APIError as problem:
             said = str(problem.explanation)
             if "OCI runtime" in said or "exec:" in said:
@@ -130,13 +125,13 @@ class Container:
         started = datetime.fromisoformat(state["StartedAt"][:19] + "+00:00").timestamp()
         return Ended(int(status), bool(state.get("OOMKilled")), started)
 
-    def archive(self, path: str) -> Iterator[bytes]:
-        """What lies at `path`, as a tar stream; nothing where nothing does."""
+    def archive(self, path: str) -> Generator[bytes, None, None]:
+        """What lies at `path`, as a tar stream, to be closed; nothing where nothing does."""
         import docker.errors
 
         def start() -> Iterator[bytes]:
             try:
-                pieces: Iterator[bytes] = self._engine.client.get_archive(self.name, path)[0]
+                pieces: Iterator[bytes] = self._engine.streams.get_archive(self.name, path)[0]
             except docker.errors.NotFound:
                 return iter(())
             return pieces
@@ -145,15 +140,34 @@ class Container:
 
 
 @contextmanager
-def container(run: Run, engine: Engine, image: LocalImage, test: Test) -> Iterator[Container]:
+def container(run: Run, engine: Engine, image: LocalImage, user: str, test: Test) -> Iterator[Container]:
     """A container for the tests of `image`, not started yet. It is gone afterwards, whatever happens."""
+    with _made(run, engine, _config(engine, image, user, test)) as made:
+        yield made
+
+
+def user_of(run: Run, engine: Engine, image: LocalImage) -> str:
+    """The image's own user by its number, or nobody where that is root. A name is looked up in the image itself."""
+    if not is_named(image.user):
+        return runs_as(image.user)
+    config = engine.client.create_container_config(image.id, ["-"], labels=_expiring(0.0))
+    with _made(run, engine, config) as unstarted, closing(unstarted.archive("/etc/passwd")) as archive:
+        return runs_as(image.user, only_file(archive))
+
+
+@contextmanager
+def _made(run: Run, engine: Engine, config: dict[str, Any]) -> Iterator[Container]:
     name = f"cdlib-test-{uuid.uuid4().hex}"
     try:
         with explained("making the test container"):
-            engine.client.create_container_from_config(_config(engine, image, test), name)
+            engine.client.create_container_from_config(config, name)
         yield Container(engine, name)
     finally:
         _remove(run, engine, name)
+
+
+def _expiring(seconds: float) -> dict[str, str]:
+    return {EXPIRES: str(int(time.time() + seconds + _GRACE))}
 
 
 def sweep(run: Run, engine: Engine) -> None:
@@ -161,12 +175,12 @@ def sweep(run: Run, engine: Engine) -> None:
     with suppress(CdError), explained("looking for old test containers"):
         for found in engine.client.containers(all=True, filters={"label": [EXPIRES]}):
             expires = found["Labels"].get(EXPIRES, "")
-            if expires.isdigit() and int(expires) < time.time():
+            if expires.isascii() and expires.isdecimal() and int(expires) < time.time():
                 run.note(f"removing {found['Names'][0].lstrip('/')}, which a run that died has left")
                 _remove(run, engine, found["Id"])
 
 
-def _config(engine: Engine, image: LocalImage, test: Test) -> dict[str, Any]:
+def _config(engine: Engine, image: LocalImage, user: str, test: Test) -> dict[str, Any]:
     client = engine.client
     processors = client.info().get("NCPU", 0) if test.cpus > 1 else 0
     cpus = min(test.cpus, processors or test.cpus)  # more than there are is an error to Docker
@@ -185,9 +199,9 @@ def _config(engine: Engine, image: LocalImage, test: Test) -> dict[str, Any]:
         # As the entry point, so that cd.yaml's command runs as it stands there, whatever the image puts before.
         command=None,
         entrypoint=list(test.command) or None,
-        user=user_of(image),
+        user=user,
         host_config=limits,
-        labels={EXPIRES: str(int(time.time() + test.time + _GRACE))},
+        labels=_expiring(test.time),
         network_disabled=test.network == "none",
     )
     return config

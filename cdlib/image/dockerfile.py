@@ -6,28 +6,18 @@ Engine. So the file is split as BuildKit does it, and what versions of it read i
 
 from __future__ import annotations
 
-import json
-import platform
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cdlib.errors import UsageProblem
 from cdlib.image.instructions import FROM, ambiguous, images_taken, instructions
+from cdlib.image.platforms import HERE, Platforms
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::([-+])([^${}]*))?\})")
 _DIRECTIVE = re.compile(r"\s*(?:#|//)\s*([A-Za-z][\w-]*)\s*=\s*(.*?)\s*\Z")
-_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-_AUTOMATIC = {
-    f"{side}{name}": value
-    for side in ("TARGET", "BUILD")
-    for name, value in (
-        ("OS", "linux"),
-        ("ARCH", _ARCHITECTURE),
-        ("PLATFORM", f"linux/{_ARCHITECTURE}"),
-        ("VARIANT", ""),
-    )
-}
+MOST_EXPANDED = 64 * 1024  # characters that all ARG instructions of a file come to
+_MOST_NAMED = 4096  # characters of an image's name
 
 
 @dataclass(frozen=True)
@@ -51,13 +41,14 @@ class Stage:
 
 
 class Dockerfile:
-    """A Dockerfile's text, read with build arguments `args`. `path` is its name for messages."""
+    """A Dockerfile's text, read with build arguments `args`, for `platforms`. `path` is its name for messages."""
 
-    def __init__(self, text: str, path: str, args: Mapping[str, str]) -> None:
+    def __init__(self, text: str, path: str, args: Mapping[str, str], platforms: Platforms = HERE) -> None:
         self.text = text
         self.path = path
         self.args = args
-        self.stages = list(_stages(text, path, args))
+        self.platforms = platforms
+        self.stages = list(_stages(text, path, args, platforms))
 
     def base(self, target: str) -> Use | None:
         """The FROM that stage `target` rests on in the end, None where that is `scratch`."""
@@ -92,7 +83,7 @@ class Dockerfile:
             part = re.sub(written, lambda _, pin=pin: pin, part, count=1)  # type: ignore[misc]
             lines[use.first : use.last + 1] = part.splitlines(keepends=True)
         made, wanted = "".join(lines), [pins.get(use.image, use.image) for use in self.images(target)]
-        if [use.image for use in Dockerfile(made, self.path, self.args).images(target)] != wanted:
+        if [use.image for use in Dockerfile(made, self.path, self.args, self.platforms).images(target)] != wanted:
             raise ambiguous(self.path, "an image's name is written so that no digest can be put in its place")
         return made
 
@@ -124,38 +115,63 @@ class Dockerfile:
         )
 
 
-def syntax_of(text: str) -> tuple[int, str] | None:
-    """Line number and image of the frontend that a file's syntax directive asks for, as BuildKit looks for it.
+def syntax_of(text: str, path: str) -> tuple[int, str] | None:
+    """Line number and image of the frontend that a file's syntax directive asks for, None where it asks for none.
 
-    In comments by # or // at the very top, after a shebang, or as the key of a JSON document.
+    BuildKit looks for it in comments by # or // at the very top, after a shebang. Of two the one of Docker 20.10 takes
+    the last, later ones the first; and later ones alone look into a JSON document. Raises UsageProblem for those.
     """
-    lines = text.removeprefix("\ufeff").splitlines()
-    if text.lstrip().startswith("{"):
-        try:
-            document, _ = json.JSONDecoder().raw_decode(text.lstrip())
-        except ValueError:
-            return None
-        # Go matches names case-blind, and BuildKit is written in it.
-        return next(((0, str(value)) for key, value in document.items() if key.lower() == "syntax"), None)
+    whole = text.removeprefix("\ufeff")
+    lines = [line.removesuffix("\r") for line in whole.split("\n")]  # as Go's scanner splits them
+    rest = "\n".join(lines[1:]) if whole.startswith("#!") else whole
+    if rest.lstrip().startswith("{"):
+        raise _unclear(path, "it is a JSON document")
+    found = None
     for number, line in enumerate(lines):
         if number == 0 and line.startswith("#!"):
             continue
+        if line.lstrip().startswith("#!"):
+            raise _unclear(path, f"line {number + 1} is a shebang, and not the first")
         directive = _DIRECTIVE.match(line)
         if not directive:
-            return None
+            break
+        if directive[1].lower() == "syntax" and found:
+            raise _unclear(path, f"line {number + 1} is a second syntax line")
         if directive[1].lower() == "syntax":
-            return (number, directive[2].split(" ")[0])
-    return None
+            found = (number, directive[2].split(" ")[0])
+    return found
 
 
-def _stages(text: str, path: str, args: Mapping[str, str]) -> Iterator[Stage]:
-    values = {name: args.get(name, value) for name, value in _AUTOMATIC.items()}
+def with_syntax(text: str, path: str, number: int, pin: str) -> str:
+    """The text with the frontend `pin` in its syntax directive, which stands on line `number`."""
+    lines = text.split("\n")
+    before, _, _ = lines[number].partition("=")
+    lines[number] = f"{before}={pin}" + ("\r" if lines[number].endswith("\r") else "")
+    made = "\n".join(lines)
+    if syntax_of(made, path) != (number, pin):
+        raise _unclear(path, "its syntax line is written so that no digest can be put in")
+    return made
+
+
+def _unclear(path: str, what: str) -> UsageProblem:
+    return UsageProblem(
+        f"{path}: versions of BuildKit differ in which frontend it asks for: {what}",
+        hint="let the first line be `# syntax=IMAGE`, or leave it out, and have no other comment with = below it",
+    )
+
+
+def _stages(text: str, path: str, args: Mapping[str, str], platforms: Platforms) -> Iterator[Stage]:
+    values = {name: args.get(name, value) for name, value in platforms.arguments().items()}
     base: Use | None = None
     name, others, indexes = "", list[Use](), dict[str, int]()
-    count = 0
+    count, expanded = 0, 0
     for instruction, first, last, value in instructions(text, path):
         if instruction == "ARG" and base is None:
-            values.update(_argument(value, args, values))
+            found = _argument(value, args, values, path)
+            expanded += sum(map(len, found.values()))
+            if expanded > MOST_EXPANDED:
+                raise _too_long(path)
+            values.update(found)
         elif instruction == "FROM":
             match = FROM.match(value)
             if match is None:
@@ -163,24 +179,26 @@ def _stages(text: str, path: str, args: Mapping[str, str]) -> Iterator[Stage]:
             if base is not None:
                 yield Stage(name, base, tuple(others))
                 count += 1
-            base = _use(match["image"], first, last, values, indexes)
+            base = _use(match["image"], first, last, values, indexes, path)
             name, others = (match["name"] or "").lower(), []
             if name in indexes:
                 raise ambiguous(path, f"line {first + 1}: the stage {name} is there twice")
             indexes.update({name: count, str(count): count} if name else {str(count): count})
         elif base is not None:
             earlier = {key: index for key, index in indexes.items() if index < count}
-            others += [_use(image, first, last, {}, earlier) for image in images_taken(instruction, value, path, first)]
+            others += [
+                _use(image, first, last, {}, earlier, path) for image in images_taken(instruction, value, path, first)
+            ]
     if base is not None:
         yield Stage(name, base, tuple(others))
 
 
-def _use(written: str, first: int, last: int, values: Mapping[str, str], indexes: Mapping[str, int]) -> Use:
-    image = _expanded(written, values).strip("\"'")
+def _use(written: str, first: int, last: int, values: Mapping[str, str], indexes: Mapping[str, int], path: str) -> Use:
+    image = _expanded(written, values, path, _MOST_NAMED).strip("\"'")
     return Use(first, last, written, image, indexes.get(image.lower()))
 
 
-def _argument(value: str, args: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+def _argument(value: str, args: Mapping[str, str], values: Mapping[str, str], path: str) -> dict[str, str]:
     """What an ARG before the first FROM sets: the build argument, or else its default."""
     from dockerfile_parse.util import WordSplitter
 
@@ -190,15 +208,23 @@ def _argument(value: str, args: Mapping[str, str], values: Mapping[str, str]) ->
         if name in args:
             found[name] = args[name]
         elif given:
-            found[name] = _expanded(WordSplitter(default).dequote(), values)
+            found[name] = _expanded(WordSplitter(default).dequote(), values, path, MOST_EXPANDED)
     return found
 
 
-def _expanded(text: str, values: Mapping[str, str]) -> str:
-    """`text` with $X, ${X}, ${X:-default} and ${X:+alternative} filled in, from the inside out."""
+def _expanded(text: str, values: Mapping[str, str], path: str, most: int) -> str:
+    """`text` with $X, ${X}, ${X:-default} and ${X:+alternative} filled in, from the inside out.
+
+    Raises UsageProblem beyond `most` characters: twenty lines that each name the one before twice are a million.
+    """
+    size = len(text)
 
     def fill(match: re.Match[str]) -> str:
+        nonlocal size
         value = values.get(match[1] or match[2], "")
+        size += len(value)
+        if size > most:
+            raise _too_long(path)
         if match[3] == "-":
             return value or match[4]
         if match[3] == "+":
@@ -210,3 +236,10 @@ def _expanded(text: str, values: Mapping[str, str]) -> str:
         if not changes:
             break
     return text
+
+
+def _too_long(path: str) -> UsageProblem:
+    return UsageProblem(
+        f"{path}: what its ARG instructions and image names come to is longer than {MOST_EXPANDED // 1024} KiB",
+        hint="do not let arguments name each other so often",
+    )

@@ -5,25 +5,22 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import IO, Any, TypeVar
 
 from cdlib.deadline import Deadline
-from cdlib.errors import DISK_FULL, CdError, NotAllowed, RegistryRefused, Unavailable, UsageProblem, disk_full
+from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
+from cdlib.image.engine_errors import explained, transfer_problem
+from cdlib.image.platforms import HERE, Platforms, platforms_of
 from cdlib.reference import Reference
+from cdlib.registry.auth import end_helpers_in_time
 
 T = TypeVar("T")
 _ANSWER = 60  # seconds for one answer of the Engine; streams are bounded by the deadline instead
-_DENIED = ("unauthorized", "denied", "authentication required", "no basic auth credentials", "forbidden")
 NAME_IS_GONE = "does not exist locally with the tag"
-_UNKNOWN = ("name unknown", "manifest unknown", "not found", "404")
-_AWAY = (
-    "connection refused", "connection reset", "i/o timeout", "no such host", "eof", "tls handshake", "toomanyrequests",
-    "unexpected http status", "unexpected status", "429", "503", "server gave http response",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,11 +43,22 @@ class Engine:
     @cached_property
     def client(self) -> Any:
         """docker-py's low-level client. Raises Unavailable where no Engine answers."""
+        return self._connected("auto")
+
+    @cached_property
+    def streams(self) -> Any:
+        """A client for streaming answers alone, which may well be silent for minutes: `cut` ends them in time."""
+        client = self._connected(self.client.api_version)
+        client.timeout = None
+        client.hooks["response"].append(lambda response, **_: self._responses.append(response))
+        return client
+
+    def _connected(self, version: str) -> Any:
         import docker
 
         with explained("connecting to Docker"):
-            client = docker.APIClient(version="auto", timeout=_ANSWER, **self._where)
-        client.hooks["response"].append(lambda response, **_: self._responses.append(response))
+            client: Any = docker.APIClient(version=version, timeout=_ANSWER, **self._where)
+            end_helpers_in_time(client._auth_configs, self.deadline)
         return client
 
     @cached_property
@@ -71,6 +79,16 @@ class Engine:
                 tls = {"tls": context.TLSConfig} if context.TLSConfig else {}
                 return {"base_url": context.Host, **tls}
         return dict(kwargs_from_env())
+
+    @cached_property
+    def platforms(self) -> Platforms:
+        """What this Engine builds for, and on; where none answers, what this machine's would."""
+        try:
+            with explained("asking Docker for its platform"):
+                said = self.client.version()
+        except (Unavailable, NotAllowed, UsageProblem):
+            return platforms_of(HERE.build)
+        return platforms_of(f"{said['Os']}/{said['Arch']}")
 
     def image(self, name: str) -> LocalImage | None:
         """The image `name` (a tag, a digest or an id), None where the Engine does not have it."""
@@ -103,18 +121,19 @@ class Engine:
             self.client.tag(image, destination.repository, destination.tag)
         try:
             stream = self.streamed(
-                lambda: self.client.push(destination.repository, destination.tag, stream=True, decode=True),
+                lambda: self.streams.push(destination.repository, destination.tag, stream=True, decode=True),
                 f"pushing {destination}",
             )
-            for line in stream:
-                if "error" in line and NAME_IS_GONE in str(line["error"]):
-                    return None
-                if "error" in line:
-                    raise transfer_problem(str(line["error"]), f"pushing {destination}", destination.host)
-                if isinstance(said := line.get("aux"), dict) and said.get("Digest"):
-                    digest = str(said["Digest"])
-                if "progress" not in line and line.get("status"):
-                    on_line(": ".join(filter(None, (line.get("id", ""), line["status"]))))
+            with closing(stream) as lines:
+                for line in lines:
+                    if "error" in line and NAME_IS_GONE in str(line["error"]):
+                        return None
+                    if "error" in line:
+                        raise transfer_problem(str(line["error"]), f"pushing {destination}", destination.host)
+                    if isinstance(said := line.get("aux"), dict) and said.get("Digest"):
+                        digest = str(said["Digest"])
+                    if "progress" not in line and line.get("status"):
+                        on_line(": ".join(filter(None, (line.get("id", ""), line["status"]))))
         finally:
             with suppress(CdError), explained("removing a tag"):
                 self.client.remove_image(str(destination), noprune=True)
@@ -124,16 +143,19 @@ class Engine:
         """Pull an image by tag or digest. Raises what transfer_problem says."""
         what = source.tag or source.digest
         pulled = self.streamed(
-            lambda: self.client.pull(source.repository, what, stream=True, decode=True), f"pulling {source}"
+            lambda: self.streams.pull(source.repository, what, stream=True, decode=True), f"pulling {source}"
         )
-        for line in pulled:
-            if "error" in line:
-                raise transfer_problem(str(line["error"]), f"pulling {source}", source.host)
+        with closing(pulled) as lines:
+            for line in lines:
+                if "error" in line:
+                    raise transfer_problem(str(line["error"]), f"pulling {source}", source.host)
 
-    def build(self, name: str, context: IO[bytes], recipe: str, **options: Any) -> Iterator[dict[str, Any]]:
+    def build(
+        self, name: str, context: IO[bytes], recipe: str, **options: Any
+    ) -> Generator[dict[str, Any], None, None]:
         """Build by the Engine's own builder from a tar file, which holds the Dockerfile as `recipe`; its log."""
         return self.streamed(
-            lambda: self.client.build(
+            lambda: self.streams.build(
                 fileobj=context, custom_context=True, dockerfile=recipe, tag=name, decode=True, rm=True, forcerm=True,
                 **options,
             ),
@@ -145,13 +167,17 @@ class Engine:
         with explained("looking for images"):
             return bool(self.client.images(filters={"label": [f"org.opencontainers.image.title={service}"]}))
 
-    def streamed(self, start: Callable[[], Iterable[T]], doing: str, deadline: Deadline | None = None) -> Iterator[T]:
-        """The items of a streaming answer, which ends with OutOfTime where it outlasts the deadline."""
+    def streamed(
+        self, start: Callable[[], Iterable[T]], doing: str, deadline: Deadline | None = None
+    ) -> Generator[T, None, None]:
+        """The items of a streaming answer of `streams`, which ends with OutOfTime where it outlasts the deadline.
+
+        To be closed by who may leave it before its end: the Engine holds a container's lock for as long as an
+        answer about it is open, and an error's traceback would keep it so.
+        """
         limit = deadline or self.deadline
         limit.require(doing)
         self._responses.clear()
-        client, patience = self.client, self.client.timeout
-        client.timeout = None  # an answer may well be silent for minutes; `cut` ends it in time
         cut = threading.Timer(limit.left, self._cut)
         cut.daemon = True
         cut.start()
@@ -165,75 +191,16 @@ class Engine:
             if not limit.over:
                 raise
         finally:
-            client.timeout = patience
             cut.cancel()
+            cut.join()
             self._cut()
+            while self._responses:  # over TCP, a peer that has only shut down is written to all the same
+                self._responses.pop().close()
         limit.require(doing)
 
     def _cut(self) -> None:
-        """Shut the connections of open answers: a reader that waits on one wakes up and ends, as does the Engine."""
-        while self._responses:
-            response = self._responses.pop()
+        """Shut the connections of open answers: a reader that waits on one wakes up and ends."""
+        for response in tuple(self._responses):
             with suppress(AttributeError, OSError, ValueError):
-                raw = self.client._get_raw_response_socket(response)
+                raw = self.streams._get_raw_response_socket(response)
                 getattr(raw, "_sock", raw).shutdown(socket.SHUT_RDWR)
-
-
-@contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """Turn docker-py's errors into ours."""
-    import docker.errors
-    import requests
-    import urllib3
-
-    try:
-        yield
-    except docker.errors.APIError as problem:
-        raise _api_problem(problem, doing) from problem
-    except (
-        docker.errors.DockerException,
-        requests.exceptions.RequestException,
-        urllib3.exceptions.HTTPError,
-    ) as problem:
-        said = str(problem)
-        if "Permission denied" in said:
-            raise NotAllowed(
-                f"this user may not speak to Docker while {doing}",
-                hint="join the group docker, or set DOCKER_HOST to an Engine that you may use",
-            ) from problem
-        if DISK_FULL in said.lower():
-            raise disk_full("that of the Docker Engine") from problem
-        if "redential" in said:
-            raise UsageProblem(
-                f"credentials cannot be read while {doing}: {said}", hint="mend docker's config.json or its helper"
-            ) from problem
-        raise Unavailable(
-            f"no Docker Engine answers at {os.environ.get('DOCKER_HOST') or 'its usual socket'} while {doing}",
-            details=[said.splitlines()[0][:300]] if said else [],
-            hint="start Docker, or set DOCKER_HOST; `docker version` shows whether it answers",
-        ) from problem
-
-
-def _api_problem(problem: Any, doing: str) -> CdError:
-    said = str(problem.explanation or problem)
-    if DISK_FULL in said.lower():
-        return disk_full("that of the Docker Engine")
-    if problem.status_code in (401, 403):
-        return NotAllowed(f"Docker does not allow {doing}: {said}", hint="ask whoever runs this Docker Engine")
-    if problem.status_code is not None and problem.status_code >= 500:
-        return Unavailable(f"Docker failed while {doing}: {said}", hint="see the Docker Engine's own log")
-    return UsageProblem(f"Docker refused {doing}: {said}", hint="mend what it names")
-
-
-def transfer_problem(said: str, doing: str, host: str) -> CdError:
-    """The error for what the Engine says of a push or a pull that failed: it has words only, no codes."""
-    lower = said.lower()
-    if DISK_FULL in lower or '"err":28' in lower:
-        return disk_full("that of the Docker Engine or the registry")
-    if any(word in lower for word in _DENIED):
-        return NotAllowed(f"not allowed while {doing}: {said}", hint=f"docker login {host}, with an account that may")
-    if any(word in lower for word in _UNKNOWN):
-        return RegistryRefused(f"refused while {doing}: {said}", hint=f"check the name, and that {host} has it")
-    if any(word in lower for word in _AWAY):
-        return Unavailable(f"the registry failed while {doing}: {said}", hint="check that it runs, and run this again")
-    return Unavailable(f"failed while {doing}: {said}", hint="see the Docker Engine's log", retryable=False)

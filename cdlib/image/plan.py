@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cdlib.image.bases import Base, find_bases
 from cdlib.image.engine import Engine
+from cdlib.image.platforms import HERE, Platforms
 from cdlib.image.recipe import Recipe, find_recipe
 from cdlib.registry.repository import Registries
 from cdlib.run import Run
@@ -17,7 +18,7 @@ from cdlib.service import Service
 from cdlib.source import Source
 from cdlib.target import Target
 
-FORMAT = 1  # raised when a change here makes other images of the same tree
+FORMAT = 2  # raised when a change here makes other images of the same tree
 KEY_LABEL = "org.cdlib.key"
 VARIANT_LABEL = "org.cdlib.variant"
 TREE_LABEL = "org.cdlib.tree"
@@ -50,6 +51,7 @@ class Plan:
     configuration: str = ""
     bases: tuple[Base, ...] = ()
     attested: bool = False
+    platforms: Platforms = HERE
 
     @property
     def local_name(self) -> str:
@@ -68,6 +70,11 @@ class Plan:
         return f"{self.variant}-{self.key}"
 
     @property
+    def tree_tag(self) -> str:
+        """The tag under which the candidates' repository has the last candidate of the tree, whatever its bases."""
+        return tree_tag(self.variant, self.labels[TREE_LABEL])
+
+    @property
     def cache_tag(self) -> str:
         """The tag in the candidates' repository that builds of this variant take their cache from."""
         return f"cache-{self.variant}"
@@ -75,6 +82,11 @@ class Plan:
     def made(self, labels: Mapping[str, str]) -> bool:
         """Whether an image with `labels` was built by this plan."""
         return all(labels.get(name) == self.labels[name] for name in (KEY_LABEL, VARIANT_LABEL, DIRTY_LABEL))
+
+
+def tree_tag(variant: str, tree: str) -> str:
+    """At most 123 characters. What cd.yaml says of the build is part of the tree."""
+    return f"{variant}-tree-{tree}"
 
 
 def make_plan(
@@ -88,14 +100,15 @@ def make_plan(
 ) -> Plan:
     """The plan for one variant. Asks registries for the digests of base images; writes nothing."""
     frontends = target.allowed.frontends if target else ()
-    recipe = find_recipe(run, source, service, service.variant(variant), frontends)
+    platforms = engine.platforms
+    recipe = find_recipe(run, source, service, service.variant(variant), frontends, platforms)
     bases = find_bases(run, recipe.images, registries, engine, recipe.path)
-    key = _key(source, service, variant, recipe, bases)
+    key = _key(source, service, variant, recipe, bases, platforms.target)
     return Plan(
         service=service.name,
         variant=variant,
         stage="" if recipe.generated else recipe.stage,
-        recipe=recipe.pinned({base.name: base.pin for base in bases}, service.image.args),
+        recipe=recipe.pinned({base.name: base.pin for base in bases}, service.image.args, platforms),
         path=recipe.path,
         frontend=recipe.frontend,
         is_dockerfile=recipe.is_dockerfile,
@@ -105,10 +118,11 @@ def make_plan(
         dirty=source.dirty,
         configuration=service.build_configuration(variant),
         bases=bases,
+        platforms=platforms,
     )
 
 
-def _key(source: Source, service: Service, variant: str, recipe: Recipe, bases: tuple[Base, ...]) -> str:
+def _key(source: Source, service: Service, variant: str, recipe: Recipe, bases: tuple[Base, ...], platform: str) -> str:
     """64 hex digits over everything that decides what the image is, and over nothing else."""
     facts = {
         "format": FORMAT,
@@ -118,6 +132,7 @@ def _key(source: Source, service: Service, variant: str, recipe: Recipe, bases: 
         "configuration": service.build_configuration(variant),
         "generated": hashlib.sha256(recipe.text.encode()).hexdigest() if recipe.generated else "",
         "frontend": recipe.frontend,
+        "platform": platform,  # the digest of a base is that of its index, the same for all
         "bases": {base.name: base.digest for base in bases},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from cdlib.errors import RegistryRefused, UsageProblem
-from cdlib.image.candidate import candidate_of, find_local, nothing_built, publishing_target, push_candidate
-from cdlib.image.plan import TREE_LABEL, VARIANT_LABEL, Plan
+from cdlib.errors import NotAllowed, RegistryRefused, Unavailable, UsageProblem
+from cdlib.image.candidate import (
+    candidate_of,
+    candidate_of_tree,
+    find_local,
+    nothing_built,
+    publishing_target,
+    push_candidate,
+)
+from cdlib.image.plan import TREE_LABEL, VARIANT_LABEL
 from cdlib.image.promote import promote, set_tag
 from cdlib.image.published import Published
 from cdlib.image.work import Work
@@ -28,27 +35,30 @@ def publish(
     """Promote the candidate of `variant` to the service's repository, under `tags` or the commit's own.
 
     Where there is no candidate, a local build becomes one first. With `moving`, what is newly published under
-    the commit's own tag also gets those that targets.yaml lists as moving. `along` brings what belongs to a digest,
+    the commit's own tag also gets those that targets.yaml lists as moving; a variant other than the deployed one has
+    its name at the end of its own tag, and moves none. `along` brings what belongs to a digest,
     before a tag points to it; `require` raises where a digest may not be published. Raises RegistryRefused where
     another tag would have to move.
     """
     target = publishing_target(work)
-    wanted = _tags(tags or [work.source.default_tag])
-    plan = work.plan(variant)
+    deployed = variant == work.service.deploy.variant
+    own = work.source.default_tag if deployed else f"{work.source.default_tag}-{variant}"
+    wanted = _tags(tags or [own])
     destination = work.registries.repository(target.image)
     taken = {tag: destination.digest(tag) for tag in wanted}
-    manifest = candidate_of(work, target, plan)
-    local = "" if manifest else find_local(work, plan)
+    manifest, local = _found(work, target, variant)
     if not manifest and not local:
-        digest = _published_before(work, plan, destination, taken)
+        digest = _published_before(work, variant, destination, taken)
         return Published(target.image.repository, wanted[0], digest, unchanged=True)
     _require_unmoved(target, destination, taken, manifest.digest if manifest else local)
     require(manifest.digest if manifest else local)
-    if manifest is None and (manifest := push_candidate(work, target, plan)):
+    if manifest is None and (manifest := push_candidate(work, target, work.plan(variant))):
         require(manifest.digest)
     new = [tag for tag in wanted if manifest is None or taken[tag] != manifest.digest]
     fixed = [tag for tag in new if tag not in target.moving_tags]
-    others = [tag for tag in target.moving_tags if tag not in wanted] if moving and fixed and not tags else []
+    others = (
+        [tag for tag in target.moving_tags if tag not in wanted] if deployed and moving and fixed and not tags else []
+    )
     # The tag that deploys look for comes last: whoever finds it finds everything.
     every = [*others, *(tag for tag in new if tag not in fixed), *reversed(fixed)]
     _write(work, target, manifest, destination, every, along)
@@ -91,15 +101,37 @@ def _tags(tags: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(tags))
 
 
-def _published_before(work: Work, plan: Plan, destination: Repository, taken: Mapping[str, str]) -> str:
+def _found(work: Work, target: Target, variant: str) -> tuple[Manifest | None, str]:
+    """The candidate to publish, or else the id of a local build of the very bases of now.
+
+    Where a policy asks for proofs it is what the gate has made of the tree: a base image that moved since, or whose
+    registry does not answer, changes nothing about it. Elsewhere something newer, which somebody has built on purpose,
+    comes first.
+    """
+    known = candidate_of_tree(work, target, variant)
+    if known and target.strictest_policy != "none":
+        return known, ""
+    try:
+        plan = work.plan(variant)
+    except (Unavailable, NotAllowed) as problem:
+        if known is None:
+            raise
+        work.run.warn(f"{problem.message}; going on with the candidate {known.digest[:19]} of the same tree")
+        return known, ""
+    newest = candidate_of(work, target, plan)
+    local = "" if newest else find_local(work, plan)
+    return newest or (None if local else known), local
+
+
+def _published_before(work: Work, variant: str, destination: Repository, taken: Mapping[str, str]) -> str:
     """The digest that all tags have already, from this very tree: a rerun, after the candidate was cleared away."""
     digests = set(taken.values())
     if len(digests) == 1 and (digest := next(iter(digests))):
         manifest = destination.manifest(digest)
         labels = destination.labels(manifest) if manifest else {}
-        if labels.get(TREE_LABEL) == plan.labels[TREE_LABEL] and labels.get(VARIANT_LABEL) == plan.variant:
+        if labels.get(TREE_LABEL) == work.source.tree and labels.get(VARIANT_LABEL) == variant:
             return digest
-    raise nothing_built(work, plan)
+    raise nothing_built(work, work.plan(variant))
 
 
 def _require_unmoved(target: Target, destination: Repository, taken: Mapping[str, str], wanted: str) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from cdlib.errors import UsageProblem
 from cdlib.image import blubber
-from cdlib.image.dockerfile import Dockerfile, syntax_of
+from cdlib.image.dockerfile import Dockerfile, syntax_of, with_syntax
+from cdlib.image.platforms import Platforms
 from cdlib.reference import parse
 from cdlib.run import Run
 from cdlib.service import Service
@@ -34,27 +35,30 @@ class Recipe:
     generated: bool = False
     is_dockerfile: bool = True
 
-    def pinned(self, pins: Mapping[str, str], args: Mapping[str, str]) -> str:
+    def pinned(self, pins: Mapping[str, str], args: Mapping[str, str], platforms: Platforms) -> str:
         """The text with its images replaced as `pins` says; only a frontend knows how a blubber.yaml is read."""
         if not self.is_dockerfile:
             return self.text
-        return Dockerfile(self.text, self.path, args).pinned(pins, self.stage)
+        return Dockerfile(self.text, self.path, args, platforms).pinned(pins, self.stage)
 
 
-def find_recipe(run: Run, source: Source, service: Service, stage: str, frontends: tuple[str, ...]) -> Recipe:
+def find_recipe(
+    run: Run, source: Source, service: Service, stage: str, frontends: tuple[str, ...], platforms: Platforms
+) -> Recipe:
     """The recipe of one stage, or of one variant of blubber.yaml. `frontends` are those that operators allow."""
     _refuse_syntax_argument(service, frontends)
     if not service.image.blubber:
         path = service.image.dockerfile
-        return _docker_recipe(source.read_text(path, "image.dockerfile"), path, stage, service, frontends)
+        text = source.read_text(path, "image.dockerfile")
+        return _docker_recipe(text, path, stage, service, frontends, platforms)
     path = service.image.blubber
     text = source.read_text(path, "image.blubber")
     url = blubber.blubberoid_url()
     if url:
         made = blubber.from_blubberoid(run, text, path, stage, url)
         # What a server answers is trusted no more than what a change says.
-        return _docker_recipe(made, path, "", service, frontends)
-    if syntax_of(text) is None:
+        return _docker_recipe(made, path, "", service, frontends, platforms)
+    if syntax_of(text, path) is None:
         raise UsageProblem(
             f"{path} needs something that turns it into an image",
             hint=f"set {blubber.VARIABLE} to a Blubberoid, or let its first line be `# syntax=IMAGE` with a frontend "
@@ -65,10 +69,12 @@ def find_recipe(run: Run, source: Source, service: Service, stage: str, frontend
     return Recipe(text, path, stage, images, images[0] if images else "", frontend, is_dockerfile=False)
 
 
-def _docker_recipe(text: str, path: str, stage: str, service: Service, frontends: tuple[str, ...]) -> Recipe:
+def _docker_recipe(
+    text: str, path: str, stage: str, service: Service, frontends: tuple[str, ...], platforms: Platforms
+) -> Recipe:
     """The recipe for `stage` of a Dockerfile; without one, for the last stage of a Dockerfile that Blubber made."""
     text, frontend = _allowed_syntax(text, path, frontends)
-    read = Dockerfile(text, path, service.image.args)
+    read = Dockerfile(text, path, service.image.args, platforms)
     wanted = stage or str(len(read.stages) - 1)
     base = read.base(wanted)
     images = tuple(use.image for use in read.images(wanted))
@@ -80,7 +86,7 @@ def _allowed_syntax(text: str, path: str, frontends: tuple[str, ...]) -> tuple[s
 
     A syntax line names a program that BuildKit would fetch and run.
     """
-    found = syntax_of(text)
+    found = syntax_of(text, path)
     if found is None:
         return text, ""
     number, image = found
@@ -90,9 +96,7 @@ def _allowed_syntax(text: str, path: str, frontends: tuple[str, ...]) -> tuple[s
             f"{path} asks for the BuildKit frontend {image}, a program that the operators have not allowed",
             hint="remove the syntax line, or have targets.yaml list it by digest under services.*.allow.frontends",
         )
-    lines = text.splitlines(keepends=True)
-    lines[number] = lines[number].replace(image, pin, 1)
-    return "".join(lines), pin
+    return with_syntax(text, path, number, pin), pin
 
 
 def _listed(image: str, frontends: tuple[str, ...]) -> str:

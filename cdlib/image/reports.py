@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import tarfile
 import tempfile
@@ -14,6 +15,7 @@ FILES = 500
 FILE_SIZE = 10 * 2**20  # bytes
 ALL_SIZE = 128 * 2**20  # bytes of the archive
 _ODD = re.compile(r"[^\w.-]", re.ASCII)
+_NUMBERED = re.compile(r"\d{3}-", re.ASCII)
 
 
 def empty_folder(out: Path) -> Path:
@@ -66,11 +68,28 @@ def unpack(archive: Iterable[bytes], folder: Path, *, not_before: float) -> tupl
     return written, old
 
 
+def only_file(archive: Iterable[bytes], most: int = 2**20) -> str:
+    """The text of the one regular file in a tar stream; empty where there is none, or more than `most` bytes."""
+    whole = bytearray()
+    for piece in archive:
+        whole += piece
+        if len(whole) > most:
+            return ""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(whole), mode="r:") as tar:
+            entry = tar.next()
+            content = tar.extractfile(entry) if entry and entry.isreg() else None
+            return content.read().decode("utf-8", "replace") if content else ""
+    except tarfile.TarError:
+        return ""
+
+
 def _flat(name: str, number: int) -> str:
     """A file's name out of a path: `reports/unit/a.xml` is `unit-a.xml`. Numbered, where others could be the same."""
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
-    flat = _ODD.sub("_", "-".join(parts[1:] or parts))[-100:].lstrip(".-") or "report.xml"
-    return flat if number == 0 else f"{number:03}-{flat}"
+    stem = _ODD.sub("_", "-".join(parts[1:] or parts)[: -len(".xml")])[-96:].lstrip(".-") or "report"
+    alone = number == 0 and not _NUMBERED.match(stem)
+    return f"{stem}.xml" if alone else f"{number:03}-{stem}.xml"
 
 
 def _too_much(what: str) -> TestsFailed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,12 @@ from cdlib.image.build import build
 from cdlib.image.built import Built
 from cdlib.image.container import Ended, container, sweep, user_of
 from cdlib.image.junit import Tests, read_tests
-from cdlib.image.lines import Lines
+from cdlib.image.lines import LOG, Lines
 from cdlib.image.reports import empty_folder, unpack
 from cdlib.image.work import Work
 from cdlib.service import Test
 from cdlib.target import Target
 
-LOG = 8 * 2**20  # bytes of output that are shown
 _SHOWN = 20  # failures that are named
 _LAST = 15  # lines of output that are repeated
 
@@ -92,8 +92,9 @@ def _in_container(work: Work, built: Built, test: Test) -> tuple[Ended, list[Pat
             f"{built.name} has vanished from the Engine", hint="run this again; does something prune its images?"
         )
     lines = Lines(run.output, limit=LOG, kept=_LAST)
-    run.note(f"user {user_of(image)}, network {test.network}, {test.time:g} s at most")
-    with container(run, engine, image, test) as box:
+    user = user_of(run, engine, image)
+    run.note(f"user {user}, network {test.network}, {test.time:g} s at most")
+    with container(run, engine, image, user, test) as box:
         place = box.prepare_reports(test.reports)
         limit = run.deadline.part(test.time, "tests")
         try:
@@ -105,7 +106,8 @@ def _in_container(work: Work, built: Built, test: Test) -> tuple[Ended, list[Pat
                 details=[line for line in lines.last if line.strip()],
                 hint="the lines above are their last; raise test.limits.time in cd.yaml if they need longer",
             ) from None
-        files, old = unpack(box.archive(place), reports, not_before=ended.started - 1)
+        with closing(box.archive(place)) as archive:  # before the container is removed, whatever is raised
+            files, old = unpack(archive, reports, not_before=ended.started - 1)
     return ended, files, old, list(lines.last)
 
 

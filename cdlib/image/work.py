@@ -60,7 +60,7 @@ def open_work(
     `with_changes` takes uncommitted changes along. Without `targets` there is no target, and nothing that only
     operators may allow; with `need_target` that is a mistake.
     """
-    source = open_source(folder, with_changes=with_changes, meanwhile=prepare)
+    source = open_source(folder, with_changes=with_changes, meanwhile=prepare, deadline=run.deadline)
     if targets is None and not need_target:
         return Work(run, source, _told(run, read_service(source)))
     service, document = read_all(lambda: read_service(source), lambda: read_document(targets))

@@ -140,12 +140,12 @@ def find_image(work: Work, tag: str = "", digest: str = "", *, by_hand: bool = F
 
 def _find_candidate(work: Work, tag: str, digest: str, *, by_hand: bool) -> str:
     """The digest of the candidate that was asked for; empty where there is none."""
-    from cdlib.image.candidate import find_candidate
+    from cdlib.image.candidate import find_last_candidate
 
     assert work.target is not None
     if by_hand and digest:
         return work.registries.repository(work.target.candidates).digest(digest)
-    return "" if tag or digest else find_candidate(work, work.service.deploy.variant, by_hand=by_hand)
+    return "" if tag or digest else find_last_candidate(work, work.service.deploy.variant, by_hand=by_hand)
 
 
 def _say_what_it_is(work: Work, image: Reference, *, unnamed: bool) -> None:

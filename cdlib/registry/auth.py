@@ -5,11 +5,18 @@ from __future__ import annotations
 import base64
 import os
 import re
+import subprocess
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from cdlib.errors import UsageProblem
+from cdlib import process
+from cdlib.deadline import Deadline
+from cdlib.errors import OutOfTime, UsageProblem
+
+_HELPER = 30.0  # seconds for one answer of a credential helper
 
 _SCHEME = re.compile(r"(?:^|,)\s*(Basic|Bearer)(?:\s+|$)", re.IGNORECASE)
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
@@ -44,11 +51,12 @@ class Challenge:
     scope: str = ""
 
 
-def find_credentials(host: str) -> Credentials | None:
+def find_credentials(host: str, deadline: Deadline | None = None) -> Credentials | None:
     """The credentials for the registry `host` in the docker configuration, None where it has none.
 
     Reads $DOCKER_CONFIG or ~/.docker/config.json with its `auths`, `credHelpers` and `credsStore`. Raises
-    UsageProblem where a credential helper fails, because going on without would only say "denied".
+    UsageProblem where a credential helper fails, because going on without would only say "denied"; OutOfTime where it
+    does not answer by `deadline`.
     """
     if not _may_have(host):
         return None
@@ -58,7 +66,9 @@ def find_credentials(host: str) -> Credentials | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a missing helper warns first, and raises afterwards
-            found = docker.auth.load_config().resolve_authconfig(host)
+            config = docker.auth.load_config()
+            end_helpers_in_time(config, deadline or Deadline(_HELPER))
+            found = config.resolve_authconfig(host)
     except (docker.errors.DockerException, ValueError, KeyError, OSError) as problem:
         raise UsageProblem(
             f"the docker configuration has credentials for {host} that cannot be read: {problem}",
@@ -68,6 +78,34 @@ def find_credentials(host: str) -> Credentials | None:
         return None
     lower = {str(key).lower(): str(value) for key, value in found.items() if value}
     return Credentials(lower.get("username", ""), lower.get("password", ""), lower.get("identitytoken", ""))
+
+
+def end_helpers_in_time(config: Any, deadline: Deadline) -> None:
+    """Have docker-py's `config`, an AuthConfig, run its credential helpers by `process`: by itself it knows no end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in filter(None, {config.creds_store, *config.cred_helpers.values()}):
+            store = config._get_store_instance(name)
+            if store.exe:
+                store._execute = partial(_ask_helper, store.exe, store.program, deadline)
+
+
+def _ask_helper(path: str, program: str, deadline: Deadline, verb: str, said: bytes | None) -> bytes:
+    """What a credential helper answers. Raises docker-py's StoreError where it fails, OutOfTime."""
+    from docker.credentials.errors import process_store_error
+
+    deadline.require(f"asking the credential helper {program}")
+    limit = deadline.part(_HELPER, program)
+    try:
+        done = process.run([path, verb], limit, stdin=said or b"")
+    except OutOfTime as problem:
+        raise OutOfTime(
+            f"the credential helper {program} did not answer within {limit.seconds:.0f} s",
+            hint=f"run it by hand, echo HOST | {program} get, and see what it waits for",
+        ) from problem
+    if not done.ok:
+        raise process_store_error(subprocess.CalledProcessError(done.returncode, program, done.raw), program)
+    return done.raw
 
 
 def _may_have(host: str) -> bool:

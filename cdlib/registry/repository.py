@@ -163,7 +163,8 @@ class Repository:
         retrying(once, self.transport.deadline)
 
     def _upload(self, blob: Blob, pieces: Iterator[bytes], doing: str) -> None:
-        opened = self._send("POST", f"{self._url}/blobs/uploads/", doing, scopes=self._push, ok=(202,))
+        # The caller tries the whole of it again.
+        opened = self._send("POST", f"{self._url}/blobs/uploads/", doing, scopes=self._push, ok=(202,), attempts=1)
         location = opened.headers.get("Location", "")
         url = f"{location}{'&' if '?' in location else '?'}{urllib.parse.urlencode({'digest': blob.digest})}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size)}

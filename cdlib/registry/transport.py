@@ -9,6 +9,7 @@ import json
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cdlib.answers import Answer, arriving
@@ -38,7 +39,7 @@ class Transport:
         *,
         plain_http: bool = False,
         hide: Callable[[Iterable[str]], None] = lambda _: None,
-        credentials: Callable[[str], Credentials | None] = find_credentials,
+        credentials: Callable[[str], Credentials | None] | None = None,
         attempts: int = 5,
     ) -> None:
         self.host = host
@@ -47,7 +48,7 @@ class Transport:
         self.scheme = "http" if plain_http or is_loopback(host) else "https"
         self.base = f"{self.scheme}://{_HUB.get(host, host)}"
         self._hide = hide
-        self._look_up = credentials
+        self._look_up = credentials or partial(find_credentials, deadline=deadline)
         self._found: list[Credentials | None] = []
         self._headers: dict[Scopes, str] = {}
         # Neither ~/.netrc nor a variable decides who we are; proxies and authorities are taken on purpose.
@@ -140,7 +141,14 @@ class Transport:
         return absolute
 
     def _is_ours(self, url: str) -> bool:
-        return urllib.parse.urlsplit(url).netloc == urllib.parse.urlsplit(self.base).netloc
+        """Whether it is the registry's own address: the same host and port, however they are written."""
+        usual = 443 if self.scheme == "https" else 80
+        try:
+            there, here = urllib.parse.urlsplit(url), urllib.parse.urlsplit(self.base)
+            same_port = (there.port or usual) == (here.port or usual)
+        except ValueError:  # no port
+            return False
+        return there.hostname == here.hostname and same_port and "@" not in there.netloc
 
     def _signed(self, url: str, scopes: Scopes, headers: Mapping[str, str] | None) -> dict[str, str]:
         # What has to be stored and compared byte for byte must not come packed.

@@ -19,6 +19,7 @@ from signing import Signers, new_signers
 
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused
+from cdlib.image.promote import promote
 from cdlib.reference import parse
 from cdlib.registry.repository import Repository
 from cdlib.registry.transport import Transport
@@ -106,6 +107,33 @@ def test_from_a_build_to_a_proof(work: Workshop, signers: Signers) -> None:
     published = work.run("publish-tag")
     assert published.code == 0 and published.result["digest"] == digest, published.err
     prove(fetch(there(f"{work.lab.registry}/t/{work.name}"), digest), wanted(work, digest), signers.ring)
+
+
+def test_what_was_proved_is_published_although_its_base_moves(work: Workshop, signers: Signers) -> None:
+    host, base = work.lab.registry, there(f"{work.lab.registry}/t/base-{work.name}")
+    python = there(f"{host}/lab/python")
+    first = python.manifest("3.11-slim")
+    assert first
+    promote(python, base, first)
+    base.put_manifest("1", first)
+    dockerfile = (work.folder / "Dockerfile").read_text()
+    assert f"{host}/lab/python:3.11-slim" in dockerfile
+    work.write(Dockerfile=dockerfile.replace(f"{host}/lab/python:3.11-slim", f"{host}/{base.path}:1"))
+    targets = Path(work.env["CD_TARGETS"])
+    targets.write_text(json.dumps({**json.loads(targets.read_text()), "environments": {"lab": {"policy": "reviewed"}}}))
+    work.env.update(ZUUL_PIPELINE="gate", ZUUL_UUID="u", ZUUL_PROJECT="p", BUILD_URL="https://jenkins.test/job/g/7/")
+    built = work.run("build-image", "--signing-key", str(signers.file("provenance")))
+    assert built.code == 0, built.err
+    digest = built.result["attested"][0].rpartition("@")[2]
+    tested = work.run("run-tests", "--signing-key", str(signers.file("test-result")))
+    assert tested.code == 0, tested.err
+    ours = there(candidates(work)).manifest(digest)
+    assert ours
+    promote(there(candidates(work)), base, ours)
+    base.put_manifest("1", ours)
+    work.env["DOCKER_HOST"] = "unix:///nonexistent/docker.sock"
+    published = work.run("publish-tag")
+    assert published.code == 0 and published.result["digest"] == digest, published.err
 
 
 def test_failed_tests_are_attested_as_failed_and_the_latest_result_counts(work: Workshop, signers: Signers) -> None:

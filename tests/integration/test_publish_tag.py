@@ -61,7 +61,9 @@ def test_from_a_build_to_a_candidate_to_a_release(work: Workshop, monkeypatch: p
     assert first.code == 0 and first.result["outcome"] == "done", first.err
     digest = first.result["digest"]
     tags = work.tags(candidates)
-    assert tags == {f"production-{key}": digest, "cache-production": digest} and work.tags(image) == {}
+    tree = work.repository.git("rev-parse", "HEAD^{tree}")
+    names = (f"production-{key}", f"production-tree-{tree}", "cache-production")
+    assert tags == dict.fromkeys(names, digest) and work.tags(image) == {}
     again = work.run("publish-tag", "--candidate")
     assert again.result["outcome"] == "unchanged" and again.result["digest"] == digest and "✓ push" not in again.err
     # Another machine has the candidate, and no build.
@@ -179,7 +181,7 @@ def test_another_run_takes_the_name_away(work: Workshop, lab: RunningLab, monkey
     engine = Engine(Deadline(60))
     (image,) = engine.client.images(filters={"label": [f"org.opencontainers.image.title={work.name}"]}, quiet=True)
     place = parse(f"{lab.registry}/t/candidates/{work.name}:twice")
-    push, names = engine.client.push, list[str]()
+    push, names = engine.streams.push, list[str]()
 
     def interfering(repository: str, tag: str, **options: Any) -> Any:
         if not names:
@@ -187,9 +189,10 @@ def test_another_run_takes_the_name_away(work: Workshop, lab: RunningLab, monkey
         names.append(tag)
         return push(repository, tag, **options)
 
-    monkeypatch.setattr(engine.client, "push", interfering)
+    monkeypatch.setattr(engine.streams, "push", interfering)
     engine.push(image, place, print)
     engine.client.close()
+    engine.streams.close()
     assert names == ["twice", "twice"] and "twice" in work.tags(f"t/candidates/{work.name}")
 
 

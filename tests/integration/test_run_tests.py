@@ -93,6 +93,30 @@ def test_reports_come_out_wherever_they_lie(work: Workshop, reports: str, docker
     assert done.code == 0 and done.result["tests"]["passed"] == 1, done.err
 
 
+@pytest.mark.parametrize(
+    ("dockerfile", "number"),
+    [
+        ("USER +0", "65534"), ("RUN echo sly:x:0:0::/:/bin/sh >> /etc/passwd\nUSER sly", "65534"), ("USER nobody", "65534"),
+        ("RUN useradd -m -u 1234 app\nUSER app", "1234"), ("USER 4321:100", "4321"),
+    ],
+)  # fmt: skip
+def test_no_user_of_an_image_is_root(work: Workshop, dockerfile: str, number: str) -> None:
+    before = set(work.containers())
+    work.write(Dockerfile=f"FROM {work.lab.registry}/lab/python:3.11-slim AS test\n{dockerfile}\n")
+    configure(work, f"test $(id -u) = {number} && {PASS}")
+    done = work.run("run-tests")
+    assert done.code == 0 and f"user {number}" in done.err, done.err
+    assert set(work.containers()) <= before
+
+
+def test_reports_that_are_too_large_end_the_run_at_once(work: Workshop) -> None:
+    before = set(work.containers())
+    configure(work, "dd if=/dev/zero of=/reports/a.xml bs=1M count=200 2>/dev/null")
+    done = work.run("run-tests", "--timeout", "120")
+    assert done.code == 4 and "more than 128 MiB" in done.problem[0] and done.seconds < 60, done.err
+    assert set(work.containers()) <= before
+
+
 def test_values_reach_the_command_unharmed(work: Workshop) -> None:
     work.write(cd__yaml=json.dumps({
         "service": work.name,

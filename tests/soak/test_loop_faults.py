@@ -247,7 +247,7 @@ def kill_deploy(service: Service) -> None:
 def candidates(loop: Loop, service: Service) -> set[str]:
     """The tags of the service's candidates, and not those of its cache, nor of attestations."""
     found = requests.get(f"http://{loop.lab.env['LAB_REGISTRY']}/v2/candidates/{service.name}/tags/list", timeout=10)
-    return {tag for tag in found.json().get("tags") or () if tag.startswith("production-")}
+    return {tag for tag in found.json().get("tags") or () if tag.startswith("production-") and "-tree-" not in tag}
 
 
 def test_the_registry_is_gone_when_a_candidate_is_published(loop: Loop, service: Service, author: Author) -> None:

@@ -20,9 +20,11 @@ from cdlib.image.bases import Base
 from cdlib.image.build import _require_known_bases
 from cdlib.image.builders import BuildKit, Buildx, EngineBuilder, Order
 from cdlib.image.buildlog import BuildKitLog, EngineLog
-from cdlib.image.engine import Engine, explained, transfer_problem
-from cdlib.image.lines import Lines
+from cdlib.image.engine import Engine
+from cdlib.image.engine_errors import explained, transfer_problem
+from cdlib.image.lines import Lines, Shown
 from cdlib.image.plan import Plan
+from cdlib.image.platforms import Platforms
 from cdlib.reference import parse
 from cdlib.registry.repository import Registries
 from cdlib.run import Run
@@ -130,6 +132,17 @@ def test_values_travel_as_arguments(builder: Buildx | BuildKit) -> None:
     assert HOSTILE.split("\n")[1] in builder.describe(order())
 
 
+def test_every_builder_is_told_of_the_platform_that_the_key_is_for() -> None:
+    wanted = order()
+    there = replace(wanted, plan=replace(wanted.plan, platforms=Platforms("linux/arm64", "linux/amd64")))
+    for builder in (Buildx(Path("/d"), "docker"), BuildKit(Path("/d"), "20.10")):
+        words = builder.command(there)
+        assert words[words.index("--platform") + 1] == "linux/arm64"
+    engine = EngineBuilder(Engine(Deadline(9)))
+    assert "platform=linux/arm64" in engine.describe(there) and "platform=" not in engine.describe(wanted)
+    assert builders._other_platform(there.plan) == "linux/arm64" and builders._other_platform(wanted.plan) is None
+
+
 def test_caches_as_far_as_each_builder_can() -> None:
     both = order(cache_from=CACHE, cache_to=CACHE)
     assert f"type=registry,ref={CACHE},mode=max,ignore-error=true" in Buildx(Path("/d"), "docker-container").command(
@@ -154,7 +167,7 @@ def test_the_engines_builder_takes_nothing_either(tmp_path: Path) -> None:
     class Spy(Engine):
         def build(self, name: str, context: Any, recipe: str, **options: Any) -> Any:
             seen.append(options)
-            return iter(())
+            return (item for item in ())
 
     seen: list[dict[str, Any]] = []
     for attested in (True, False):
@@ -305,6 +318,19 @@ def test_output_is_shown_up_to_a_limit_and_its_end_kept() -> None:
     long = Lines(seen.append, limit=10**6)
     long.feed(b"x" * 100_000)
     assert len(seen[-1]) == 4000
+
+
+def test_a_build_that_never_stops_talking_shows_so_much_and_no_more() -> None:
+    seen: list[str] = []
+    show = Shown(seen.append, limit=100, most=3)
+    for line in ("a", "b" * 5000, "c", "d"):
+        show(line)
+    assert [line[:5] for line in seen] == ["a", "… the"]
+    log = EngineLog()
+    for _ in range(200):
+        shown = log.feed({"stream": "x" * 1000})
+        assert all(len(line) <= 4000 for line in shown) and len(log._partial) <= 5000
+    assert sum(map(len, log.lines)) <= 15 * 5000
 
 
 # The Engine's errors

@@ -22,6 +22,8 @@ from cdlib.errors import Refused, RegistryRefused
 from cdlib.image import testrun
 from cdlib.image.built import find_built
 from cdlib.image.junit import Tests
+from cdlib.image.platforms import HERE, Platforms
+from cdlib.image.publish import publish
 from cdlib.image.work import Work, open_work
 from cdlib.interruptions import INTERRUPTIONS
 from cdlib.promotion.attesting import attest_build, attest_tests, open_witness
@@ -91,6 +93,19 @@ def test_a_candidate_becomes_a_release_byte_for_byte(service: Path, registry: St
     registry.seen.clear()
     code, result = call(publish_tag, service)
     assert code == 0 and result["outcome"] == "unchanged" and {seen.method for seen in registry.seen} == {"GET", "HEAD"}
+
+
+def test_another_variant_takes_neither_the_commits_own_tag_nor_those_that_move(
+    service: Path, registry: StandInRegistry
+) -> None:
+    plan = open_work(Run("test", Deadline(9)), service, service.parent / "targets.yaml").plan("test")
+    digest = registry.add_image("candidates/hello", plan.candidate_tag, labels=dict(plan.labels))
+    code, result = call(publish_tag, service, "--variant", "test")
+    assert code == 0 and result["digest"] == digest and result["tag"].endswith("-test")
+    assert set(registry.tags("hello")) == {result["tag"]}
+    code, deployed = call(publish_tag, service)
+    assert code == 0 and f"{deployed['tag']}-test" == result["tag"] and deployed["digest"] != digest
+    assert registry.tags("hello")["latest"] == deployed["digest"]
 
 
 def test_who_breaks_the_glass_finds_the_candidate_outside_of_any_pipeline(
@@ -278,6 +293,7 @@ class OneImageEngine:
     labels: dict[str, str]
     swap: Callable[[str, str], object] = lambda _repository, _tag: None
     tells: bool = True
+    platforms: Platforms = HERE
 
     @property
     def id(self) -> str:
@@ -385,7 +401,7 @@ def test_where_a_policy_asks_for_it_only_what_is_proved_is_published(
 ) -> None:
     digest = prove_candidate(strict, registry, signers)
     labels = dict(gate(strict, registry)[0].plan("production").labels)
-    (tag,) = (tag for tag in registry.tags("candidates/hello") if tag.startswith("production-"))
+    (tag,) = (tag for tag in registry.tags("candidates/hello") if tag.startswith("production-tree-"))
     swapped(registry, labels)("candidates/hello", tag)
     code, result = call(publish_tag, strict)
     assert code == 6 and "no provenance proves" in result["error"]["message"] and result["error"]["hint"]
@@ -393,6 +409,78 @@ def test_where_a_policy_asks_for_it_only_what_is_proved_is_published(
     registry.put("candidates/hello", tag, *registry.manifests["candidates/hello"][digest])
     code, result = call(publish_tag, strict)
     assert code == 0 and result["digest"] == digest and registry.tags("hello")["latest"] == digest
+
+
+@pytest.fixture
+def based(service: Path, git: Any, registry: StandInRegistry) -> Path:
+    """The service with a base image of a registry, and no candidate yet."""
+    registry.add_image("base", "1")
+    (service / "Dockerfile").write_text(f"FROM {registry.host}/base:1 AS test\nCOPY . /x\nFROM test AS production\n")
+    git(service)
+    del registry.manifests["candidates/hello"]
+    return service
+
+
+@pytest.mark.parametrize("trouble", ["moved", "silent"])
+def test_what_was_proved_is_published_whatever_becomes_of_its_base(
+    based: Path, strict: Path, registry: StandInRegistry, signers: Signers, trouble: str
+) -> None:
+    work, _ = gate(strict, registry)
+    (said,) = signed_build(work, signers)
+    signed_tests(work, signers)
+    if trouble == "moved":
+        registry.add_image("base", "1", text="moved")
+    else:
+        registry.faults.append(Fault("HEAD", "/base/manifests", 429))
+    registry.seen.clear()
+    digest = said.rpartition("@")[2]
+    again = open_work(Run("test", Deadline(9), out=strict), strict, strict.parent / "targets.yaml", need_target=True)
+    assert find_image(again).digest == digest
+    code, result = call(publish_tag, strict)
+    assert code == 0 and result["digest"] == digest
+    assert not [seen for seen in registry.seen if "/base/" in seen.path]
+
+
+def test_the_trees_tag_names_what_the_last_run_took_for_its_own(
+    based: Path, strict: Path, registry: StandInRegistry, signers: Signers
+) -> None:
+    first = signed_build(gate(strict, registry)[0], signers)[0].rpartition("@")[2]
+    base = registry.manifests["base"]["1"]
+    registry.add_image("base", "1", text="moved")
+    work = gate(strict, registry)[0]
+    tag = work.plan("production").tree_tag
+    second = signed_build(work, signers)[0].rpartition("@")[2]
+    assert registry.tags("candidates/hello")[tag] == second != first
+    registry.manifests["base"]["1"] = base
+    assert signed_build(gate(strict, registry)[0], signers) == []  # the first one is found by its key
+    assert registry.tags("candidates/hello")[tag] == first
+    registry.seen.clear()
+    assert signed_build(gate(strict, registry)[0], signers) == [] and not registry.requests("PUT", "candidates")
+    code, result = call(publish_tag, strict)
+    assert code == 6 and "test" in result["error"]["message"]  # what was never tested is not published by its tag
+
+
+def test_a_tag_of_a_tree_that_holds_another_is_refused(based: Path, strict: Path, registry: StandInRegistry) -> None:
+    tag = gate(strict, registry)[0].plan("production").tree_tag
+    registry.add_image("candidates/hello", tag, labels={"org.cdlib.tree": "0" * 40})
+    code, result = call(publish_tag, strict)
+    assert code == 5 and "name another tree" in result["error"]["message"] and registry.tags("hello") == {}
+
+
+def test_where_nobody_asks_for_proofs_what_was_built_on_purpose_comes_first(
+    based: Path, registry: StandInRegistry, signers: Signers
+) -> None:
+    first = signed_build(gate(based, registry)[0], signers)[0].rpartition("@")[2]
+    registry.add_image("base", "1", text="moved")
+    assert call(publish_tag, based, "--tag", "old")[1]["digest"] == first  # nothing newer is here
+    registry.faults.append(Fault("HEAD", "/base/manifests", 429))
+    assert call(publish_tag, based, "--tag", "silent")[1]["digest"] == first
+    registry.faults.clear()
+    work = gate(based, registry)[0]
+    assert publish(work, "production", ["new"]).digest not in ("", first)
+    del registry.manifests["candidates/hello"]
+    registry.faults.append(Fault("HEAD", "/base/manifests", 429))
+    assert call(publish_tag, based, "--tag", "none")[0] == 69
 
 
 @pytest.mark.parametrize(("spoil", "code"), [("", 0), ("another digest", 6), ("another commit", 6)])

@@ -14,9 +14,10 @@ from cdlib.errors import NotAllowed, RegistryRefused, Unavailable, UsageProblem
 from cdlib.image.bases import find_bases
 from cdlib.image.blubber import base_images, from_blubberoid
 from cdlib.image.build import make_even
-from cdlib.image.dockerfile import Dockerfile, syntax_of
+from cdlib.image.dockerfile import Dockerfile, syntax_of, with_syntax
 from cdlib.image.engine import LocalImage
 from cdlib.image.plan import KEY_LABEL, Plan, make_plan
+from cdlib.image.platforms import Platforms
 from cdlib.reference import parse
 from cdlib.registry.repository import Registries
 from cdlib.run import Run
@@ -32,6 +33,8 @@ class NoEngine:
 
     def __init__(self, images: dict[str, LocalImage] | None = None) -> None:
         self.images = images
+
+    platforms = Platforms("linux/amd64", "linux/amd64")
 
     def image(self, name: str) -> LocalImage | None:
         if self.images is None:
@@ -176,13 +179,55 @@ def test_an_unknown_stage_is_told_with_those_that_are() -> None:
     ("text", "found"),
     [
         ("# syntax=a/b:1\nFROM x", (0, "a/b:1")), ("#syntax = a/b:1  \n", (0, "a/b:1")), ("//syntax=a\n", (0, "a")),
-        ("#!/usr/bin/env x\n# escape=`\n# SYNTAX=a\n", (2, "a")), ('{"Syntax": "a"}\nFROM x', (0, "a")),
+        ("#!/usr/bin/env x\n# escape=`\n# SYNTAX=a\n", (2, "a")), ("\ufeff#!x\n# syntax=a\n", (1, "a")),
         ("\ufeff# syntax=a\n", (0, "a")), ("FROM x\n# syntax=a\n", None), ("\n# syntax=a\n", None),
-        ("# a comment\n# syntax=a\n", None), ("{ no json", None), ("", None),
+        ("# a comment\n# syntax=a\n", None), ("", None),
+        ("# a=b\x0cc\n# syntax=a\r\n", (1, "a")),
     ],
 )  # fmt: skip
 def test_syntax_lines_are_found_where_buildkit_finds_them(text: str, found: tuple[int, str] | None) -> None:
-    assert syntax_of(text) == found
+    assert syntax_of(text, "Dockerfile") == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# syntax=a\n# syntax=evil\nFROM x\n", "# syntax=a\n# escape=\\\n//Syntax = evil\n", "# syntax=a\n# x=1\x0b\n# syntax=b\n",
+        '{"syntax": "a"}', '\ufeff\n {"Syntax": "a"}\nFROM x', '#!/bin/x\n{"syntax": "a"}', '{"a": ' * 100, "{ no json",
+        "# a=b\n#!/bin/x\n# syntax=a\n", "# syntax=a\n #!/bin/x\n",
+    ],
+)  # fmt: skip
+def test_what_versions_of_buildkit_take_two_frontends_from_is_refused(text: str) -> None:
+    with pytest.raises(UsageProblem, match="versions of BuildKit differ") as caught:
+        syntax_of(text, "Dockerfile")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "pinned"),
+    [
+        ("# syntax=a", "# syntax=P\n"), ("\ufeff#Syntax = syntax ", "\ufeff#Syntax =P\n"), ("// syntax=a b\r", "// syntax=P\r\n"),
+    ],
+)  # fmt: skip
+def test_the_pin_is_put_where_the_frontend_stands(line: str, pinned: str) -> None:
+    assert with_syntax(f"{line}\nFROM a", "Dockerfile", 0, "P") == f"{pinned}FROM a"
+    with pytest.raises(UsageProblem):
+        with_syntax(f"{line}\n# syntax=a\n", "Dockerfile", 0, "P")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ARG A0=xx\n" + "".join(f"ARG A{n + 1}=$A{n}$A{n}\n" for n in range(30)) + "FROM $A30 AS test\n",
+        f"ARG A={'x' * 8000}\nARG B={'$A' * 8000}\nFROM a AS test\n",
+        f"ARG A={'x' * 8000}\n" + "".join(f"ARG B{n}=$A\n" for n in range(8)) + "FROM a AS test\n",
+        f"ARG A={'x' * 8000}\nFROM $A AS test\n",
+    ],
+)  # fmt: skip
+def test_arguments_that_grow_without_end(text: str) -> None:
+    with pytest.raises(UsageProblem, match="longer than 64 KiB") as caught:
+        images(text, "test")
+    assert caught.value.hint
 
 
 # Bases
@@ -400,9 +445,24 @@ def test_the_images_of_a_blubber_variant() -> None:
     assert base_images(text, "b", "test") == ("x/build", "top") and base_images(text, "b", "production") == ("top",)
     with pytest.raises(UsageProblem, match="no variant 'none'"):
         base_images(text, "b", "none")
-    for bad in ("[1]", "variants: 3", "a: [", "variants: {test: {includes: 3}}"):
-        with pytest.raises(UsageProblem):
-            base_images(bad, "b", "test")
+
+
+BOMB = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9 if n else ['x'] * 9)}]\n" for n in range(9))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "[1]", "variants: 3", "a: [", "variants: {test: {includes: 3}}", "variants: {test: {includes: [[1]]}}", "", "3",
+        f"{BOMB}base: *a8\nvariants: {{test: {{}}}}\n", "base: 2001-99-99\nvariants: {test: {}}\n", "base: [x]\nvariants: {test: {}}\n",
+        "base: 2001-01-01\nvariants: {test: {}}\n", "variants: {3: {}, x: {}}\n", "base: " + "[" * 20_000,
+        "variants: {test: {copies: [{from: {a: b}}]}}\n",
+    ],
+)  # fmt: skip
+def test_a_hostile_blubber_file_is_refused_with_a_hint(bad: str) -> None:
+    with pytest.raises(UsageProblem) as caught:
+        base_images(bad, "b", "test")
+    assert caught.value.hint
 
 
 def test_the_same_tree_has_the_same_times_and_modes(tmp_path: Path) -> None:
@@ -427,3 +487,19 @@ def test_labels_become_one_instruction_at_the_end_of_a_stage() -> None:
     assert read.with_labels({"k": value}, "one").splitlines()[2] == 'LABEL k="a \\"b\\" \\\\ \\$C"'
     assert read.with_labels({"k": "v"}, "").splitlines()[-2:] == ["RUN y", 'LABEL k="v"']
     assert read.with_labels({"k": "v"}, "two") == read.with_labels({"k": "v"}, "")
+
+
+def test_each_platform_has_a_key_and_an_architecture_of_its_own(
+    service: Path, run: Run, git: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(target: str) -> Plan:
+        monkeypatch.setattr(NoEngine, "platforms", Platforms(target, "linux/amd64"))
+        return plan(service, run)
+
+    keys = {named(target).key for target in ("linux/amd64", "linux/arm64", "linux/arm/v7")}
+    assert len(keys) == 3
+    text = "FROM b-${BUILDARCH}-$TARGETOS-$TARGETARCH-$TARGETVARIANT AS test\n"
+    there = Platforms("linux/arm/v7", "linux/amd64")
+    assert Dockerfile(text, "Dockerfile", {}, there).images("test")[0].image == "b-amd64-linux-arm-v7"
+    made = Dockerfile(text, "Dockerfile", {}, there).pinned({"b-amd64-linux-arm-v7": "b@sha256:1"}, "test")
+    assert made == "FROM b@sha256:1 AS test\n"

@@ -11,11 +11,11 @@ import pytest
 
 from cdlib.errors import TestsFailed, UsageProblem
 from cdlib.image import reports
-from cdlib.image.container import Ended, user_of
-from cdlib.image.engine import LocalImage
+from cdlib.image.container import Ended
 from cdlib.image.junit import Tests, read_tests
-from cdlib.image.reports import empty_folder, unpack
+from cdlib.image.reports import empty_folder, only_file, unpack
 from cdlib.image.testrun import _judge, _require_network
+from cdlib.image.user import is_named, runs_as
 from cdlib.reference import parse
 from cdlib.service import Test
 from cdlib.target import Allowed, Target
@@ -74,7 +74,7 @@ def test_only_junit_files_come_out_and_only_here(tmp_path: Path) -> None:
         ),
         folder, not_before=0,
     )  # fmt: skip
-    assert [path.name for path in taken] == ["a.xml", "001-unit-b_b.xml", "002-etc-evil.xml", "003-abs.XML"]
+    assert [path.name for path in taken] == ["a.xml", "001-unit-b_b.xml", "002-etc-evil.xml", "003-abs.xml"]
     assert all(path.parent == folder and path.read_bytes() == GOOD for path in taken) and old == []
     assert [path.name for path in tmp_path.rglob("*.xml")].count("evil.xml") == 0
 
@@ -147,12 +147,37 @@ def test_many_failures_are_counted_not_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("user", "runs_as"),
+    ("user", "number"),
     [("", "65534:65534"), ("root", "65534:65534"), ("0", "65534:65534"), ("00:5", "65534:65534"), ("root:app", "65534:65534"),
-     ("app", "app"), ("900:900", "900:900"), ("900", "900")],
+     ("+0", "65534:65534"), ("-0", "65534:65534"), ("\u00b2", "65534:65534"), ("\u0660", "65534:65534"), ("0" * 5000, "65534:65534"),
+     ("4294967296", "65534:65534"), ("900:900", "900:900"), ("900", "900")],
 )  # fmt: skip
-def test_tests_never_run_as_root(user: str, runs_as: str) -> None:
-    assert user_of(LocalImage("x", user=user)) == runs_as
+def test_tests_never_run_as_root(user: str, number: str) -> None:
+    assert runs_as(user) == number and not is_named(user)
+
+
+@pytest.mark.parametrize(
+    ("passwd", "number"),
+    [("root:x:0:0::/:/bin/sh\n app:x:1000:1000::/:\napp:x:0:0\n", "1000:staff"), ("app:x:0:0::/:\n", "65534:65534"), ("", "65534:65534"),
+     ("app:x:+0:0\napp:x:1:1\n", "65534:65534"), ("app:x\n", "65534:65534"), ("app:x:junk:7:\n", "65534:65534")],
+)  # fmt: skip
+def test_a_name_is_looked_up_in_the_image(passwd: str, number: str) -> None:
+    assert is_named("app:staff") and runs_as("app:staff", passwd) == number
+
+
+def test_only_a_plain_file_is_read_from_the_image() -> None:
+    whole = b"".join(archive(("passwd", None, b"app:x:1:1"), ("more", None, b"x")))
+    assert only_file([whole[:700], whole[700:]]) == "app:x:1:1"
+    link = b"".join(archive(("passwd", tarfile.SYMTYPE, "/etc/shadow")))
+    for nothing in ([], [b"x" * 600], [link], [b"".join(archive(("passwd", None, b"x" * 2**20)))]):
+        assert only_file(nothing) == ""
+
+
+def test_no_report_takes_anothers_place(tmp_path: Path) -> None:
+    names = ["001-b.xml", "b.xml", "r/A.XML", "r/.xml", "r/000-001-b.xml"]
+    taken, _ = unpack(archive(*((name, None, name.encode()) for name in names)), empty_folder(tmp_path), not_before=0)
+    assert [path.read_text() for path in taken] == names and len(set(taken)) == len(names)
+    assert list(empty_folder(tmp_path).iterdir()) == []
 
 
 def test_the_network_needs_both_files() -> None:

@@ -90,6 +90,27 @@ def test_trouble_is_tried_again_and_told_in_the_end(registry: StandInRegistry, s
     assert str(status) in caught.value.message and "html" not in caught.value.message
 
 
+def test_an_upload_is_tried_so_often_and_no_more(registry: StandInRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
+    registry.faults.append(Fault("POST", "uploads", 503))
+    with pytest.raises(Unavailable):
+        repository(registry, "a/b").upload(b"x")
+    assert len(registry.requests("POST")) == retry.ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("url", "ours"),
+    [
+        ("https://R.Example.org/v2/", True), ("https://r.example.org:443/x", True), ("http://r.example.org/x", True),
+        ("https://r.example.org:5000/", False), ("https://r.example.org.evil.test/", False), ("https://evil@r.example.org/", False),
+        ("https://r.example.org:x/", False), ("https://r.example.org:99999/", False),
+    ],
+)  # fmt: skip
+def test_one_address_may_be_written_in_several_ways(url: str, ours: bool) -> None:
+    assert Transport("r.example.org", Deadline(9))._is_ours(url) is ours
+    assert Transport("R.example.org:443", Deadline(9))._is_ours(url) is ours
+
+
 def test_a_connection_cut_half_way_is_noticed_and_tried_again(registry: StandInRegistry) -> None:
     digest = registry.add_image("a/b", "1")
     raw = registry.manifests["a/b"]["1"][1]

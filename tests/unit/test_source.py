@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cdlib.errors import UsageProblem
+from cdlib.deadline import Deadline
+from cdlib.errors import OutOfTime, UsageProblem
 from cdlib.source import contained, inside, open_source
 
 
@@ -106,6 +109,7 @@ def test_another_revision_and_ancestors(folder: Path, git: Any) -> None:
     ("url", "shown"),
     [
         ("https://me:secret@git.test/x", "https://git.test/x"),
+        ("https://me:sec@ret@git.test/x@y", "https://git.test/x@y"),
         ("git@git.test:x", "git@git.test:x"),
         ("/srv/x", "/srv/x"),
     ],
@@ -168,6 +172,65 @@ def test_a_repository_cannot_make_git_start_programs(folder: Path, tmp_path: Pat
     assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.parametrize("where", ["global", "repository"])
+def test_the_files_are_the_same_whatever_git_is_configured_to_do(
+    folder: Path, tmp_path: Path, git: Any, git_settings: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    (folder / ".gitattributes").write_text("*.bin filter=lfs\n*.bat text eol=crlf\n")
+    for name in ("x.bin", "x.bat"):
+        (folder / name).write_text("one\n$Id$\n")
+    git(folder)
+    trap = tmp_path / "trap"
+    trap.write_text(f"#!/bin/sh\ntouch {tmp_path}/sprung\necho smudged\n")
+    trap.chmod(0o755)
+    attributes = tmp_path / "attributes"
+    attributes.write_text("* ident\n")
+    (folder / ".git" / "info").mkdir(exist_ok=True)
+    (folder / ".git" / "info" / "attributes").write_text("* text ident\n" if where == "repository" else "")
+    (tmp_path / "settings").write_text(git_settings.read_text())
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "settings"))
+    place = ("--file", tmp_path / "settings") if where == "global" else ("--local",)
+    for name, value in (
+        ("core.autocrlf", "true"), ("core.eol", "crlf"), ("core.symlinks", "false"), ("core.attributesFile", str(attributes)),
+        ("filter.lfs.smudge", str(trap)),
+    ):  # fmt: skip
+        subprocess.run(["git", "-C", folder, "config", *place, name, value], check=True)
+    with open_source(folder).files() as files:
+        assert (files / "link").is_symlink() and (files / "run.sh").read_bytes() == b"#!/bin/sh\n"
+        assert (files / "x.bin").read_bytes() == b"one\n$Id$\n"
+        assert (files / "x.bat").read_bytes() == b"one\r\n$Id$\r\n"  # what the tree itself asks for
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_the_environment_of_a_hook_misleads_nobody(folder: Path, git: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit, other = open_source(folder).commit, folder.parent / "other"
+    other.mkdir()
+    (other / "cd.yaml").write_text("service: other\n")
+    git(other)
+    for name, value in (
+        ("DIR", other / ".git"), ("WORK_TREE", other), ("INDEX_FILE", other / "index"), ("COMMON_DIR", other / ".git"),
+        ("OBJECT_DIRECTORY", other / ".git" / "objects"), ("NAMESPACE", "x"), ("PREFIX", "sub/"),
+    ):  # fmt: skip
+        monkeypatch.setenv(f"GIT_{name}", str(value))
+    source = open_source(folder, with_changes=True)
+    assert source.commit == commit and not source.dirty and source.read_text("cd.yaml", "x") == "service: hello\n"
+    with source.files() as files:
+        assert "run.sh" in listing(files)
+
+
+def test_a_linked_work_tree_and_objects_with_long_names(folder: Path, tmp_path: Path) -> None:
+    subprocess.run(["git", "-C", folder, "worktree", "add", "--quiet", "--detach", tmp_path / "linked"], check=True)
+    with open_source(tmp_path / "linked").files() as files:
+        assert "run.sh" in listing(files)
+    long = tmp_path / "long"
+    subprocess.run(["git", "init", "--quiet", "--object-format=sha256", long], check=True)
+    (long / "cd.yaml").write_text("service: long\n")
+    subprocess.run(["git", "-C", long, "add", "--all"], check=True)
+    subprocess.run(["git", "-C", long, "commit", "--quiet", "--message", "x"], check=True)
+    with open_source(long).files() as files:
+        assert listing(files) == ["cd.yaml"]
+
+
 def test_a_signed_commit_cannot_make_git_start_programs(folder: Path, tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     trap.write_text(f"#!/bin/sh\ntouch {tmp_path}/sprung\n")
@@ -196,3 +259,23 @@ def test_a_folder_with_an_odd_name(tmp_path: Path, git: Any) -> None:
     called: list[bool] = []
     source = open_source(inner, meanwhile=lambda: called.append(True))
     assert source.commit == commit and source.read_text("cd.yaml", "x") == "service: odd\n" and called
+
+
+def test_git_ends_with_the_run_that_asks_it(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = tmp_path / "bin" / "git"
+    stuck.parent.mkdir()
+    stuck.write_text("#!/bin/sh\nexec sleep 8\n")
+    stuck.chmod(0o755)
+    whole = open_source(folder, deadline=Deadline(30))
+    monkeypatch.setenv("PATH", f"{stuck.parent}:/usr/bin:/bin")
+    began = time.monotonic()
+    with pytest.raises(OutOfTime):
+        open_source(folder, deadline=Deadline(0.3))
+    for ask in (
+        lambda s: s.read_text("cd.yaml", "x"),
+        lambda s: s.contains(s.commit),
+        lambda s: s.export(tmp_path / "x"),
+    ):
+        with pytest.raises(OutOfTime):
+            ask(replace(whole, deadline=Deadline(0.3)))
+    assert time.monotonic() - began < 6
