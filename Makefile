@@ -61,7 +61,7 @@ lint: venv ## Check style, types and the arrows between modules.
 	$(BIN)/lint-imports
 
 unit: venv ## Run the tests that need no server.
-	$(PYTEST) -n auto --maxprocesses 4 tests/unit
+	$(PYTEST) -n 4 tests/unit
 
 manuals: venv ## Run the tests that do what the manuals say, command by command; they need no server either.
 	$(PYTEST) -n auto --maxprocesses 4 tests/manuals
