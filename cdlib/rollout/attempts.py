@@ -18,7 +18,7 @@ from cdlib.rollout.chart import hook_events
 from cdlib.rollout.helm_answers import in_conflict, passes, reason
 from cdlib.rollout.hooks import DEPLOY, end_hooks, with_hooks
 from cdlib.rollout.lease import Lease
-from cdlib.rollout.record import Record, Revision
+from cdlib.rollout.record import INTERRUPTED, Record, Revision
 from cdlib.rollout.release import Release
 from cdlib.rollout.verdict import OUTAGE, Fault, State
 from cdlib.streams import Stop
@@ -186,7 +186,10 @@ class Attempts:
                 left = f"Helm was cut off, and has left revision {newest.revision} {newest.status}"
                 return State(False, "", (Fault("", "", OUTAGE, left),))
             end_hooks(self._release, newest.revision, self._deadline)
-        renumber(self._release, self._entry, newest.revision + 1 if newest else 1, self._deadline)
+        # Helm calls a failed first install superseded then. It must not be taken for what others had deployed before us.
+        kept = len(history) == 1 and history[0].revision == self._entry.revision
+        number = newest.revision + 1 if newest else 1
+        renumber(self._release, self._entry, number, self._deadline, kept=kept)
         return None
 
 
@@ -203,14 +206,19 @@ def remove(release: Release, lease: Lease, deadline: Deadline) -> None:
     patiently(once, deadline)
 
 
-def renumber(release: Release, entry: Revision, number: int, deadline: Deadline) -> None:
-    """Give the entry another number, in the record as well: attempts that came to nothing have taken its own."""
+def renumber(release: Release, entry: Revision, number: int, deadline: Deadline, *, kept: bool = False) -> None:
+    """Give the entry another number, in the record as well: attempts that came to nothing have taken its own.
+
+    The record forgets the number before, unless it is `kept`, as one that was interrupted.
+    """
     announced = entry.revision
     if number == announced:
         return
 
     def change(record: Record) -> None:
         record.drop(announced)
+        if kept:
+            record.put(replace(entry, status=INTERRUPTED, reason="Helm failed, and was called again"))
         record.put(replace(entry, revision=number))
 
     patiently(lambda: release.records.update(change, deadline), deadline)

@@ -125,7 +125,7 @@ def test_a_first_install_is_gone_on_with_and_nothing_is_removed(tmp_path: Path, 
     release = made(tmp_path, helm)
     assert rolled_out(release, 1).entry.revision == 2
     assert helm.calls == ["upgrade", "upgrade"]
-    assert statuses(release) == [(2, "verified")]
+    assert statuses(release) == [(1, "interrupted"), (2, "verified")]
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,15 @@ def test_an_install_whose_hooks_an_upgrade_leaves_out_is_not(tmp_path: Path, hoo
         rolled_out(release, 1)
     assert helm.calls == ["upgrade"] and statuses(release) == [(1, "failed")]
     assert release.records.read(Deadline(5.0)).quarantine == {}
+
+
+def test_a_first_install_that_is_gone_on_with_is_nothing_to_go_back_to(tmp_path: Path) -> None:
+    """Helm calls it superseded."""
+    helm = StandInHelm([], deque([End(WEBHOOK, "failed"), End("no", "failed")]))
+    helm.before = lambda number: helm.revisions.__setitem__(slice(None), helms("superseded")) if number == 2 else None
+    with pytest.raises(NeedsPerson, match="no verified revision is there to go back to"):
+        rolled_out(made(tmp_path, helm), 1)
+    assert helm.calls == ["upgrade", "upgrade"]
 
 
 def test_an_upgrade_is_tried_again_whatever_hooks_an_install_has(tmp_path: Path) -> None:

@@ -131,8 +131,8 @@ def test_a_first_install_is_gone_on_with(any_helm: Deployment, guard: Guard) -> 
     guard.late = 1
     done = web.deploy()
     assert done.code == 0, done.err
-    assert web.helm_statuses() == [(1, "failed"), (2, "deployed")]
-    assert [(e["revision"], e["status"]) for e in web.record()["revisions"]] == [(2, "verified")]
+    assert web.helm_statuses() == [(1, "superseded"), (2, "deployed")]
+    assert [(e["revision"], e["status"]) for e in web.record()["revisions"]] == [(1, "interrupted"), (2, "verified")]
     assert web.deploy().result["outcome"] == "unchanged"
 
 
