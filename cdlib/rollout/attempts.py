@@ -186,7 +186,7 @@ class Attempts:
                 left = f"Helm was cut off, and has left revision {newest.revision} {newest.status}"
                 return State(False, "", (Fault("", "", OUTAGE, left),))
             end_hooks(self._release, newest.revision, self._deadline)
-        # Helm calls a failed first install superseded then: it must not be taken for what others had deployed before us.
+        # Helm calls a failed first install superseded then: it must not be taken for what others had deployed before.
         kept = len(history) == 1 and history[0].revision == self._entry.revision
         number = newest.revision + 1 if newest else 1
         renumber(self._release, self._entry, number, self._deadline, kept=kept)
