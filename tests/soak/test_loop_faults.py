@@ -221,7 +221,8 @@ def test_a_deploy_is_killed_for_want_of_memory(service: Service, author: Author)
     kill_deploy(service)
     said = told(change, "Nobody knows how the deploy ended: helm-deploy ended with status 137")
     assert commit[:12] in said and f"/job/{service.name}-deploy/{number}/" in said
-    assert service.result("deploy", number)["outcome"] == "killed"
+    kept = until(lambda: service.result("deploy", number), "what the build leaves, which comes after the comment")
+    assert kept["outcome"] == "killed"
     live(service, author.push("after it", files(service)))
 
 
