@@ -17,7 +17,7 @@ STOPPING := tests/loop/test_servers.py
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit manuals browser integration screenshots soak bench bench-rollout bench-trust jenkins-update docs reference clean
+.PHONY: help venv lab-up lab-status lab-down demo loop loop-tests lint test unit trust manuals browser integration screenshots soak bench bench-rollout bench-trust jenkins-update docs reference clean
 
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,7 +61,10 @@ lint: venv ## Check style, types and the arrows between modules.
 	$(BIN)/lint-imports
 
 unit: venv ## Run the tests that need no server.
-	$(PYTEST) -n 4 tests/unit
+	$(PYTEST) -n 4 --dist worksteal tests/unit
+
+trust: venv ## Run the tests that attack the chain of trust, over real git; they need no server either.
+	$(PYTEST) -n 4 --dist worksteal tests/trust
 
 manuals: venv ## Run the tests that do what the manuals say, command by command; they need no server either.
 	$(PYTEST) -n auto --maxprocesses 4 tests/manuals
@@ -77,12 +80,12 @@ integration: venv ## Run the tests against the lab's servers.
 	$(PYTEST) -n 4 --ignore $(ALONE) tests/integration
 	$(PYTEST) $(ALONE)
 
-test: venv ## All that CI runs: install, lint, unit, integration, loop-tests, manuals, browser.
+test: venv ## All that CI runs: install, lint, unit, integration, loop-tests, trust, manuals, browser.
 	$(LAB) install --extras --loop
 	$(MAKE) lint
 	$(MAKE) unit
 	$(MAKE) integration
-	$(MAKE) loop-tests BESIDE="tests/manuals tests/browser tests/demo"
+	$(MAKE) loop-tests BESIDE="tests/trust tests/manuals tests/browser tests/demo"
 
 screenshots: venv ## Make the pictures of docs/ anew, from a run of the demo.
 	$(LAB) install --extras

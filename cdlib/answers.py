@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import urllib3
 
 _PIECE = 64 * 1024  # bytes
+_ROUNDING = timedelta(seconds=2)  # a Date has whole seconds, and has been on its way
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,18 @@ def retry_after(headers: Mapping[str, str]) -> float:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError, OverflowError):  # a year or a zone that no calendar has
         return 0.0
+
+
+def ahead(headers: Mapping[str, str]) -> timedelta | None:
+    """By how much the clock of who has just answered is ahead of ours, by its Date (RFC 9110, 6.6.1); None without one.
+
+    Less than what that can tell is none.
+    """
+    try:
+        found = parsedate_to_datetime(headers.get("Date", "")) - datetime.now(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return found if abs(found) > _ROUNDING else timedelta()
 
 
 def words(body: bytes) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cdlib import fetching, process
 from cdlib.errors import CdError, UsageProblem
-from cdlib.git import without_credentials
+from cdlib.git import AS_REVIEWED, without_credentials
 from cdlib.retry import retrying
 from cdlib.run import Run
 
@@ -24,6 +24,7 @@ _ENV = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_ALLOW_PROTOCOL": "git:https:http:ssh:file",
     "GIT_LFS_SKIP_SMUDGE": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
     "LC_ALL": "C",
 }
 _HINTS = {
@@ -124,6 +125,9 @@ class _Repository:
                 f"the commit {commit[:12]} holds {self._kept}, where commands leave their results",
                 hint=f"remove {self._kept} from the repository",
             )
+        attributes = self.folder / ".git" / "info" / "attributes"
+        attributes.parent.mkdir(exist_ok=True)
+        attributes.write_text(AS_REVIEWED, encoding="ascii")
         with self.run.stage("checkout", commit[:12]):
             self._git("checkout", "--quiet", "--force", "--detach", commit)
             self._git("clean", "--quiet", "-ffdx", "--exclude", f"/{self._kept}")

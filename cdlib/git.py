@@ -16,8 +16,15 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/]*@")  # to the last @ of the host's part
 _QUICK = 60.0  # seconds for a git command that only reads, where no run's deadline is at hand
 _READING = ("show", "config", "ls-tree", "rev-parse")  # what ends by itself, and leaves nothing behind
 # Nothing that git reads here may start a program of the repository's choosing, or ask for a password.
-_ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
+# Nor may it name one object and give another.
+_ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C"}  # fmt: skip
 _SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "log.showSignature=false")
+
+# For a repository's info/attributes, which win over a tree's own: files are written as they were reviewed. An encoding
+# makes other characters of them, quotes of what only looks like quotes; ident drops what stands in `$Id:…$`.
+AS_REVIEWED = "* -ident !working-tree-encoding\n"
+BRANCHES = "refs/cd/branches/"  # where another repository's are fetched to
 
 
 def _limit(deadline: Deadline | None) -> Deadline:
@@ -70,5 +77,14 @@ def without_credentials(address: str) -> str:
 
 def fetch(folder: Path, repository: str, commit: str, deadline: Deadline) -> Finished:
     """Fetch one commit of another repository. Only protocols that cannot start a program are spoken."""
-    argv = ["git", *_SAFE, "-C", str(folder), "fetch", "--quiet", "--depth=1", "--no-tags", "--", repository, commit]
+    return _fetch(folder, "--depth=1", "--", repository, commit, deadline=deadline)
+
+
+def fetch_branches(folder: Path, repository: str, deadline: Deadline) -> Finished:
+    """Fetch the history of another repository's branches, without files where its server can leave them out."""
+    return _fetch(folder, "--filter=tree:0", "--", repository, f"+refs/heads/*:{BRANCHES}*", deadline=deadline)
+
+
+def _fetch(folder: Path, *args: str, deadline: Deadline) -> Finished:
+    argv = ["git", *_SAFE, "-C", str(folder), "fetch", "--quiet", "--no-tags", *args]
     return process.run(argv, deadline, env={**_ENV, "GIT_ALLOW_PROTOCOL": "https:ssh:file"})

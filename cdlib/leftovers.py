@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 
 OLD = 24 * 3600.0  # seconds; no run lasts so long
-_OURS = re.compile(r"cd-(?:source|index|recipe|fetch)-[a-z0-9_]+\Z")  # as tempfile ends our prefixes
+_OURS = re.compile(r"cd-(?:source|index|recipe|fetch|git)-[a-z0-9_]+\Z")  # as tempfile ends our prefixes
 
 
 def sweep_leftovers() -> None:

@@ -32,6 +32,8 @@ _GIT_PLACES = frozenset({
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_NAMESPACE",
 })  # fmt: skip
+# What proves who we are to Jenkins and Gerrit over HTTP: nothing that we start has a use for it.
+_OURS_ALONE = frozenset({"JENKINS_TOKEN", "CD_GERRIT_PASSWORD"})
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -78,7 +80,7 @@ def run(
     """Run a program to its end, or to the deadline's.
 
     `on_line` is given each line of stdout and stderr as it comes; stdout is kept whole (32 MiB at most), of
-    stderr the last 2000 lines. `env` is added to ours, less what tells git where to work.
+    stderr the last 2000 lines. `env` is added to ours, less what tells git where to work and our own secrets.
     `stop`, once true, ends the program as a signal would.
     `tied` makes it die with us, which costs 4 ms; a program that only reads, and is over in a moment, can do without.
     Raises UsageProblem where the program is missing, OutOfTime where the deadline passes first, TooMuch; an exit
@@ -173,7 +175,7 @@ class _Job:
             self.child = subprocess.Popen(
                 (find(self.words[0], hint=hint, env=env), *self.words[1:]),
                 cwd=cwd,
-                env={name: value for name, value in os.environ.items() if name not in _GIT_PLACES} | dict(env or {}),
+                env=_handed_on() | dict(env or {}),
                 stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -210,6 +212,11 @@ class _Job:
         for pipe in (self.child.stdout, self.child.stderr):
             if pipe:
                 pipe.close()
+
+
+def _handed_on() -> dict[str, str]:
+    """Our environment as far as a program that we start has a use for it."""
+    return {name: value for name, value in os.environ.items() if name not in _GIT_PLACES | _OURS_ALONE}
 
 
 def _die_with(parent: int) -> Callable[[], None]:

@@ -20,6 +20,7 @@ from cdlib import git
 from cdlib.deadline import Deadline
 from cdlib.errors import UsageProblem
 from cdlib.leftovers import sweep_leftovers
+from cdlib.process import Finished
 
 _OBJECT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")  # a name that git gives to an object
 
@@ -174,27 +175,38 @@ def _tree_and_time(folder: Path, commit: str, prefix: str, deadline: Deadline | 
     return found.stdout.strip(), committed_at
 
 
-def fetch_tree(repository: str, commit: str, path: str, destination: Path, deadline: Deadline) -> None:
+def fetch_tree(
+    repository: str, commit: str, path: str, destination: Path, deadline: Deadline, *, on_branch: bool = False
+) -> None:
     """Write the folder `path` of another repository at `commit` below `destination`.
 
-    Raises UsageProblem where any of the three is wrong.
+    Raises UsageProblem where any of the three is wrong, or no branch has the commit and `on_branch` wants one to: a
+    server hands out by its name also what only waits for a review, and GitHub what is in a fork.
     """
     with tempfile.TemporaryDirectory(prefix="cd-fetch-") as scratch:
-        bare = Path(scratch)
+        bare, shown = Path(scratch), git.without_credentials(repository)
         git.run(bare, "init", "--quiet", "--bare", deadline=deadline)
-        fetched = git.fetch(bare, repository, commit, deadline)
-        if not fetched.ok:
-            raise UsageProblem(
-                f"{commit} cannot be fetched from {git.without_credentials(repository)}",
-                details=fetched.stderr[-3:],
-                hint="check the repository, the commit, and this machine's access to it",
-            )
+        _require_fetched(git.fetch(bare, repository, commit, deadline), commit, shown)
+        if on_branch:
+            _require_fetched(git.fetch_branches(bare, repository, deadline), "its branches", shown)
+            having = ("--count=1", f"--contains={commit}", git.BRANCHES)
+            if not git.run(bare, "for-each-ref", *having, deadline=deadline):
+                raise UsageProblem(
+                    f"no branch of {shown} has the commit {commit}", hint="merge it there, or name one that was merged"
+                )
         found = git.ask(bare, "rev-parse", "--verify", "--quiet", f"{commit}:{inside(path, 'path')}", deadline=deadline)
         if not found.ok:
-            raise UsageProblem(
-                f"{git.without_credentials(repository)} has no {path} at {commit[:12]}", hint="mend the path"
-            )
+            raise UsageProblem(f"{shown} has no {path} at {commit[:12]}", hint="mend the path")
         _checkout(bare, found.stdout.strip(), destination, deadline)
+
+
+def _require_fetched(fetched: Finished, what: str, repository: str) -> None:
+    if not fetched.ok:
+        raise UsageProblem(
+            f"{what} cannot be fetched from {repository}",
+            details=fetched.stderr[-3:],
+            hint="check the repository, the commit, and this machine's access to it",
+        )
 
 
 def inside(path: str, what: str) -> str:
@@ -223,14 +235,15 @@ def _checkout(folder: Path, tree: str, destination: Path, deadline: Deadline | N
 
     Line ends, symbolic links and filters such as Git LFS's depend on git's configuration, the user's and the
     repository's, and on the attributes in its .git/info. So git is given a repository of its own, which has none of
-    them, with the objects of the one in `folder`; the tree's own .gitattributes count.
+    them, with the objects of the one in `folder`. Of the tree's own .gitattributes only those of line ends count.
     """
     destination.mkdir(parents=True, exist_ok=True)
     objects = folder.absolute() / git.run(folder, "rev-parse", "--git-path", "objects", deadline=deadline)
     with tempfile.TemporaryDirectory(prefix="cd-index-") as scratch:
         bare = Path(scratch) / "git"
-        for part in ("objects", "refs"):
+        for part in ("objects", "refs", "info"):
             (bare / part).mkdir(parents=True)
+        (bare / "info" / "attributes").write_text(git.AS_REVIEWED, encoding="ascii")
         (bare / "HEAD").write_text("ref: refs/heads/none\n", encoding="ascii")
         version = "1\n[extensions]\n\tobjectFormat = sha256" if len(tree) == 64 else "0"
         (bare / "config").write_text(f"[core]\n\trepositoryFormatVersion = {version}\n", encoding="ascii")

@@ -6,7 +6,6 @@ import codecs
 import os
 import selectors
 import subprocess
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,7 +19,8 @@ from cdlib.errors import CdError, OutOfTime
 KEPT_STDOUT = 32 * 2**20  # bytes; more than this is no answer that we ever ask for
 KEPT_LINES = 2000
 _CHUNK = 64 * 1024
-_DRAIN = 1.0  # seconds; a grandchild may hold the pipes open for ever after the child's own end
+_LOOK = 0.2  # seconds
+_DRAIN = 1.0  # seconds of looks; a grandchild may hold the pipes open for ever after the child's own end
 _LONGEST_LINE = 16 * 1024
 Stop = Callable[[], bool]  # whether a program has to be ended; asked some times a second
 
@@ -79,19 +79,17 @@ def pump(
         for pipe, stream in streams.items():
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ, stream)
-        alive = time.monotonic()
-        while selector.get_map():
+        quiet = 0  # looks in a row that were begun after its end: by the clock, we may have been halted meanwhile
+        while selector.get_map() and quiet * _LOOK < _DRAIN:
             if stop is not None and stop():
                 raise CdError(f"{name} was stopped", hint="run this again")
             _require_time(name, deadline)
-            if _read_ready(selector, min(deadline.left, 0.2)) or child.poll() is None:
-                alive = time.monotonic()
-            elif time.monotonic() - alive > _DRAIN:
-                break
+            ended = child.poll() is not None
+            quiet = 0 if _read_ready(selector, min(deadline.left, _LOOK)) or not ended else quiet + 1
     while child.poll() is None:
         _require_time(name, deadline)
         with suppress(subprocess.TimeoutExpired):
-            child.wait(min(deadline.left, 0.2))
+            child.wait(min(deadline.left, _LOOK))
 
 
 def _read_ready(selector: selectors.BaseSelector, seconds: float) -> bool:

@@ -107,9 +107,32 @@ def _component(name: str, argv: tuple[str, ...], port: int) -> Server:
 
 
 def _node(layout: Layout) -> list[Server]:
+    archive = str(layout.images / f"{PAUSE.key}.tar")
+    forward = f"TCP-LISTEN:{API_PORT},bind={NODE_ADDRESS},fork,reuseaddr"
+    return [
+        Server(
+            "pause-image",
+            ("ctr", f"--address={layout.containerd_socket}", "--namespace=k8s.io", "images", "import", archive),
+            after=("containerd",),
+            job=True,
+        ),
+        _kubelet(layout),
+        _proxy(layout),
+        # Pods reach the API server here: it listens on loopback alone, which is not theirs.
+        Server(
+            "pod-gateway",
+            ("socat", forward, f"TCP:{LOOPBACK}:{API_PORT}"),
+            after=("apiserver",),
+            ports=((NODE_ADDRESS, API_PORT),),
+            address=f"{NODE_ADDRESS}:{API_PORT}",
+        ),
+    ]
+
+
+def _kubelet(layout: Layout) -> Server:
     config = layout.config / "kubelet.json"
     write_config(config, _kubelet_config(layout))
-    kubelet = (
+    argv = (
         _kube(layout, "kubelet"),
         f"--kubeconfig={layout.pki / 'node.kubeconfig'}",
         f"--config={config}",
@@ -117,7 +140,18 @@ def _node(layout: Layout) -> list[Server]:
         f"--node-ip={NODE_ADDRESS}",
         f"--root-dir={layout.data / 'kubelet'}",
     )
-    proxy = (
+    return Server(
+        "kubelet",
+        argv,
+        Probe(f"https://{LOOPBACK}:{API_PORT}/api/v1/nodes/{NODE}", "", str(layout.pki / "admin"), node=True),
+        ("apiserver", "pause-image"),
+        ((NODE_ADDRESS, 10250), (LOOPBACK, 10248)),
+        f"{NODE_ADDRESS}:10250",
+    )
+
+
+def _proxy(layout: Layout) -> Server:
+    argv = (
         _kube(layout, "kube-proxy"),
         f"--kubeconfig={layout.pki / 'proxy.kubeconfig'}",
         f"--hostname-override={NODE}",
@@ -131,41 +165,14 @@ def _node(layout: Layout) -> list[Server]:
         f"--healthz-bind-address={LOOPBACK}:10256",
         f"--metrics-bind-address={LOOPBACK}:10249",
     )
-    ready = Probe(f"https://{LOOPBACK}:{API_PORT}/api/v1/nodes/{NODE}", "", str(layout.pki / "admin"), node=True)
-    archive = str(layout.images / f"{PAUSE.key}.tar")
-    forward = f"TCP-LISTEN:{API_PORT},bind={NODE_ADDRESS},fork,reuseaddr"
-    return [
-        Server(
-            "pause-image",
-            ("ctr", f"--address={layout.containerd_socket}", "--namespace=k8s.io", "images", "import", archive),
-            after=("containerd",),
-            job=True,
-        ),
-        Server(
-            "kubelet",
-            kubelet,
-            ready,
-            ("apiserver", "pause-image"),
-            ((NODE_ADDRESS, 10250), (LOOPBACK, 10248)),
-            f"{NODE_ADDRESS}:10250",
-        ),
-        Server(
-            "proxy",
-            proxy,
-            Probe(url=f"http://{LOOPBACK}:10256/livez"),
-            ("apiserver",),
-            ((LOOPBACK, 10249), (LOOPBACK, 10256)),
-            f"{LOOPBACK}:10256",
-        ),
-        # Pods reach the API server here: it listens on loopback alone, which is not theirs.
-        Server(
-            "pod-gateway",
-            ("socat", forward, f"TCP:{LOOPBACK}:{API_PORT}"),
-            after=("apiserver",),
-            ports=((NODE_ADDRESS, API_PORT),),
-            address=f"{NODE_ADDRESS}:{API_PORT}",
-        ),
-    ]
+    return Server(
+        "proxy",
+        argv,
+        Probe(url=f"http://{LOOPBACK}:10256/livez"),
+        ("apiserver",),
+        ((LOOPBACK, 10249), (LOOPBACK, 10256)),
+        f"{LOOPBACK}:10256",
+    )
 
 
 def _kubelet_config(layout: Layout) -> dict[str, object]:

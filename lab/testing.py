@@ -5,11 +5,13 @@ A `conftest.py` imports the fixtures that its tests use.
 
 from __future__ import annotations
 
+import random
 import secrets
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from lab.tools import BLUBBER, BUILDX, COSIGN, HELM, HELM3
 CHECKOUT = Path(__file__).resolve().parents[1]
 _LIMIT = 300.0  # seconds for one command of the lab, everything being installed
 _SETTLED = 150.0  # seconds until a cluster whose API server was away acts again
+_PORTS = 20_000, 30_000  # below what Kubernetes gives to node ports, and what Linux gives to connections
 _COMMITTER = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_SYSTEM": "/dev/null",
@@ -33,6 +36,15 @@ _COMMITTER = {
     "GIT_COMMITTER_NAME": "Test",
     "GIT_COMMITTER_EMAIL": "test@example.org",
 }
+
+
+def free_port() -> int:
+    """A port that stays free while nobody listens: none that the kernel gives away, as it does for each connection."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            port = random.randrange(*_PORTS)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass(frozen=True)
@@ -109,11 +121,24 @@ class RunningLab:
             self.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
     def settle(self) -> None:
-        """Wait until the cluster acts: its controllers need up to a minute after its API server was away."""
+        """Wait until the cluster acts: all of it needs up to a minute after its API server was away.
+
+        A node that has not renewed its Lease since then may be called not ready later.
+        """
+        before = self._renewals()
+        assert processes.wait_until(lambda: not before & self._renewals(), _SETTLED), "a node renews its Lease no more"
+        self._wait("default", "--for=condition=Ready", "nodes", "--all")
         with self.namespace() as name:
             image = f"{self.registry}/lab/python:3.11-slim"
             self.kubectl("-n", name, "create", "deployment", "probe", f"--image={image}", "--", "sleep", "600")
+            self.kubectl("-n", name, "expose", "deployment", "probe", "--port=80")
             self._wait(name, "--for=condition=Available", "deployment/probe")
+            self._wait(name, "--for=jsonpath={.subsets[*].addresses[*].ip}", "endpoints/probe")
+
+    def _renewals(self) -> set[str]:
+        """When each node last said that it is there."""
+        listed = self.kubectl("-n", "kube-node-lease", "get", "leases", "-o=jsonpath={.items[*].spec.renewTime}")
+        return set(listed.split())
 
     def _wait(self, namespace: str, *what: str) -> None:
         self.kubectl("-n", namespace, "wait", *what, f"--timeout={_SETTLED:.0f}s", seconds=_SETTLED + 10)

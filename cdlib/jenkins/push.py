@@ -10,20 +10,18 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdlib import process
+from cdlib.borrowed import Borrowed, borrowed
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
 from cdlib.run import Run
-from cdlib.source import open_source
 
 WEEK = 7 * 86400.0  # seconds
 _CLEANING = 120.0  # seconds for what may be left undone
 _REF = re.compile(r"refs/zuul/.+/Z([0-9a-f]{32})\Z")
 _ENV = {
-    "GIT_TERMINAL_PROMPT": "0",
     "GIT_ALLOW_PROTOCOL": "git:https:http:ssh:file",
-    "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
-    "LC_ALL": "C",
+    # Without the user's configuration of ssh, which may start programs and lies in a job's home.
+    "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -F none -o BatchMode=yes"),
 }
 
 
@@ -44,20 +42,24 @@ def push(run: Run, folder: Path, url: str, project: str, branch: str) -> Pushed:
     """Push the commit in `folder` to `url`/`project`, as refs/zuul/<branch>/Z<uuid>, as Zuul's mergers did.
 
     The uuid holds the time (version 7), by which refs older than a week are found and removed; refs that somebody
-    else named otherwise are left alone.
+    else named otherwise are left alone. Nothing is read of the clone but its objects and refs: on Zuul's executor
+    others have written there, and the token of Jenkins is beside it.
     """
     for name, value in (("CD_SOURCE_URL", url), ("ZUUL_PROJECT", project), ("ZUUL_BRANCH", branch)):
         if not value:
             how = "--source-url" if name == "CD_SOURCE_URL" else f"--param {name}=…"
             raise UsageProblem(f"{name} is missing: the pushed commit's place is made of it", hint=f"give it by {how}")
     _require_no_credentials(url)
-    commit, now = open_source(folder).commit, time.time()
+    now = time.time()
     address = f"{url.rstrip('/')}/{project}"
     ref = f"refs/zuul/{branch}/Z{_uuid7(now).hex}"
-    with run.stage("push", ref):
+    with run.stage("push", ref), borrowed(folder) as repository:
+        commit = repository.head(run.deadline)
+        if not commit:
+            raise UsageProblem(f"the repository of {folder} has no commit", hint="commit the service first")
         # A first push takes the whole history along, so that it has as long as the run has.
-        _git(run.deadline, "push", "--quiet", "--no-verify", "--", address, f"{commit}:{ref}", folder=folder)
-        _clean(run, folder, address, now)
+        _git(repository, run.deadline, "push", "--quiet", "--no-verify", "--", address, f"{commit}:{ref}")
+        _clean(run, repository, address, now)
     return Pushed(url.rstrip("/"), ref, commit)
 
 
@@ -78,16 +80,14 @@ def _require_no_credentials(url: str) -> None:
         )
 
 
-def _clean(run: Run, folder: Path, address: str, now: float) -> None:
+def _clean(run: Run, repository: Borrowed, address: str, now: float) -> None:
     """Remove refs of ours that are older than a week. What fails here is worth a warning, no more."""
     limit = run.deadline.part(_CLEANING, "removing old refs")
     try:
-        listed = _git(limit, "ls-remote", "--quiet", "--", address, "refs/zuul/*", folder=folder)
+        listed = _git(repository, limit, "ls-remote", "--quiet", "--", address, "refs/zuul/*")
         old = [ref for line in listed.splitlines() if _age(ref := line.partition("\t")[2], now) > WEEK]
         if old:
-            _git(
-                limit, "push", "--quiet", "--no-verify", "--", address, *(f":{ref}" for ref in old[:100]), folder=folder
-            )
+            _git(repository, limit, "push", "--quiet", "--no-verify", "--", address, *(f":{ref}" for ref in old[:100]))
             run.note(f"{min(len(old), 100)} refs older than a week were removed from {address}")
     except CdError as problem:
         run.warn(f"old refs could not be cleaned up: {problem.message}")
@@ -107,8 +107,8 @@ def _uuid7(now: float) -> uuid.UUID:
     return uuid.UUID(int=bits & ~(3 << 62) | 2 << 62)
 
 
-def _git(limit: Deadline, *args: str, folder: Path) -> str:
-    done = process.run(["git", "-c", "core.hooksPath=/dev/null", "-C", folder, *args], limit, env=_ENV)
+def _git(repository: Borrowed, limit: Deadline, *args: str) -> str:
+    done = repository.run(limit, *args, env=_ENV)
     if done.ok:
         return done.stdout
     said = "\n".join(done.stderr)

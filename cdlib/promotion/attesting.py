@@ -156,9 +156,8 @@ def _attest_tests(witness: Witness, tested: Tested, good: bool) -> list[str]:
             f"{witness.candidates.at(digest)} is not what was built from this tree: it has no provenance",
             hint="see who else writes there, and run build-image with its signing key again",
         )
-    failures = tuple(
-        map(work.run.redactor.text, tests.failures[:MOST_FAILURES])
-    )  # words of the tests, which everybody will read
+    # Words of the tests, which everybody will read.
+    failures = tuple(map(work.run.redactor.text, tests.failures[:MOST_FAILURES]))
     said = TestResult(work.service.name, work.source.tree, tested.image.id, tested.image.key, tests.passed,
                       tests.failed, tests.skipped, good, failures, witness.done())  # fmt: skip
     return [witness.attach(digest, TEST_RESULT, said.predicate())]

@@ -57,7 +57,7 @@ def deploy_published(run: Run, folder: Path, targets: Path | None, environment: 
     target = target_in(document, targets, service.name)
     place, trigger = target.environment(environment), read_trigger()
     with at(run, place, service.name):
-        if options.permit_file is None:  # a permit that was options is for the guard to judge, whoever brings it
+        if options.permit_file is None:  # a permit that was given is for the guard to judge, whoever brings it
             trigger.require_publishing(place.policy, "deploying")
         options.check()
         image = find_published(run, source, target, tag=tag, digest=digest)
@@ -73,6 +73,7 @@ def go_back_by_hand(release: Release, targets: Path | None, options: Options, to
                     unverified: bool = False) -> Result:  # fmt: skip
     """Roll the release back to revision `to`, or to the last other one that was verified healthy, and hold it there."""
     from cdlib.rollout.rollback import roll_back
+    from cdlib.rollout.undoing import not_undone
     from cdlib.target import read_target
 
     run, service = release.run, release.records.service
@@ -83,5 +84,6 @@ def go_back_by_hand(release: Release, targets: Path | None, options: Options, to
     if outcome.outcome == "done":
         permits.note_afterwards("rollback", to=entry.rollback_of, digest=entry.digest, reason=reason)
         run.note("the release is on hold: automatic deploys are refused until it is lifted by: cd-hold --lift")
+        run.note(not_undone())
     back = {"rolled_back_to": entry.rollback_of} if entry.rollback_of else {}
     return {"service": service, **shown(release, outcome), **back, **permits.shown(), "hold": outcome.hold}

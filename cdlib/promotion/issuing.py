@@ -33,13 +33,19 @@ class Seal:
 
 
 def open_seal(ring: Keyring, file: Path | None, *, break_glass: bool, reason: str) -> Seal:
-    """The seal by the key in `file`. Raises UsageProblem for a key whose permits no deploy would take."""
+    """The seal by the key in `file`. Raises UsageProblem for a key or a reason whose permits no deploy would take."""
     from cdlib.errors import UsageProblem
     from cdlib.trust.keys import read_private
+    from cdlib.trust.summary import LONGEST_TEXT
 
     purpose = "break-glass" if break_glass else "permit"
     if break_glass and not reason.strip():
         raise UsageProblem("to break the glass takes a reason, which everybody will read", hint="give it by --reason")
+    if len(reason) > LONGEST_TEXT:
+        raise UsageProblem(f"the reason has {len(reason)} characters, and a permit takes {LONGEST_TEXT}",
+                           hint="give a shorter one, which says where the rest is written")  # fmt: skip
+    if reason != reason.encode("utf-8", "replace").decode():
+        raise UsageProblem("the reason is no UTF-8", hint="type it again, in a terminal that is set to UTF-8")
     if file is None:
         raise UsageProblem(
             "a permit has to be signed, and no key is given",
@@ -70,6 +76,7 @@ def issue(permits: Permits, asked: Asked, record: Record, seal: Seal, image: Ref
     if run.would(f"permit the {asked.about}, until {until}, and put that beside {image}"):
         return {**shown, "text": f"the {asked.about} would be permitted"}
     raw = permits_of.issue(permit, seal.key)
+    _require_readable(raw, asked, permits.ring)
     told = {"kind": seal.purpose, "permit": f"{permit.sequence}-{permit.nonce[:8]}", "by": by, "reason": seal.reason}
     permits.note("permit", digest=asked.digest, commit=asked.commit, action=asked.action, **told)
     (run.out / FILE).write_bytes(raw + b"\n")
@@ -85,3 +92,19 @@ def issue(permits: Permits, asked: Asked, record: Record, seal: Seal, image: Ref
             raise
         run.warn(f"the permit is not beside the image: {problem.message}; hand {run.out / FILE} to the deploy")
     return {**shown, "permit": told, "text": f"permit {told['permit']} for the {asked.about}, until {until}"}
+
+
+def _require_readable(raw: bytes, asked: Asked, ring: Keyring) -> None:
+    """Raise UsageProblem where no deploy could read the permit in `raw`: an emergency must not find out only then."""
+    from cdlib.errors import UsageProblem
+    from cdlib.trust.encoding import Unsound
+    from cdlib.trust.statement import read_statement
+    from cdlib.trust.summary import read_permit
+
+    try:
+        read_permit(read_statement(raw, ring))
+    except Unsound as problem:
+        raise UsageProblem(
+            f"no deploy would take the permit for the {asked.about}: {problem}",
+            hint="see to what it says: the trigger's address, the change, the names in targets.yaml",
+        ) from problem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from cdlib.report.story import Story, weight
 from cdlib.report.timeline import LARGEST, MOST_EVENTS, CommandRun, command_run, read_events, text
 
 BELOW = {"artifacts", "checkout", "comment"}  # the folders below --out with events of the same run
-EVENTS, RESULT = "events.jsonl", "cd-result.json"
+EVENTS, RESULT, VERDICT = "events.jsonl", "cd-result.json", "verdict.json"
 _LARGEST = 4 * 2**20  # bytes of a result
 _DEPTH = 4  # objects and lists within each other in a result
 MOST_FILES = 200
@@ -46,8 +46,16 @@ def gather_story(paths: Iterable[Path], page: Path, about: Mapping[str, Any], ge
     story = Story(runs, results, deciding, ended, about=known)
     story.links = dict(_links(known, gerrit.rstrip("/"), story.result.get("build")))
     files = [file for folder in EVIDENCE for file in beside(paths, folder, "*.json")]
-    story.evidence = [name for file in files if (name := _relative(file, page))]
+    ours = _made_by({run.id for run in runs}, files)
+    story.evidence = [name for file in files if file.parent in ours and (name := _relative(file, page))]
     return story
+
+
+def _made_by(runs: Set[str], files: Iterable[Path]) -> set[Path]:
+    """The folders whose evidence is of these runs: an earlier one, in the same place, may have left its own."""
+    folders = {file.parent for file in files}
+    told = {folder: found[0]["run"] for folder in folders if (found := _result(folder / VERDICT, _LARGEST)[0])}
+    return {folder for folder in folders if told.get(folder, "") in {*runs, ""}}
 
 
 def beside(paths: Iterable[Path], folder: str, pattern: str) -> list[Path]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from cdlib.answers import Answer, retry_after
+from cdlib.answers import Answer, ahead, retry_after
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, Unavailable, UsageProblem
 from cdlib.retry import retrying
@@ -45,10 +46,18 @@ class Api:
         cluster = read_cluster(kubeconfig, context)
         self.server = cluster.server
         self._connection = Connection(cluster, hide)
+        self._ahead: timedelta | None = None
 
     def close(self) -> None:
         """Close the connections."""
         self._connection.close()
+
+    def now(self) -> datetime:
+        """The time by the server's clock, as its first answer told it; by ours before that, or where it tells none.
+
+        What is compared with times that the server has written needs this: an agent's clock may be minutes off.
+        """
+        return datetime.now(UTC) + (self._ahead or timedelta())
 
     def version(self, deadline: Deadline) -> str:
         """The server's version, such as v1.34.4; empty where it does not say."""
@@ -139,6 +148,8 @@ class Api:
             answer = self._connection.exchange(method, where, deadline, params=params, headers=headers, body=data)
             if answer.status not in allowed:
                 raise self._problem(method, where, answer)
+            if self._ahead is None:
+                self._ahead = ahead(answer.headers)
             return answer
 
         return retrying(attempt, deadline)

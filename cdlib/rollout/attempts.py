@@ -111,8 +111,7 @@ class Attempts:
             renumber(self._release, self._entry, self._written, self._deadline)
             raise Unavailable(f"{problem.message}, between two calls of ours", hint=problem.hint, retryable=False)
         if not again:
-            with suppress(CdError):
-                self._release.records.update(lambda record: record.drop(self._entry.revision), self._deadline)
+            forget(self._release, self._entry, self._deadline)
 
     def _call(self, helm: Call, failed: Failed) -> Finished | State:
         told: list[Exception] = []
@@ -185,7 +184,7 @@ class Attempts:
             if newest.pending and self._events == DEPLOY:
                 left = f"Helm was cut off, and has left revision {newest.revision} {newest.status}"
                 return State(False, "", (Fault("", "", OUTAGE, left),))
-            end_hooks(self._release, newest.revision, self._deadline)
+            end_hooks(self._release, self._lease, newest.revision, self._deadline)
         # Helm calls a failed first install superseded then: it must not be taken for what others had deployed before.
         kept = len(history) == 1 and history[0].revision == self._entry.revision
         number = newest.revision + 1 if newest else 1
@@ -204,6 +203,12 @@ def remove(release: Release, lease: Lease, deadline: Deadline) -> None:
             raise Unavailable(f"Helm cannot remove the release: {why}", hint="run this again", retryable=passes(why))
 
     patiently(once, deadline)
+
+
+def forget(release: Release, entry: Revision, deadline: Deadline) -> None:
+    """Take a number out of the record under which nothing was written; where that fails, the next run sees as much."""
+    with suppress(CdError):
+        release.records.update(lambda record: record.drop(entry.revision), deadline)
 
 
 def renumber(release: Release, entry: Revision, number: int, deadline: Deadline, *, kept: bool = False) -> None:

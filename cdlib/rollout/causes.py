@@ -39,6 +39,10 @@ UNASKED = 2.0  # times as long, where we may not look ourselves whether an objec
 
 INCONCLUSIVE = "Inconclusive"  # the reason of a failure that is only the want of data
 
+# Reasons that lie in the image, or in how the chart starts it: no hook that Helm runs after the workloads can mend
+# them, as a migration ends a crash loop, or another Job brings the ConfigMap that is missing.
+UNMENDABLE = frozenset({"ImagePull", "InvalidImageName", "ErrImageNeverPull", "StartError", "RunsAsRoot"})
+
 LONGEST = 500  # characters of a message; the whole of it is kept with the evidence
 STEADY = 10.0  # seconds in which a container was ready, and after which its ends count from none again
 

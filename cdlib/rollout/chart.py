@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ from cdlib.source import Source, contained, fetch_tree
 from cdlib.target import Environment, Target
 
 _HOOK = "helm.sh/hook"
+# No ?, # or %: Helm would take the digest for a part of something else, and pull the newest chart.
+_PINNED = re.compile(r"(oci://[^@?#%\s]+?)(?::[\w.+-]+)?@(sha256:[0-9a-f]{64})", re.ASCII)
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 
 
@@ -54,7 +58,7 @@ def prepare_chart(helm: Helm, source: Source, deploy: Deploy, target: Target, en
                   deadline: Deadline) -> Iterator[Chart]:  # fmt: skip
     """The service's chart and values, fetched by `deadline`, in a temporary folder for the time of the context."""
     with TemporaryDirectory(prefix="cd-chart-") as temporary, source.files() as files:
-        folder = _chart_folder(helm, files, Path(temporary), deploy.chart, target, deadline)
+        folder = _chart_folder(helm, files, Path(temporary), deploy.chart, target, environment, deadline)
         values = tuple(contained(files, name, "deploy.values") for name in deploy.values)
         missing = [str(file) for file in environment.values if not file.is_file()]
         if missing:
@@ -115,6 +119,11 @@ def hook_events(o: Object) -> list[str]:
     return [event.strip() for event in said.split(",") if event.strip()]
 
 
+def runs_at(o: Object, events: Iterable[str]) -> bool:
+    """Whether Helm runs an object as a hook at one of these events."""
+    return not set(events).isdisjoint(hook_events(o))
+
+
 def _copied(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
     """Copies under names of our own: Helm splits what it is given at commas, so a name could name other files."""
     copies = tuple(folder / f"values-{number}.yaml" for number in range(len(files)))
@@ -123,17 +132,16 @@ def _copied(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
     return copies
 
 
-def _chart_folder(
-    helm: Helm, files: Path, temporary: Path, chart: str | ForeignChart, target: Target, deadline: Deadline
-) -> Path:
+def _chart_folder(helm: Helm, files: Path, temporary: Path, chart: str | ForeignChart, target: Target,
+                  environment: Environment, deadline: Deadline) -> Path:  # fmt: skip
+    judged = environment.policy != "none"
     if isinstance(chart, ForeignChart):
         _require_allowed(chart.repository, target)
-        fetch_tree(chart.repository, chart.commit, chart.path, temporary / "chart", deadline)
         folder = temporary / "chart"
+        fetch_tree(chart.repository, chart.commit, chart.path, folder, deadline, on_branch=judged)
     elif chart.startswith("oci://"):
         _require_allowed(chart, target)
-        tagged = ":" in chart.rsplit("/", 1)[-1] and "@" not in chart
-        name, _, version = chart.rpartition(":") if tagged else (chart, "", "")
+        name, version = _name_and_version(chart, pinned=judged)
         host = name.removeprefix("oci://").split("/", 1)[0]
         plain = is_loopback(host) or host in target.plain_http
         return helm.pull(name, version, temporary, deadline, plain_http=plain)
@@ -143,6 +151,24 @@ def _chart_folder(
         raise UsageProblem(f"deploy.chart: {chart} has no Chart.yaml", hint="name the chart's folder")
     _refuse_links(folder)
     return folder
+
+
+def _name_and_version(chart: str, *, pinned: bool) -> tuple[str, str]:
+    """What Helm is to pull, by digest where one is given. Raises UsageProblem where none is, and one has to be.
+
+    The newest chart, or whatever a tag points to, is for whoever pushes there to say, and nobody has reviewed it.
+    """
+    match = _PINNED.fullmatch(chart)
+    if match:
+        return f"{match[1]}@{match[2]}", ""
+    if pinned:
+        raise UsageProblem(
+            f"deploy.chart: {chart} has no digest, so nobody can have reviewed what it stands for",
+            hint="write it as oci://registry/chart:version@sha256:…; helm pull and helm push tell the digest",
+        )
+    tagged = ":" in chart.rsplit("/", 1)[-1] and "@" not in chart
+    name, _, version = chart.rpartition(":") if tagged else (chart, "", "")
+    return name, version
 
 
 def _require_allowed(name: str, target: Target) -> None:
@@ -173,7 +199,7 @@ def _resolved(file: Path) -> Path:
 
 def _tree_digest(chart: Path) -> str:
     files = [chart] if chart.is_file() else sorted(f for f in chart.rglob("*") if f.is_file())
-    names = ((str(f.relative_to(chart)) if f != chart else "").encode() for f in files)
+    names = (os.fsencode(f.relative_to(chart)) if f != chart else b"" for f in files)
     modes = (b"x" if f.stat().st_mode & stat.S_IXUSR else b"-" for f in files)
     return _digest_of(part for n, m, f in zip(names, modes, files, strict=True) for part in (n, m, f.read_bytes()))
 

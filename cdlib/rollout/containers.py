@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from cdlib.rollout.api import Object
 from cdlib.rollout.causes import (
-    AT_ONCE,
     CONTAINER_NOT_MADE,
     ENDS,
     ENDS_IN_ALLOWANCE,
@@ -61,9 +60,11 @@ _RUNC = re.compile(r"^.*unable to start container process: |: unknown$", re.S)
 class Memory:
     """What is remembered of one container between looks."""
 
+    older: bool = False  # than what was applied is its pod: of what it did before the first look, one time more counts
     pulls: Pulls = field(default_factory=Pulls)
     ends: dict[int, tuple[str, int]] = field(default_factory=dict)  # by number: reason and exit code
     total: int = 0
+    before: int = 0  # ends of an older pod before the first look
     base: int = 0  # ends up to this number do not count: it was steady after them, or they came before this rollout
     first_seen: float | None = None
     old: bool = False  # it was ready already when it was first seen: what happened to it before does not count
@@ -76,6 +77,7 @@ class Memory:
         if first:
             self._count(status)  # what came before the first look counts to one less than the limit
             self.first_seen, self.base = now, self.total - before_and_since(self.total, 0, ENDS)
+            self.before = self.total if self.older else 0
         elif self.ready_since is not None and now - self.ready_since >= STEADY:
             self.base = self.total
         self._count(status)
@@ -113,6 +115,12 @@ class Memory:
             found += 1
         return found
 
+    def counting(self, reason: str, limit: int) -> int:
+        """How many of them count, where `limit` of them are a failure."""
+        row = self.in_a_row(reason)
+        since = min(row, self.total - self.before)
+        return before_and_since(row - since, since, limit)
+
 
 def container_causes(place: Place, status: Object, memory: Memory, told: Happenings, allowance: float,
                      now: float) -> Iterator[Cause]:  # fmt: skip
@@ -121,7 +129,8 @@ def container_causes(place: Place, status: Object, memory: Memory, told: Happeni
     code = memory.ends.get(memory.total, ("", -1))[1]
     if times := memory.in_a_row("OOMKilled"):
         text = f"killed {_times(times)} for using more memory than its limit"
-        yield place.cause("oom", "OOMKilled", text, counted(times, OOM_KILLS), exit_code=code)
+        yield place.cause("oom", "OOMKilled", text, counted(memory.counting("OOMKilled", OOM_KILLS), OOM_KILLS),
+                          exit_code=code)  # fmt: skip
     if memory.lately > memory.in_a_row("StartError"):
         text = f"ended {_times(memory.total)}, the last time with exit code {'unknown' if code < 0 else code}"
         after = _ends_judged(memory, "running" in (status.get("state") or {}), allowance, now)
@@ -147,7 +156,8 @@ def waiting_causes(place: Place, status: Object, memory: Memory) -> Iterator[Cau
     failed = state.get("terminated") or (status.get("lastState") or {}).get("terminated") or {}
     if failed.get("reason") == "StartError" and "running" not in state:
         message = str(failed.get("message", ""))
-        after = AT_ONCE if _FINAL_START.search(message) else counted(memory.in_a_row("StartError"), START_ERRORS)
+        limit = 1 if _FINAL_START.search(message) else START_ERRORS
+        after = counted(memory.counting("StartError", limit), limit)
         yield place.cause("start", "StartError", f"cannot be started: {_RUNC.sub('', message)}", after, exit_code=128)
 
 

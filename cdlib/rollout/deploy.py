@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, Held, NotAllowed, OutOfTime, Unavailable, UsageProblem
+from cdlib.errors import CdError, Held, OutOfTime, Refused, Unavailable, UsageProblem
 from cdlib.retry import patiently
-from cdlib.rollout.attempts import PASSING, PAUSE, Attempts, Beside, renumber
+from cdlib.rollout.attempts import PASSING, PAUSE, Attempts, Beside, forget, renumber
 from cdlib.rollout.chart import Chart, prepare_chart
 from cdlib.rollout.comparing import as_permitted
 from cdlib.rollout.drift import Standing, stands
+from cdlib.rollout.finishing import finish
 from cdlib.rollout.healing import Known, heal
-from cdlib.rollout.helm_answers import HelmRevision, applied, busy, not_allowed, passes
+from cdlib.rollout.helm_answers import HelmRevision, applied, busy, may_not, not_allowed, passes
 from cdlib.rollout.hooks import DEPLOY
 from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease, require_namespace
@@ -30,6 +30,7 @@ from cdlib.rollout.release import (
     interrupted,
     new_entry,
     ready_pods,
+    require_whole_budget,
 )
 from cdlib.rollout.templates import templates_of
 from cdlib.rollout.undoing import undo
@@ -44,7 +45,7 @@ def deploy(release: Release, wish: Wish, guard: Guard | None = None, *, wait: bo
     queues for the lease, to the end of the run's time; the budget begins once it is had.
     """
     run, environment = release.run, release.environment
-    budget = run.deadline.part(environment.budget, "the budget of a deploy")
+    budget = release.budget("a deploy")
     require_namespace(release.api, environment.namespace, budget)
     with (
         prepare_chart(release.helm, wish.source, wish.service.deploy, wish.target, environment, budget) as chart,
@@ -60,8 +61,7 @@ def deploy(release: Release, wish: Wish, guard: Guard | None = None, *, wait: bo
         if run.dry_run:
             return _planned(release, plan, known, standing.drift, budget)
         with release.lease(run.deadline if wait else budget, wait=wait) as lease:
-            if lease.waited:
-                budget = lease.deadline = run.deadline.part(environment.budget, "the budget of a deploy")
+            budget = release.budget_under(lease, budget)
             return _under_lease(release, plan, lease, guard, standing.drift, budget)
 
 
@@ -74,12 +74,18 @@ def _under_lease(release: Release, plan: Plan, lease: Lease, guard: Guard | None
         if standing.outcome is not None:
             return standing.outcome
         drift = standing.drift
-    check_allowed(known[0], plan.wish)
-    if guard is not None:
-        plan = _permitted(release, plan, known, guard, budget)
-    record, history = heal(release, lease, known, budget)
-    check_order(record, plan.wish)
-    return _roll_out(release, plan, record, history, lease, drift, budget)
+    require_whole_budget(release.environment, lease, budget)
+    try:
+        check_allowed(known[0], plan.wish)
+        if guard is not None:
+            plan = _permitted(release, plan, known, guard, budget)
+        record, history = heal(release, lease, known, budget)
+        check_order(record, plan.wish)
+        first = deploys_share(budget)
+    except (Refused, OutOfTime) as problem:
+        finish(release, lease, plan.wish, problem, budget)
+        raise
+    return _roll_out(release, plan, record, history, lease, drift, first, budget)
 
 
 def _permitted(release: Release, plan: Plan, known: Known, guard: Guard, budget: Deadline) -> Plan:
@@ -121,13 +127,12 @@ def _planned(release: Release, plan: Plan, known: Known, drift: tuple[str, ...],
 
 
 def _roll_out(release: Release, plan: Plan, record: Record, history: Sequence[HelmRevision], lease: Lease,
-              drift: tuple[str, ...], budget: Deadline) -> Outcome:  # fmt: skip
+              drift: tuple[str, ...], first: Deadline, budget: Deadline) -> Outcome:  # fmt: skip
     entry = new_entry(release, history[-1].revision + 1 if history else 1, **plan.facts)
     entry.previous = record.live_revision.commit if record.live_revision else ""
     entry.checks, entry.workloads = checks_of(plan.verify), [list(each) for each in plan.rendered.workloads]
     set_again = f"sets again what was changed: {'; '.join(drift)}" if drift else ""
     entry.reason = "; ".join(filter(None, (plan.permit.note if plan.permit else "", set_again)))
-    first = deploys_share(budget)
     release.mark(entry, budget)
     return interrupted(release, entry, lambda: _apply_and_judge(release, plan, lease, entry, drift, first, budget))
 
@@ -157,8 +162,7 @@ def _apply_and_judge(release: Release, plan: Plan, lease: Lease, entry: Revision
         if attempts.wrote:
             attempts.settle()
             raise undo(release, lease, entry, _half_done(problem), budget, plan.permit) from problem
-        with suppress(CdError):  # the next run sees that nothing came of it
-            release.records.update(lambda record: record.drop(entry.revision), budget)
+        forget(release, entry, budget)
         raise
     try:
         entry.workloads = [list(each) for each in plan.rendered.workloads]
@@ -230,5 +234,5 @@ def _refused(why: str) -> CdError:
     if passes(why):
         return Unavailable(f"Helm could not begin: {why}", hint="look at the API server", retry_after=PAUSE)
     if not_allowed(why):
-        return NotAllowed(f"Helm may not: {why}", hint="give the deploy credentials that right")
+        return may_not(why)
     return UsageProblem(f"Helm refused, and changed nothing: {why}", hint="mend the chart or its values")

@@ -35,15 +35,20 @@ def gather(
 
     The verdict, then for each pod that is suspected its object, Events and logs; for what has no pod the Events of the
     object that is blamed. `part` names a folder of its own inside, so that a rollback that fails does not overwrite why
-    it was needed. Whatever cannot be had is left out: evidence must never stand in the rollback's way.
+    it was needed. What an earlier run has left there goes, and the verdict says which run it is of: a folder has one
+    failure's evidence. Whatever cannot be had is left out: evidence must never stand in the rollback's way.
     """
     folder = out / "evidence" / part
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.rglob("*.json"):
+        with suppress(OSError):
+            file.unlink()
     known = _known(state)
     Secrets(run, api, namespace).learn(known.values(), deadline)
     faults = [_verdict(fault) for fault in state.faults]
-    _save(run, folder / "verdict.json", {"faults": faults, "summary": state.summary, "waiting": list(state.waiting)})
+    verdict = {"run": run.events.run_id, "faults": faults, "summary": state.summary, "waiting": list(state.waiting)}
+    _save(run, folder / "verdict.json", verdict)
     lines = [str(fault) for fault in state.faults[:MOST_FAULTS]]
     every = [_pod_evidence(run, api, namespace, known[name], deadline) for name in _suspects(state)[:MOST_PODS]]
     for found in every:  # logs come last: a node that does not answer takes the time of what is asked after it

@@ -27,7 +27,6 @@ from cdlib.rollout.verdict import Fault, State
 from cdlib.rollout.verify import Request, plan_requests
 from cdlib.service import HttpCheck, Verify
 from cdlib.target import Environment
-from cdlib.units import timestamp
 
 KEPT_FOR_EVIDENCE = 0.15  # of the time for going back: where that fails, a person needs to see why
 EVIDENCE = 10.0  # seconds at most
@@ -47,7 +46,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
     rendered = of_interest(patiently(lambda: release.helm.manifest(to.revision, deadline), deadline, allowed=True))
     requests = _plan_again(release, verify, rendered)
     number = newest_of(release, deadline) + 1
-    entry = replace(to, revision=number, status=DEPLOYING, at=timestamp(), by=release.holder, reason=why,
+    entry = replace(to, revision=number, status=DEPLOYING, at=release.now(), by=release.holder, reason=why,
                     run=release.run.events.run_id, rollback_of=to.revision, previous=previous, helm_uid="",
                     permit=permit.label if permit else "", verified_at="")  # fmt: skip
     patiently(lambda: release.mark(entry, deadline), deadline, allowed=True)
@@ -55,7 +54,7 @@ def go_back(release: Release, lease: Lease, to: Revision, why: str, deadline: De
     def go() -> Outcome:
         try:
             apply_rollback(release, lease, entry, deadline)
-            restore(release.run, release.api, environment.namespace, to.templates, deadline)
+            restore(release.run, release.api, lease, environment.namespace, to.templates, deadline)
             share = _share(deadline)
             state = judge(release, lease, entry, verify, rendered, requests, share, rollback=True)
             if to.image:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from cdlib.deadline import Deadline
 from cdlib.retry import patiently
-from cdlib.rollout.api import Api, Object, path
+from cdlib.rollout.api import Api, path
 from cdlib.rollout.causes import brief
+from cdlib.rollout.happenings import last_told
 from cdlib.rollout.verdict import INCONCLUSIVE, Fault
 
 LAG = 5.0  # seconds that Events may be later than what they tell of
@@ -36,7 +37,7 @@ def _how_ended(api: Api, namespace: str, job: str, since: str, deadline: Deadlin
     about = f"Job {job}"
     while True:
         listed = patiently(lambda: api.get(path("events", namespace), deadline, **params), deadline) or {}
-        told = {str(e.get("reason")): e for e in listed.get("items") or [] if _when(e) >= since}
+        told = {str(e.get("reason")): e for e in listed.get("items") or [] if last_told(e) >= since.removesuffix("Z")}
         for reason in _BADLY:
             if reason in told:
                 text = brief(f"the Job {job} has failed: {told[reason].get('message') or reason}")
@@ -48,8 +49,3 @@ def _how_ended(api: Api, namespace: str, job: str, since: str, deadline: Deadlin
         time.sleep(min(ASK_EVERY, share.left))
     text = f"the Job {job} is gone, and nothing tells how it ended; ttlSecondsAfterFinished keeps it for that long"
     return Fault("", "", INCONCLUSIVE, text, about=about)
-
-
-def _when(event: Object) -> str:
-    """When it was told last, in RFC 3339; in parts of a second only where there is nothing else."""
-    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp", ""))

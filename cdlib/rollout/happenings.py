@@ -79,13 +79,13 @@ class Happenings:
         before = known[uid].before if uid in known else (count if first else 0)
         named = _CONTAINER.search(str(involved.get("fieldPath") or ""))
         known[uid] = Happening(str(event.get("reason", "")), str(event.get("message", "")),
-                               named.group(1) if named else "", count, before, _last(event))  # fmt: skip
+                               named.group(1) if named else "", count, before, last_told(event))  # fmt: skip
         self._changes[about] = self._changes.get(about, 0) + 1
         return known[uid] if count > before else None
 
 
-def _last(event: Object) -> str:
-    """When an Event was counted last: one of these is set, by the way in which it was written."""
+def last_told(event: Object) -> str:
+    """When an Event was counted last, in UTC, to the second; one of these is set, by how it was written."""
     series = (event.get("series") or {}).get("lastObservedTime")
     last = series or event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp")
     return str(last or "")[: len("2026-01-01T00:00:00")]

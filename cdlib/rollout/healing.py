@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, Held, NeedsPerson
+from cdlib.errors import CdError, Held, NeedsPerson, Unavailable
 from cdlib.retry import patiently
 from cdlib.rollout.attempts import remove
 from cdlib.rollout.going_back import apply_rollback
@@ -18,7 +19,6 @@ from cdlib.rollout.record import DEPLOYING, INTERRUPTED, UNJUDGED, Record, Revis
 from cdlib.rollout.release import KEPT_FOR_ROLLBACK, Release
 from cdlib.rollout.unrecorded import APPLIED, age, stand_in, stranger
 from cdlib.target import Environment
-from cdlib.units import timestamp
 
 OTHERS = 30.0  # seconds that somebody else's Helm is waited for, and half of the time for deploying at most
 LOOK_EVERY = 1.0
@@ -40,7 +40,7 @@ def heal(release: Release, lease: Lease, known: Known, deadline: Deadline) -> Kn
     if pending:
         _clear_pending(release, lease, record, history, deadline)
     elif history and _cut_short(record.find(history[-1].revision)):
-        end_hooks(release, history[-1].revision, deadline)
+        end_hooks(release, lease, history[-1].revision, deadline)
     if dead:
         _forget(release, dead, deadline)
     return patiently(lambda: release.read(deadline), deadline) if dead or pending else known
@@ -82,7 +82,7 @@ def _clear_pending(release: Release, lease: Lease, record: Record, history: Sequ
                    deadline: Deadline) -> None:  # fmt: skip
     left, place = history[-1], release.environment
     release.run.warn(f"revision {left.revision} was left {left.status} by a run that died: clearing it up first")
-    end_hooks(release, left.revision, deadline)
+    end_hooks(release, lease, left.revision, deadline)
     good = release.images.newest(record.good({h.revision for h in history}), deadline)
     back_to = good.revision if good else _last_applied(history)
     share = deadline.part(KEPT_FOR_ROLLBACK * deadline.seconds, "clearing up")
@@ -94,7 +94,8 @@ def _clear_pending(release: Release, lease: Lease, record: Record, history: Sequ
     except Held:
         raise
     except CdError as problem:
-        lease.require()
+        with suppress(Unavailable):  # Helm may have written before the server went away: only 8 is true then
+            lease.require()
         raise NeedsPerson(
             f"the release is {left.status} since a run died, and could not be cleared up: {problem.message}",
             details=problem.details,
@@ -107,7 +108,7 @@ def _go_back(release: Release, lease: Lease, record: Record, history: Sequence[H
     """Let Helm go back to a revision, which nobody waits for; announced, since this run may be killed as well."""
     target = record.find(back_to) or stand_in(next(each for each in history if each.revision == back_to))
     entry = replace(target, revision=history[-1].revision + 1, status=DEPLOYING, rollback_of=back_to,
-                    reason="a run died", at=timestamp(), previous="", helm_uid="", permit="",
+                    reason="a run died", at=release.now(), previous="", helm_uid="", permit="",
                     verified_at="")  # fmt: skip
     patiently(lambda: release.mark(entry, deadline), deadline)
     apply_rollback(release, lease, entry, deadline)

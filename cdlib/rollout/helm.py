@@ -9,10 +9,10 @@ from pathlib import Path
 
 from cdlib import process
 from cdlib.deadline import Deadline
-from cdlib.errors import DISK_FULL, CdError, NotAllowed, Unavailable, UsageProblem, disk_full
+from cdlib.errors import DISK_FULL, CdError, Unavailable, UsageProblem, disk_full
 from cdlib.process import Finished
 from cdlib.rollout.api import METADATA_ONLY, Api, Object, path
-from cdlib.rollout.helm_answers import HelmRevision, away, not_allowed, objects, passes, reason, revisions
+from cdlib.rollout.helm_answers import HelmRevision, away, may_not, not_allowed, objects, passes, reason, revisions
 from cdlib.rollout.lease import Lease
 from cdlib.run import Run
 from cdlib.streams import Stop
@@ -80,7 +80,7 @@ class Helm:
         if passes(why):
             raise _not_now(why)
         if not_allowed(why):
-            raise NotAllowed(f"Helm may not: {why}", hint="give the deploy credentials that right")
+            raise may_not(why)
         raise UsageProblem(f"Helm has no revision {revision}: {why}", hint="helm-rollback --list shows them")
 
     def history(self, api: Api, deadline: Deadline) -> list[HelmRevision]:
@@ -124,7 +124,7 @@ class Helm:
         return done
 
     def pull(self, name: str, version: str, destination: Path, deadline: Deadline, *, plain_http: bool) -> Path:
-        """Fetch an OCI chart into `destination`, and return the archive."""
+        """Fetch an OCI chart into `destination`, and return the archive. A digest in its name takes Helm 3.18."""
         argv = ["pull", name, "--destination", str(destination), *(["--version", version] if version else [])]
         done = self._call([*argv, *(["--plain-http"] if plain_http else [])], deadline, cluster=False)
         archives = list(destination.glob("*.tgz"))
@@ -132,6 +132,10 @@ class Helm:
             raise UsageProblem(
                 f"the chart {name} cannot be pulled: {reason(done)}", hint="helm registry login, or mend deploy.chart"
             )
+        digest = name.partition("@")[2]
+        if digest and f"Digest: {digest}" not in (*done.stdout.splitlines(), *done.stderr):
+            raise UsageProblem(f"Helm does not say that it has pulled {name}, by its digest",
+                               hint="install Helm 3.18 or later")  # fmt: skip
         return archives[0]
 
     @property

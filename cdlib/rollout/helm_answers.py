@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from cdlib.errors import UsageProblem
+from cdlib.errors import NotAllowed, UsageProblem
 from cdlib.process import Finished
 from cdlib.rollout.api import Object
 from cdlib.rollout.lists import flat
@@ -91,6 +91,11 @@ def passes(why: str) -> bool:
 def not_allowed(why: str) -> bool:
     """Whether Helm failed for want of a right."""
     return bool(_NOT_ALLOWED.search(why))
+
+
+def may_not(why: str) -> NotAllowed:
+    """The error of a Helm that was forbidden something."""
+    return NotAllowed(f"Helm may not: {why}", hint="give the deploy credentials that right")
 
 
 def busy(why: str) -> bool:

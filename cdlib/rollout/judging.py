@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, OutOfTime
 from cdlib.retry import patiently
-from cdlib.rollout.chart import Rendered, hook_events
+from cdlib.rollout.api import Object
+from cdlib.rollout.chart import Rendered, runs_at
 from cdlib.rollout.confidential import Secrets
 from cdlib.rollout.gone import how_ended
 from cdlib.rollout.helm_answers import reason
@@ -23,13 +25,16 @@ from cdlib.rollout.verify import Request, check_http
 from cdlib.rollout.workloads import Follower, following
 from cdlib.service import Verify
 
+ASKING = 2.0  # seconds
+
 
 def judge(release: Release, lease: Lease, entry: Revision, verify: Verify, rendered: Rendered,
           requests: Sequence[Request], deadline: Deadline, *, rollback: bool = False) -> State:  # fmt: skip
     """Wait for the rollout, check it, say that it serves, and watch its soak; a State without faults is a good one."""
     run, environment = release.run, release.environment
     stuck = StuckPods(run, release.api, environment, rollback=rollback)
-    with following(run, release.api, environment.namespace, rendered.workloads, lease, stuck=stuck) as follower:
+    with following(run, release.api, environment.namespace, rendered.workloads, lease, stuck=stuck,
+                   older=_older(release, entry, deadline)) as follower:  # fmt: skip
         with run.stage("rollout", environment.release):
             state = follower.until_up(deadline)
         if state.faults:
@@ -54,6 +59,27 @@ def judge(release: Release, lease: Lease, entry: Revision, verify: Verify, rende
         except CdError as problem:  # not being able to ask is a fault, too
             lease.require()
             return replace(state, faults=(Fault("", "", INCONCLUSIVE, problem.message),))
+
+
+def _older(release: Release, entry: Revision, deadline: Deadline) -> Callable[[Object], bool]:
+    """What says of a pod whether it is older than the revision, by the API server's own clock.
+
+    Where the same template was applied once more its pods are, and what they did before may be mended. Asks once, and
+    only where it has to; what cannot be told counts as older.
+    """
+
+    @cache
+    def written() -> str:
+        every = release.history(deadline.part(ASKING, "asking for the revision's age"))
+        return next((each.created for each in every if each.revision == entry.revision), "")
+
+    def older(pod: Object) -> bool:
+        try:  # RFC 3339 in UTC, both of them, so that they compare as they are
+            return str(pod["metadata"].get("creationTimestamp", "")) < written()
+        except CdError:
+            return True
+
+    return older
 
 
 def _checked(release: Release, lease: Lease, requests: Sequence[Request], follower: Follower, state: State,
@@ -102,11 +128,11 @@ def _tested(release: Release, lease: Lease, entry: Revision, deadline: Deadline)
 def _learn_tests_secrets(release: Release, entry: Revision, deadline: Deadline) -> None:
     """Have hidden what the tests' pods know: Helm shows their logs as they come."""
     try:
-        hooks = [o for o in release.helm.hooks(entry.revision, deadline) if set(hook_events(o)) & set(TEST)]
+        tests = _tests_of(release, entry, deadline)
     except CdError as problem:
         release.run.warn(f"the values of Secrets that tests use cannot be hidden: {problem.message}")
         return
-    pods = [o if o["kind"] == "Pod" else (o.get("spec") or {}).get("template") or {} for o in hooks]
+    pods = [o if o["kind"] == "Pod" else (o.get("spec") or {}).get("template") or {} for o in tests]
     Secrets(release.run, release.api, release.environment.namespace).learn(pods, deadline)
 
 
@@ -117,15 +143,18 @@ def _unseen(release: Release, entry: Revision, verify: Verify, state: State, dea
     """
     if any(entry.digest in image for image in state.shown):
         return None
-    if verify.helm_test:
-        hooks = release.helm.hooks(entry.revision, deadline)
-        if any(set(hook_events(o)) & set(TEST) for o in hooks):
-            return None
+    if verify.helm_test and _tests_of(release, entry, deadline):
+        return None
     text = (
         f"nothing was seen to run {entry.digest[:19]} ({state.summary}), and no check has asked for it: "
         "add an HTTP check or a test of the chart's to deploy.verify in cd.yaml"
     )
     return Fault("", "", INCONCLUSIVE, text)
+
+
+def _tests_of(release: Release, entry: Revision, deadline: Deadline) -> list[Object]:
+    """The chart's tests, as Helm has kept them. Raises CdError."""
+    return [o for o in release.helm.hooks(entry.revision, deadline) if runs_at(o, TEST)]
 
 
 def _say_serving(release: Release, entry: Revision) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 from cdlib.rollout.api import Api, Object, path
-from cdlib.rollout.progress import owner_kind
+from cdlib.rollout.progress import container_statuses, owner_kind
 
 # How many lines are asked for. The kubelet cuts what is longer than LARGEST at its end, where the cause is, so that
 # fewer are asked for then; the runtime splits lines at 16 KiB, so that the fewest fit.
@@ -83,8 +83,7 @@ class Keepsakes:
 
 def _ended_badly(pod: Object) -> Iterator[tuple[str, int]]:
     """The containers that have ended with an exit code other than 0, and how often they have ended."""
-    status = pod.get("status") or {}
-    for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+    for each in container_statuses(pod):
         now, last = (each.get("state") or {}).get("terminated"), (each.get("lastState") or {}).get("terminated")
         restarts = int(each.get("restartCount", 0))
         if (now or last or {}).get("exitCode"):

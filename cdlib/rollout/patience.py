@@ -48,6 +48,27 @@ class SeenTime:
         return self.now
 
 
+class Sight:
+    """Seconds in which nothing could be seen, from look to look: nobody has watched in them."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last = clock()
+        self.clear = True  # at the last look
+        self.blind = 0.0
+
+    def begin(self) -> None:
+        """Look again from now on: what was before is nobody's matter."""
+        self._last = self._clock()
+
+    def look(self, seen: bool) -> None:
+        """Take a look in. What lies between two counts as seen where both could see."""
+        last, self._last = self._last, self._clock()
+        if not (seen and self.clear):
+            self.blind += self._last - last
+        self.clear = seen
+
+
 @dataclass
 class _Since:
     began: float

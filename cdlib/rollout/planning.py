@@ -107,7 +107,8 @@ def check_allowed(record: Record, wish: Wish) -> None:
     if kept:
         raise Refused(
             f"{wish.image.digest[:19]} is quarantined since {kept.get('since')}: {kept.get('reason')}",
-            hint=f"deploy a mended commit, or release it by: cd-hold --release {wish.image.digest}",
+            hint=f"deploy a mended commit, release it by: cd-hold --release {wish.image.digest}, or choose another "
+            "revision by: helm-rollback --list",
         )
 
 

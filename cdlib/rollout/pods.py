@@ -21,12 +21,17 @@ from cdlib.rollout.causes import (
 )
 from cdlib.rollout.containers import Memory, container_causes, waiting_causes
 from cdlib.rollout.happenings import Happenings
-from cdlib.rollout.progress import condition, owner_kind, pod_ready
+from cdlib.rollout.progress import condition, container_statuses, containers_of, owner_kind, pod_ready
 from cdlib.rollout.pulls import Pulled, pull_cause
 
 _NO_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 _UNBOUND = "unbound immediate PersistentVolumeClaims"
-_DRAINED = re.compile(r"were unschedulable|node\.kubernetes\.io/(?:unschedulable|not-ready|unreachable)")
+# From 1.34 on the scheduler names no taint's key. Where every node has one that keeps the pod off they may all be not
+# ready, as after an API server that was away: the controllers hear of the nodes again half a minute after it is back.
+_DRAINED = re.compile(
+    r"were unschedulable|node\.kubernetes\.io/(?:unschedulable|not-ready|unreachable)"
+    r"|^0/(\d+) nodes are available: \1 node\(s\) had untolerated taint\(s\)"
+)
 _SCALING = ("TriggeredScaleUp", "Nominated")  # as the cluster autoscaler says it, and as Karpenter does
 _VOLUME = re.compile(r'for volume "([^"]+)"')
 _NOT_FOUND = re.compile(r'\b(configmap|secret) "([^"]+)" not found')
@@ -40,6 +45,7 @@ _CREATING = ("ContainerCreating", "PodInitializing")
 class PodMemory:
     """What is remembered of one pod between looks."""
 
+    older: bool = False  # than what was applied
     containers: dict[str, Memory] = field(default_factory=dict)
     judged: tuple[int, int] = (0, -1)  # the very object and the Events that were judged last
     quiet: bool = False  # and nothing kept it from running
@@ -73,9 +79,9 @@ def _causes(pod: Object, memory: PodMemory, told: Happenings, pulled: Pulled, no
     yield from _unscheduled(pod, told, leaving)
     yield from _unmounted(pod, told)
     allowances = _allowances(pod)
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+    for container in container_statuses(pod):
         place = Place.of(pod, container)
-        mine = memory.containers.setdefault(place.container, Memory())
+        mine = memory.containers.setdefault(place.container, Memory(memory.older))
         mine.see(container, now)
         if (cause := pull_cause(place, container, mine.pulls, told, pulled, now)) is not None:
             yield cause
@@ -90,7 +96,7 @@ def _unready(pod: Object) -> Iterator[Cause]:
     status = pod.get("status") or {}
     if pod_ready(pod) or status.get("phase") in ("Failed", "Succeeded"):
         return
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+    for container in container_statuses(pod):
         state = container.get("state") or {}
         if "running" in state and not container.get("ready"):
             started = container.get("started") is not False
@@ -158,8 +164,7 @@ def _source(pod: Object, volume: str, kind: str) -> str:
 def _allowances(pod: Object) -> dict[str, float]:
     """For how many seconds each container may take to start, as its own startup probe says."""
     spec = pod.get("spec") or {}
-    every = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
-    probes = {str(c.get("name")): c["startupProbe"] for c in every if c.get("startupProbe")}
+    probes = {str(c.get("name")): c["startupProbe"] for c in containers_of(spec) if c.get("startupProbe")}
     return {
         name: float(p.get("initialDelaySeconds", 0) + p.get("failureThreshold", 3) * p.get("periodSeconds", 10))
         for name, p in probes.items()

@@ -92,6 +92,12 @@ def pod_ready(pod: Object) -> bool:
     return condition(pod, "Ready").get("status") == "True"
 
 
+def has_past(pod: Object) -> bool:
+    """Whether one of its containers that are not ready has ended, now or before."""
+    unready = [status for status in container_statuses(pod) if not status.get("ready")]
+    return any(s.get("restartCount") or s.get("lastState") or "terminated" in (s.get("state") or {}) for s in unready)
+
+
 def pod_ended(pod: Object) -> bool:
     """Whether all of a pod's containers have ended for good."""
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
@@ -100,6 +106,17 @@ def pod_ended(pod: Object) -> bool:
 def job_ended(o: Object) -> bool:
     """Whether a Job has ended, well or not."""
     return any(condition(o, kind).get("status") == "True" for kind in ("Complete", "Failed"))
+
+
+def containers_of(spec: Object) -> list[Object]:
+    """The containers of a pod's spec, those that come first among them."""
+    return [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+
+
+def container_statuses(pod: Object) -> list[Object]:
+    """What the kubelet says of a pod's containers, those that come first among them."""
+    status = pod.get("status") or {}
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 
 def condition(o: Object, kind: str) -> Object:
@@ -137,6 +154,11 @@ def _to_update(kind: str, o: Object, want: int) -> int:
         return 0
     partition = (strategy.get("rollingUpdate") or {}).get("partition") or 0 if kind == "StatefulSet" else 0
     return max(0, want - int(partition))
+
+
+def owners_of(o: Object) -> list[str]:
+    """The uids of what owns an object."""
+    return [str(r.get("uid")) for r in o["metadata"].get("ownerReferences") or ()]
 
 
 def _owned(o: Object, uid: str | None) -> bool:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, UsageProblem
+from cdlib.errors import CdError, OutOfTime, UsageProblem
 from cdlib.rollout.api import Api
 from cdlib.rollout.helm import Helm
 from cdlib.rollout.helm_answers import HelmRevision
@@ -71,9 +71,7 @@ class Release:
         """Who we are, for the lease and the record: two runs of one name must not take each other for themselves."""
         who = self.trigger.url or self.trigger.build or self.trigger.who
         unique = f"/{socket.gethostname()}/{os.getpid()}/{self.run.events.run_id[:8]}"
-        return (
-            who[: LONGEST_HOLDER - len(unique)] + unique
-        )  # two runs of one name must not take each other for themselves
+        return who[: LONGEST_HOLDER - len(unique)] + unique
 
     def lease(self, deadline: Deadline, *, wait: bool = False) -> Lease:
         """The release's lease, not yet taken; `wait` queues for it. Helm is stopped when it is lost."""
@@ -82,6 +80,26 @@ class Release:
         lease = Lease(self.api, place.namespace, place.release, self.holder, deadline, queue, self.run.warn)
         self.helm.lease = lease
         return lease
+
+    def now(self) -> str:
+        """The time by the cluster's clock, as Helm's own records have it, in RFC 3339."""
+        return timestamp(self.api.now())
+
+    def budget(self, of: str) -> Deadline:
+        """The environment's budget, from now on; a warning where the run has less time than that."""
+        seconds = self.environment.budget
+        if self.run.deadline.seconds < seconds:
+            self.run.warn(
+                f"the budget of {seconds:g} s is cut to the {self.run.deadline.seconds:g} s that this run has: raise "
+                "--timeout (CD_TIMEOUT), or shorten the environment's budget in targets.yaml"
+            )
+        return self.run.deadline.part(seconds, f"the budget of {of}")
+
+    def budget_under(self, lease: Lease, before: Deadline) -> Deadline:
+        """The budget once the lease is had, whose bound it is, too: for who has queued it begins anew."""
+        queued = self.run.deadline.part(self.environment.budget, before.what)
+        lease.deadline = queued if lease.waited else before
+        return lease.deadline
 
     def held_by(self, deadline: Deadline) -> str:
         """Who holds the release's lease now; empty where nobody does."""
@@ -117,7 +135,20 @@ class Release:
 
     def verified(self, entry: Revision, deadline: Deadline) -> Revision:
         """Write that a revision was seen healthy, now."""
-        return self.settle(entry, deadline, status=VERIFIED, verified_at=timestamp())
+        return self.settle(entry, deadline, status=VERIFIED, verified_at=self.now())
+
+
+def require_whole_budget(environment: Environment, lease: Lease, budget: Deadline) -> None:
+    """Raise OutOfTime where queueing has left less of the run's time than the budget, before anything is written.
+
+    What is good would be judged by a share that it cannot do with, and be taken back for that.
+    """
+    if lease.waited and budget.seconds < environment.budget:
+        raise OutOfTime(
+            f"waiting for the lease has left {budget.seconds:.0f} s of this run's time, which is less than the "
+            f"budget of {environment.budget:g} s: nothing was written",
+            hint="run this again, or raise --timeout (CD_TIMEOUT)",
+        )
 
 
 def time_to_roll_out(environment: Environment) -> float:
@@ -134,8 +165,8 @@ def new_entry(release: Release, number: int, **what: str) -> Revision:
     """A record entry for a revision that is about to be made."""
     trigger = release.trigger
     change = f"{trigger.change},{trigger.patchset}" if trigger.change else ""
-    return Revision(revision=number, status=DEPLOYING, at=timestamp(), by=release.holder, run=release.run.events.run_id,
-                    change=change, url=trigger.url, **what)  # type: ignore[arg-type]  # fmt: skip
+    return Revision(revision=number, status=DEPLOYING, at=release.now(), by=release.holder,
+                    run=release.run.events.run_id, change=change, url=trigger.url, **what)  # type: ignore[arg-type]  # fmt: skip
 
 
 def checks_of(verify: Verify) -> list[dict[str, object]]:

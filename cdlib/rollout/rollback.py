@@ -14,7 +14,7 @@ from cdlib.rollout.healing import Known, heal
 from cdlib.rollout.lease import Lease, require_namespace
 from cdlib.rollout.permit import Use, spend
 from cdlib.rollout.record import VERIFIED, Record, Revision
-from cdlib.rollout.release import Outcome, Release
+from cdlib.rollout.release import Outcome, Release, require_whole_budget
 from cdlib.rollout.unrecorded import adopted, made_by_others
 from cdlib.units import timestamp
 
@@ -32,7 +32,7 @@ def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool
     is gone, NeedsPerson where it fails.
     """
     run, environment = release.run, release.environment
-    budget = run.deadline.part(environment.budget, "the budget of a rollback")
+    budget = release.budget("a rollback")
     require_namespace(release.api, environment.namespace, budget)
     target = _choose(release, release.read(budget), to, unverified, budget)  # say no before waiting for a lease
     if run.dry_run:
@@ -41,8 +41,7 @@ def roll_back(release: Release, to: int | None, reason: str, *, unverified: bool
         run.would(f"hold the release in the ConfigMap {environment.namespace}/{release.records.name}")
         return Outcome("planned", target)
     with release.lease(run.deadline if wait else budget, wait=wait) as lease:
-        if lease.waited:
-            budget = lease.deadline = run.deadline.part(environment.budget, "the budget of a rollback")
+        budget = release.budget_under(lease, budget)
         outcome, target = _under_lease(release, lease, _Wish(to, reason, unverified), guard, budget)
     if not target.verified:
         run.warn(f"revision {target.revision} had never been verified; it is now, as revision {outcome.entry.revision}")
@@ -60,6 +59,7 @@ def _under_lease(release: Release, lease: Lease, wish: _Wish, guard: Guard | Non
                  budget: Deadline) -> tuple[Outcome, Revision]:  # fmt: skip
     # Read anew, since other runs have written until the lease was had, and handed on from here: no deploy or rollback
     # writes now, and a hold that somebody sets meanwhile gives way to ours.
+    require_whole_budget(release.environment, lease, budget)
     known, use, to = release.read(budget), None, wish.to
     if guard is not None:
         target = _choose(release, known, to, wish.unverified, budget)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cdlib.rollout.api import Object
-from cdlib.rollout.progress import condition, counted_available, workload_done
+from cdlib.rollout.progress import condition, containers_of, counted_available, workload_done
 
 
 def shown_images(kind: str, o: Object) -> Iterator[str]:
@@ -16,8 +16,7 @@ def shown_images(kind: str, o: Object) -> Iterator[str]:
     """
     if workload_done(kind, o)[0] and (_has_run(kind, o) or _shall_not(kind, o)):
         pod = ((o.get("spec") or {}).get("template") or {}).get("spec") or {}
-        every = [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]
-        yield from (str(container.get("image")) for container in every)
+        yield from (str(container.get("image")) for container in containers_of(pod))
 
 
 def _has_run(kind: str, o: Object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cdlib.rollout.api import Object
-from cdlib.rollout.progress import pod_ready
+from cdlib.rollout.progress import container_statuses, pod_ready
 from cdlib.run import Run
 
 MOST = 100  # pods of one rollout that are told of: a report has no room for more
@@ -55,8 +55,7 @@ def pod_state(pod: Object) -> str:
     if status.get("phase") in ("Succeeded", "Failed"):
         return str(status.get("reason") or status["phase"])
     word = str(status.get("phase") or "Pending")
-    every = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    for container in every:
+    for container in container_statuses(pod):
         state = container.get("state") or {}
         ended = state.get("terminated") or {}
         if reason := (state.get("waiting") or {}).get("reason"):

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from cdlib.rollout.api import Object
+from cdlib.rollout.progress import containers_of
 
 MARGIN = 5.0  # seconds for the kubelet to say what it has done
 SHARE = 0.5  # of the time for rolling out, at most; planning refuses longer ones, too
@@ -25,8 +26,7 @@ def probe_soak(workload: Object) -> float:
         if workload.get("kind") in ("Job", "CronJob", "Pod"):
             return 0.0
         pod = (spec.get("template") or {}).get("spec") or {}
-        containers = [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]
-        probes = [c["livenessProbe"] for c in containers if c.get("livenessProbe") is not None]
+        probes = [c["livenessProbe"] for c in containers_of(pod) if c.get("livenessProbe") is not None]
         longest = max((_until_killed(probe, pod) for probe in probes), default=0.0)
         return max(0.0, longest - float(spec.get("minReadySeconds") or 0))
     return 0.0

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError
+from cdlib.errors import CdError, Held
 from cdlib.rollout.api import JSON_PATCH, Api, Conflict, Object, path
+from cdlib.rollout.lease import Lease
 from cdlib.run import Run
 
 _HASH, _REVISION = "pod-template-hash", "controller-revision-hash"
 _APPS = "apps/v1"
+_TRIES = 5  # a controller writes its own status beside us
 _PLURALS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
 
 
@@ -33,16 +35,19 @@ def templates_of(pods: Iterable[Object]) -> dict[str, str]:
     return found
 
 
-def restore(run: Run, api: Api, namespace: str, templates: Mapping[str, str], deadline: Deadline) -> None:
+def restore(run: Run, api: Api, lease: Lease, namespace: str, templates: Mapping[str, str],
+            deadline: Deadline) -> None:  # fmt: skip
     """Give each workload the whole of its former template, where it differs and its controller still has that.
 
-    What cannot be had is told, and left as Helm has made it.
+    What cannot be had is told, and left as Helm has made it. Raises Held where the lease is another's by now.
     """
     for workload, wanted in templates.items():
         kind, _, name = workload.partition(" ")
         try:
-            if _restore(api, namespace, kind, name, wanted, deadline):
+            if _restored(api, lease, namespace, kind, name, wanted, deadline):
                 run.warn(f"{workload} had been changed by others than Helm: its former template is put back whole")
+        except Held:
+            raise
         except (CdError, Conflict) as problem:
             run.warn(f"whether {workload} has its former template back cannot be seen: {problem}")
 
@@ -57,13 +62,32 @@ def tell_restored(run: Run, before: Mapping[str, str], now: Mapping[str, str]) -
                      "something besides Helm sets it, such as a webhook")  # fmt: skip
 
 
+def _restored(api: Api, lease: Lease, namespace: str, kind: str, name: str, wanted: str,
+              deadline: Deadline) -> bool:  # fmt: skip
+    """Whether it had to be given back. Raises Conflict where the workload never stands still, CdError."""
+    for _ in range(_TRIES - 1):
+        lease.require()  # the network may have been away for as long as it takes another to deploy
+        try:
+            return _restore(api, namespace, kind, name, wanted, deadline)
+        except Conflict:
+            continue
+    lease.require()
+    return _restore(api, namespace, kind, name, wanted, deadline)
+
+
 def _restore(api: Api, namespace: str, kind: str, name: str, wanted: str, deadline: Deadline) -> bool:
+    """As `_restored`, if nobody changes the workload meanwhile, else Conflict.
+
+    A patch that the network has kept, or that is sent again, must not fall upon what another has deployed since.
+    """
     where = path(_PLURALS[kind], namespace, name, group=_APPS)
     live = api.get(where, deadline)
     former = _former(api, namespace, kind, name, wanted, deadline) if live else None
     if live is None or former is None or _bare(live["spec"]["template"]) == _bare(former):
         return False
-    api.patch(where, [{"op": "replace", "path": "/spec/template", "value": _bare(former)}], deadline, JSON_PATCH)
+    seen = {"op": "replace", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]}
+    change = {"op": "replace", "path": "/spec/template", "value": _bare(former)}
+    api.patch(where, [seen, change], deadline, JSON_PATCH)
     return True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from cdlib.deadline import Deadline
@@ -10,6 +10,7 @@ from cdlib.errors import CdError, Held, Inconclusive, NeedsPerson, RolledBack
 from cdlib.retry import patiently
 from cdlib.rollout.evidence import gather
 from cdlib.rollout.going_back import EVIDENCE, go_back, look_at
+from cdlib.rollout.healing import Known
 from cdlib.rollout.helm_answers import HelmRevision
 from cdlib.rollout.hooks import end_hooks
 from cdlib.rollout.lease import Lease
@@ -31,19 +32,44 @@ def undo(release: Release, lease: Lease, entry: Revision, state: State, budget: 
     `permit` is the one that it was deployed by, which covers the way back. Raises Held where another run has the
     release by now, which clears up.
     """
+    return _ended(release, entry, str(state.faults[0]), lambda: _go_back(release, lease, entry, state, budget, permit))
+
+
+def undo_again(release: Release, lease: Lease, entry: Revision, known: Known, budget: Deadline) -> CdError | None:
+    """Undo a rollout of which a run that died has left no more than the record; None where there is nothing to go to.
+
+    No permit is asked for, as for all that is cleared up. Raises Held.
+    """
+    record, history = known
+    target = _newest_good(release, record, history, entry, budget)
+    if target is None:
+        return None
+    why = entry.reason or "its run died"
+    condemned = entry.digest in record.quarantine
+    lines = [f"revision {entry.revision} was left by a run that died: {why}"]
+
+    def back() -> CdError:
+        lease.require()
+        return _to(release, lease, entry, target, why, condemned, lines, budget)
+
+    return _ended(release, entry, why, back)
+
+
+def _ended(release: Release, entry: Revision, why: str, undoing: Callable[[], CdError]) -> CdError:
+    """How it ended, with what the result says of it. Raises Held."""
     place = release.environment
     try:
-        found = _go_back(release, lease, entry, state, budget, permit)
+        found = undoing()
     except Held:
         raise
     except Exception as problem:
         found = NeedsPerson(
-            f"the rollout of revision {entry.revision} failed ({state.faults[0]}), and is not undone: {problem}",
+            f"the rollout of revision {entry.revision} failed ({why}), and is not undone: {problem}",
             hint=look_at(place),
         )
     failed = {"failed_revision": entry.revision, "failed_commit": entry.commit, "previous": entry.previous}
     where = {"environment": place.name, "namespace": place.namespace, "release": place.release}
-    found.made = {**where, **failed, "cause": str(state.faults[0]), **found.made}
+    found.made = {**where, **failed, "cause": why, **found.made}
     return found
 
 
@@ -65,17 +91,31 @@ def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budg
     if other := stranger(environment, record, history):
         patiently(lambda: _record_failure(release, entry, why, False, budget), budget, allowed=True)
         return _others(entry, why, other, environment, lines)
-    present = {each.revision for each in history}
-    target = release.images.newest(record.good(present), budget)
-    if target is None and not any(record.good(present)):
-        target = before_ours(release, record, history, entry, budget)
+    target = _newest_good(release, record, history, entry, budget)
     condemned = target is not None and target.digest != entry.digest and state.faults[0].reason not in _BLAMELESS
     entry.helm_uid = next((each.uid for each in history if each.revision == entry.revision), "")
     lease.require()
     patiently(lambda: _record_failure(release, entry, why, condemned, budget), budget, allowed=True)
     if target is None:
-        return _nowhere(entry, why, any(record.good(present)), environment.namespace, lines)
-    ended = end_hooks(release, entry.revision, budget)
+        gone = any(record.good({each.revision for each in history}))
+        return _nowhere(entry, why, gone, environment.namespace, lines)
+    return _to(release, lease, entry, target, why, condemned, lines, budget, permit)
+
+
+def _newest_good(release: Release, record: Record, history: Sequence[HelmRevision], entry: Revision,
+                 budget: Deadline) -> Revision | None:  # fmt: skip
+    """Where to go back to from `entry`: what was verified last, or what others had before ours; None for nowhere."""
+    present = {each.revision for each in history}
+    target = release.images.newest(record.good(present), budget)
+    if target is None and not any(record.good(present)):
+        target = before_ours(release, record, history, entry, budget)
+    return target
+
+
+def _to(release: Release, lease: Lease, entry: Revision, target: Revision, why: str, condemned: bool,
+        lines: Sequence[str], budget: Deadline, permit: Use | None = None) -> CdError:  # fmt: skip
+    """The rollback itself, of which the record knows all by now."""
+    ended = end_hooks(release, lease, entry.revision, budget)
     try:
         # Covered by the permit of what failed, whatever the time: what was begun must end.
         reason = f"revision {entry.revision} failed: {why}"
@@ -89,7 +129,7 @@ def _go_back(release: Release, lease: Lease, entry: Revision, state: State, budg
             hint=problem.hint,
         )
     kept = f"; {entry.digest[:19]} is quarantined" if condemned else ""
-    return _back(release, entry, target, back.entry.revision, f"mend the commit{kept}. {_not_undone(ended)}", lines)
+    return _back(release, entry, target, back.entry.revision, f"mend the commit{kept}. {not_undone(ended)}", lines)
 
 
 def _nowhere(entry: Revision, why: str, gone: bool, namespace: str, lines: Sequence[str]) -> NeedsPerson:
@@ -131,7 +171,8 @@ def _origin(target: Revision) -> str:
     return f"{BY_OTHERS}, nor verified before" if made_by_others(target) else f"commit {target.commit[:12]}"
 
 
-def _not_undone(ended: Sequence[str]) -> str:
+def not_undone(ended: Sequence[str] = ()) -> str:
+    """What a rollback leaves as it is, for people; `ended` are the hooks that were ended."""
     hooks = f"What hooks did ({', '.join(ended)} was ended half-way)" if ended else "What hooks did"
     return f"{hooks}, CRDs, migrations and data are not undone by a rollback"
 

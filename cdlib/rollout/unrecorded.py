@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from cdlib.deadline import Deadline
@@ -43,7 +44,7 @@ def made_by_others(entry: Revision) -> bool:
     return not entry.commit
 
 
-def adopted(release: Release, number: HelmRevision, like: str, deadline: Deadline) -> tuple[Revision, list[str]]:
+def adopted(release: Release, number: HelmRevision, like: str, deadline: Deadline) -> tuple[Revision, list[Reference]]:
     """An entry for a revision that only Helm knows, and the images that it runs, as far as they have a digest.
 
     Its image is the one that is of the same repository as `like`, which may be empty; else it is not known.
@@ -56,7 +57,7 @@ def adopted(release: Release, number: HelmRevision, like: str, deadline: Deadlin
     entry.workloads = [list(each) for each in of_interest(objects).workloads]
     if image is not None:
         entry.image, entry.digest = str(image), image.digest
-    return entry, [str(each) for each in images]
+    return entry, images
 
 
 def stand_in(number: HelmRevision) -> Revision:
@@ -73,8 +74,8 @@ def before_ours(release: Release, record: Record, history: Sequence[HelmRevision
         return None
     entry, images = adopted(release, number, failed.image, deadline)
     for image in images:
-        digest = parse(image).digest
-        if digest in record.quarantine or not release.images.there(_named(entry, image, digest), deadline):
+        as_if = replace(entry, image=str(image), digest=image.digest)
+        if image.digest in record.quarantine or not release.images.there(as_if, deadline):
             return None
     return entry
 
@@ -88,12 +89,6 @@ def _last_of_others(record: Record, history: Sequence[HelmRevision], before: int
         if entry.verified:
             return None
     return None
-
-
-def _named(entry: Revision, image: str, digest: str) -> Revision:
-    found = Revision(**vars(entry))
-    found.image, found.digest = image, digest
-    return found
 
 
 def _images(objects: list[Object]) -> dict[Reference, None]:

@@ -18,9 +18,19 @@ from cdlib.rollout.happenings import Happenings
 from cdlib.rollout.leaving import Leaving
 from cdlib.rollout.patience import Exists, Patience, SeenTime
 from cdlib.rollout.pods import UNREADY, PodMemory, pod_causes
-from cdlib.rollout.progress import counted_available, observed, own_pods, pod_ready, unproven, workload_done
+from cdlib.rollout.progress import (
+    counted_available,
+    has_past,
+    observed,
+    own_pods,
+    own_replicaset,
+    pod_ready,
+    unproven,
+    workload_done,
+)
 from cdlib.rollout.pulls import Pulled
 from cdlib.rollout.shown import shown_images
+from cdlib.rollout.unheeded import Unheeded
 
 __all__ = ["INCONCLUSIVE", "OUTAGE", "Fault", "Judge", "State", "Workloads", "pod_ready"]
 
@@ -60,7 +70,8 @@ class State:
     slow; `ends` counts how often containers have ended. `hold` is for how many seconds it must stay complete to count
     as such: not 0 where containers have no readiness probe. `unseen` is how many pods a controller counts as available
     whose watch, which is another one, has not shown that yet; `missed` for how many seconds the cluster was away, or
-    coming to itself. `shown` are the images of workloads of which something was seen to run, or that shall run nothing.
+    coming to itself, its scheduler and nodes included. `shown` are the images of workloads of which something was seen
+    to run, or that shall run nothing.
     """
 
     complete: bool
@@ -78,12 +89,16 @@ class State:
 
 
 class Judge:
-    """Judges one rollout, look by look. `exists` looks up single objects before something missing counts."""
+    """Judges one rollout, look by look. `exists` looks up single objects before something missing counts.
+
+    `older` says of a pod that has a past already when it is first seen whether it was there before what was applied.
+    """
 
     def __init__(self, workloads: Workloads, exists: Exists = lambda _kind, _name, _key: None,
-                 clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
-        self._workloads, self._clock = tuple(workloads), clock
-        self._seen_time, self._patience = SeenTime(clock), Patience(exists)
+                 clock: Callable[[], float] = time.monotonic,
+                 older: Callable[[Object], bool] = lambda _pod: False) -> None:  # fmt: skip
+        self._workloads, self._clock, self._older = tuple(workloads), clock, older
+        self._seen_time, self._unheeded, self._patience = SeenTime(clock), Unheeded(), Patience(exists)
         self._told, self._pulled, self._leaving = Happenings(), Pulled(), Leaving()
         self._shown: frozenset[str] = frozenset()
         self._pods: dict[str, PodMemory] = {}
@@ -91,15 +106,20 @@ class Judge:
     def look(self, found: Mapping[str, list[Object]], *, seen: bool = True) -> State:
         """How it stands, by all objects of the namespace, by kind. `seen` is whether the cluster can be seen now."""
         mine = list(_named(found, self._workloads))
-        acting = all(observed(o) for kind, o in mine if kind not in ("Job", "Pod"))
+        sets, every = found.get("ReplicaSet", []), found.get("Pod", [])
+        makers = [o for kind, o in mine if kind not in ("Job", "Pod")]
+        makers += [r for kind, o in mine if kind == "Deployment" and (r := own_replicaset(o, sets))]
+        acting = all(map(observed, makers))
         now, patient = self._clock(), self._seen_time.tick(seen and acting)
         for h in self._told.take(found.get("Event")):
             self._pulled.see(h.message, now)
-        sets, every = found.get("ReplicaSet", []), found.get("Pod", [])
         self._leaving.see(every, patient)
         self._shown = self._shown.union(image for kind, o in mine for image in shown_images(kind, o))
         pods = [(kind, o, [] if held_back(kind, o, sets) else own_pods(kind, o, sets, every)) for kind, o in mine]
-        failures, waiting = self._patience.sort(self._causes(pods, sets, now), patient)
+        own = tuple(pod for _, _, group in pods for pod in group)
+        self._unheeded.see(pods, sets, every, patient)
+        missed = self._seen_time.missed + self._unheeded.seconds
+        failures, waiting = self._patience.sort(self._causes(pods, sets, now, missed), patient)
         self._forget(every)
         done = [workload_done(kind, o) for kind, o in mine]
         summary = "; ".join(f"{o['metadata']['name']} {text}" for (_, o), (_, text) in zip(mine, done, strict=True))
@@ -108,20 +128,21 @@ class Judge:
         # which may be pods, come and go as Helm has their turn.
         complete = all(ok for ok, _ in done) and all(kind in ("Job", "Pod") for kind, _ in gone)
         available = sum(counted_available(kind, o) for kind, o in mine)
-        own = tuple(pod for _, _, group in pods for pod in group)
         return State(complete, summary or "nothing to wait for", _faults(failures), own,
                      _waiting(waiting), self._ends(own), _trouble(waiting),
                      max((unproven(kind, o) for kind, o in mine), default=0.0),
-                     max(0, available - sum(map(pod_ready, own))), self._seen_time.missed, self._shown)  # fmt: skip
+                     max(0, available - sum(map(pod_ready, own))), missed, self._shown)  # fmt: skip
 
     def _causes(self, pods: Sequence[tuple[str, Object, list[Object]]], sets: list[Object],
-                now: float) -> Iterator[Cause]:  # fmt: skip
+                now: float, missed: float) -> Iterator[Cause]:  # fmt: skip
         for kind, o, group in pods:
             leaving = self._leaving.of(kind, o, sets)
             for pod in group:
-                memory = self._pods.setdefault(str(pod["metadata"]["uid"]), PodMemory())
+                memory = self._pods.get(uid := str(pod["metadata"]["uid"]))
+                if memory is None:
+                    memory = self._pods[uid] = PodMemory(has_past(pod) and self._older(pod))
                 yield from pod_causes(pod, memory, self._told, self._pulled, now, leaving)
-            yield from workload_causes(kind, o, sets, group, self._told, self._seen_time.missed, leaving)
+            yield from workload_causes(kind, o, sets, group, self._told, missed, leaving)
 
     def _ends(self, own: Sequence[Object]) -> int:
         memories = [self._pods[str(pod["metadata"]["uid"])] for pod in own]

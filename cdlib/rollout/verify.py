@@ -11,7 +11,9 @@ from cdlib.deadline import Deadline
 from cdlib.errors import OutOfTime, Unavailable, UsageProblem
 from cdlib.rollout.api import Api, Object, path
 from cdlib.rollout.connection import first_part
+from cdlib.rollout.endpoints import behind
 from cdlib.rollout.lease import Lease
+from cdlib.rollout.patience import SETTLING
 from cdlib.rollout.verdict import Fault
 from cdlib.run import Run
 from cdlib.service import HttpCheck, Verify
@@ -23,11 +25,16 @@ PATIENCE = 15.0  # seconds that one check may fail before it has failed: endpoin
 
 @dataclass(frozen=True)
 class Request:
-    """A check with the place it goes to: a full URL, or a path of the Kubernetes API that leads to the Service."""
+    """A check with the place it goes to: a full URL, or a path of the Kubernetes API that leads to the Service.
+
+    `service` is the Service that answers it, in `namespace`, as the chart has it; None where that is not known.
+    """
 
     check: HttpCheck
     where: str
     through_api: bool
+    namespace: str = ""
+    service: Object | None = None
 
 
 def plan_requests(verify: Verify, services: Sequence[Object], environment: Environment) -> list[Request]:
@@ -47,10 +54,11 @@ def check_http(run: Run, api: Api, requests: Sequence[Request], deadline: Deadli
 
 
 def _plan(check: HttpCheck, services: Sequence[Object], environment: Environment) -> Request:
-    if environment.url:
-        return Request(check, environment.url + check.path, through_api=False)
     names = [str(s["metadata"]["name"]) for s in services]
     name = check.service or (names[0] if len(names) == 1 else "")
+    service = next((s for s in services if s["metadata"]["name"] == name), None)
+    if environment.url:
+        return Request(check, environment.url + check.path, False, environment.namespace, service)
     if name not in names:
         wrong = f"the chart has no Service {name!r}" if name else f"the chart has {len(names)} Services"
         raise UsageProblem(
@@ -65,11 +73,31 @@ def _plan(check: HttpCheck, services: Sequence[Object], environment: Environment
             f"the Service {name} has no port {check.port!r}", hint="mend `port` in cd.yaml's deploy.verify"
         )
     where = path("services", environment.namespace, f"{name}:{numbers[0]}") + f"/proxy{check.path}"
-    return Request(check, where, through_api=True)
+    return Request(check, where, True, environment.namespace, service)
 
 
 def _ask_until(run: Run, api: Api, request: Request, deadline: Deadline, lease: Lease) -> Fault | None:
-    """Ask until the answer is right; a fault with the last answer where it never was."""
+    """Ask until the answer is right; a fault with the last answer where it never was.
+
+    Where the cluster has not brought the Service's Endpoints up to date by then, as after an API server that was away,
+    it is asked for as much longer as its controllers may need.
+    """
+    settled, told = deadline.part(SETTLING, "endpoints"), False
+    while said := _ask_for_a_while(run, api, request, deadline, lease):
+        late = request.service is not None and not settled.over
+        if not (late and behind(api, request.namespace, request.service or {}, deadline)):
+            break
+        if not told:
+            run.note(f"{said}; the Service's endpoints are not up to date, so it is asked again")
+            told = True
+    if not said:
+        return None
+    run.events.emit("http_check", path=request.check.path, said=said)
+    return Fault("", "", "HttpCheck", f"GET {request.check.path}: {said}")
+
+
+def _ask_for_a_while(run: Run, api: Api, request: Request, deadline: Deadline, lease: Lease) -> str:
+    """What was wrong with the last answer for as long as a check may fail; empty as soon as one is right."""
     said, limit = "", deadline.part(PATIENCE, "an HTTP check")
     while not limit.over:
         if lease.require():  # the cluster was away, which says nothing of the service
@@ -84,11 +112,9 @@ def _ask_until(run: Run, api: Api, request: Request, deadline: Deadline, lease: 
                 break  # the last question was cut short by our own limit: what was said before tells more
             said = problem.message
         if not said:
-            return None
+            return ""
         time.sleep(min(ASK_EVERY, limit.left))
-    said = said or "no answer"
-    run.events.emit("http_check", path=request.check.path, said=said)
-    return Fault("", "", "HttpCheck", f"GET {request.check.path}: {said}")
+    return said or "no answer"
 
 
 def _ask(api: Api, request: Request, deadline: Deadline) -> tuple[int, str]:

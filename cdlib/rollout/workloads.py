@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError
 from cdlib.retry import patiently
-from cdlib.rollout.api import Api, path
+from cdlib.rollout.api import Api, Object, path
 from cdlib.rollout.confidential import Secrets
 from cdlib.rollout.happenings import SELECTOR
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.logs import Keepsakes
 from cdlib.rollout.lookup import Lookup
-from cdlib.rollout.patience import BLINK
+from cdlib.rollout.patience import BLINK, Sight
 from cdlib.rollout.progress import workload_done
 from cdlib.rollout.sightings import Sightings
 from cdlib.rollout.stuck import StuckPods
@@ -29,6 +29,8 @@ SHARE = 3.0  # times as long as a judgement took is paused after it, so that a s
 LONGEST_PAUSE = 0.5  # seconds
 LAG = 2.0  # seconds that the watch of pods may be behind that of what owns them: the pods are named in the result
 SOAKS = 3  # a restart in the soak begins it anew, so often at most
+LEAST_SEEN = 0.5  # of a soak: where an outage has hidden more of it, and no time is left, it says nothing
+LAST_LOOK = 5.0  # seconds that a soak which an outage makes longer leaves for the look at its end
 _APPS = "apps/v1"
 KINDS: dict[str, Kind] = {
     kind: (kind, plural, group)
@@ -42,6 +44,7 @@ KINDS: dict[str, Kind] = {
     )
 }
 _EVENTS: Kind = ("Event", "events", "")
+Older = Callable[[Object], bool]  # than what was applied is a pod
 
 
 def look(api: Api, namespace: str, workloads: Workloads, deadline: Deadline) -> State:
@@ -56,12 +59,13 @@ class Follower:
     """A rollout as it happens."""
 
     def __init__(self, run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease, watch: Watch, *,
-                 since: str = "", stuck: StuckPods | None = None) -> None:  # fmt: skip
+                 since: str = "", stuck: StuckPods | None = None, older: Older = lambda _: False) -> None:  # fmt: skip
         self._run, self._api, self._namespace, self._workloads = run, api, namespace, workloads
         self._lease, self._watch, self._since, self._stuck = lease, watch, since, stuck
         self._sets = {name for kind, name in workloads if kind == "StatefulSet"}
         self._lookup, self._keepsakes = Lookup(api, namespace), Keepsakes(api, namespace)
-        self._judge, self._sightings = Judge(workloads, self._lookup), Sightings(run)
+        self._sight = Sight(time.monotonic)
+        self._judge, self._sightings = Judge(workloads, self._lookup, older=older), Sightings(run)
         self._secrets = Secrets(run, api, namespace)
         self._ended_well = set[str]()  # Jobs
         self._said = ""
@@ -71,6 +75,7 @@ class Follower:
 
         Pauses while the lease cannot be renewed. Raises Held where it is lost for good.
         """
+        self._sight.begin()
         while not deadline.over:
             began = time.monotonic()
             state = self.state_now(deadline)
@@ -85,18 +90,16 @@ class Follower:
         `deadline` bounds what is asked of the cluster beside the watch, which is little in any case.
         """
         deadline = deadline or self._run.deadline
-        self._lease.require()
+        waited = self._lease.require()
+        seen = not (waited or self._watch.trouble)  # what is known may be as old as the lease was lost
+        self._sight.look(seen)
         if not self._watch.listed:
             self._tell(self._watch.trouble)
             return None
-        found = self._watch.objects()
-        if self._since:  # RFC 3339 in UTC, as all of them are, so that they compare as they are
-            for kind in ("Job", "Pod"):
-                every = found.get(kind, [])
-                found[kind] = [o for o in every if str(o["metadata"].get("creationTimestamp", "")) >= self._since]
+        found = self._found()
         self._ended_well |= {str(o["metadata"]["name"]) for o in found.get("Job", []) if workload_done("Job", o)[0]}
         self._lookup.begin(deadline)
-        state = self._judge.look(found, seen=not self._watch.trouble)
+        state = self._judge.look(found, seen=seen)
         state = replace(state, kept=self._keepsakes.see(state.pods, deadline))
         self._sightings.tell(state.pods)
         text = "; ".join(filter(None, (state.summary, state.trouble)))
@@ -104,6 +107,21 @@ class Follower:
             self.learn_secrets(state, deadline.part(TICK, "a look"))
         self._tell(text)
         return state
+
+    def _found(self) -> dict[str, list[Object]]:
+        found = self._watch.objects()
+        if self._since:  # RFC 3339 in UTC, as all of them are, so that they compare as they are
+            for kind in ("Job", "Pod"):
+                every = found.get(kind, [])
+                found[kind] = [o for o in every if str(o["metadata"].get("creationTimestamp", "")) >= self._since]
+        return found
+
+    @property
+    def there(self) -> set[tuple[str, str]]:
+        """Which of the workloads there are, as (kind, name), without what is older than `since`."""
+        found = self._found()
+        return {(kind, name) for kind, name in self._workloads
+                if any(o["metadata"]["name"] == name for o in found.get(kind, []))}  # fmt: skip
 
     def learn_secrets(self, state: State, deadline: Deadline) -> None:
         """Have what the pods know hidden, before anything that they say is shown or written."""
@@ -119,26 +137,29 @@ class Follower:
     def until_up(self, deadline: Deadline) -> State:
         """Follow it until it is complete or has failed; a State with a fault where `deadline` passes first.
 
-        What is complete has to stay so for its `hold`, with no container ending, as far as there is time.
+        What is complete has to stay so for its `hold`, with no container ending, as far as there is time. Seconds in
+        which nothing could be seen do not count, and what cannot be seen is never complete.
         """
         state, since, ends, held = None, 0.0, -1, False
         for state in self.states(deadline):
             if self._stuck and self._sets and (fault := self._stuck.look(self._watch.objects(), self._sets)):
                 return replace(state, faults=(fault,))
+            watched = time.monotonic() - self._sight.blind
             if not state.complete or state.ends != ends:
-                since, ends = time.monotonic(), state.ends
-            steady = time.monotonic() - since
-            if state.faults or (state.complete and steady >= max(state.hold, LAG if state.unseen else 0.0)):
+                since, ends = watched, state.ends
+            steady = self._sight.clear and watched - since >= max(state.hold, LAG if state.unseen else 0.0)
+            if state.faults or (state.complete and steady):
                 return state
             if state.complete and state.hold and not held:
                 held = True
                 self._run.note(f"watched for {state.hold:g} s more: a container has no readiness probe")
-        if state is not None and state.complete:
-            return state
         blind = self._watch.trouble
-        if state is None or blind:
-            text = f"nothing could be seen of it at the end of {deadline.seconds:.0f} s: {blind or 'no list'}"
-            return State(False, self._said, (Fault("", "", INCONCLUSIVE, text),))
+        if state is None or blind or not self._sight.clear:
+            why = blind or ("no list" if state is None else "the lease could not be renewed")
+            text = f"nothing could be seen of it at the end of {deadline.seconds:.0f} s: {why}"
+            return replace(state or State(False, self._said), faults=(Fault("", "", INCONCLUSIVE, text),))
+        if state.complete:
+            return state
         return replace(state, faults=(_out_of_time(state, deadline),))
 
     def soak(self, seconds: float, deadline: Deadline) -> State:
@@ -147,31 +168,46 @@ class Follower:
         Returns how it stood at the end. A container that ends in it begins it anew, as long as there is time: one
         restart is no failure, but only the time after it can tell.
         """
+        first = last = State(False, self._said)
         for _ in range(SOAKS):
-            states = list(self._during(deadline.part(seconds, "the soak")))
-            if states and states[-1].faults:
-                return states[-1]
-            ended = bool(states) and states[-1].ends > states[0].ends
-            if ended and deadline.left < seconds + TICK:
+            states, missing = self._during(seconds, deadline)
+            first, last = (states[0], states[-1]) if states else (last, last)
+            if last.faults:
+                return last
+            if missing > seconds * (1 - LEAST_SEEN):
+                text = (
+                    f"only {seconds - missing:.0f} s of a soak of {seconds:g} s could be watched, and no time is left"
+                )
+                return replace(last, faults=(Fault("", "", INCONCLUSIVE, text),))
+            if missing > TICK:
+                self._run.warn(f"only {seconds - missing:.0f} s of a soak of {seconds:g} s could be watched")
+            if last.ends <= first.ends:  # as far as the watch has shown; an outage may have hidden an end
+                last = self._still_up(last, deadline)
+                if last.faults or last.ends <= first.ends:
+                    return last
+            if deadline.left < seconds + TICK:
                 self._run.warn("containers have been restarted in the soak, and no time is left to watch them longer")
-                ended = False
-            if not ended:
-                return self._still_up(states[-1] if states else State(False, self._said), deadline)
-        times = states[-1].ends - states[0].ends
+                return self._still_up(last, deadline)
+        times = last.ends - first.ends
         text = f"containers were restarted in each of {SOAKS} soaks of {seconds:g} s, {times} times in the last"
-        return replace(states[-1], faults=(Fault("", "", "Unsteady", text),))
+        return replace(last, faults=(Fault("", "", "Unsteady", text),))
 
-    def _during(self, deadline: Deadline) -> Iterator[State]:
-        """The first and the last state to the end of `deadline`, or to the first fault."""
-        last = None
-        for state in self.states(deadline):
-            if last is None:
-                yield state
-            last = state
-            if state.faults:
-                break
-        if last is not None:
-            yield last
+    def _during(self, seconds: float, deadline: Deadline) -> tuple[list[State], float]:
+        """The first and the last state of a soak, to the first fault, and how many of its seconds nobody has watched.
+
+        Those in which nothing could be seen are watched again, as long as there is time.
+        """
+        states, missing, again = list[State](), seconds, seconds
+        while again > 0.0:
+            began = time.monotonic() - self._sight.blind
+            for state in self.states(deadline.part(again, "the soak")):
+                states = [*states[:1], state]
+                if state.faults:
+                    return states, 0.0
+            self._sight.look(not self._watch.trouble)  # the last seconds, too
+            missing = round(missing - (time.monotonic() - self._sight.blind - began), 3)
+            again = min(missing, deadline.left - LAST_LOOK)
+        return states, missing
 
     def _still_up(self, last: State, deadline: Deadline) -> State:
         """How it stands at the soak's end, asked of the cluster anew: a silent API server says nothing of the service.
@@ -212,14 +248,16 @@ class Follower:
 
 @contextmanager
 def following(run: Run, api: Api, namespace: str, workloads: Workloads, lease: Lease, *,
-              since: str = "", stuck: StuckPods | None = None) -> Iterator[Follower]:  # fmt: skip
+              since: str = "", stuck: StuckPods | None = None,
+              older: Older = lambda _: False) -> Iterator[Follower]:  # fmt: skip
     """Follow a rollout that has been applied already: what is listed now is not older than that.
 
-    `since`, in RFC 3339, leaves out Jobs and Pods that are older, where Helm has not got to all of them yet.
+    `since`, in RFC 3339, leaves out Jobs and Pods that are older, where Helm has not got to all of them yet; `older`
+    is asked of a pod that has a past already whether it is.
     """
     events = {"Event": SELECTOR} if workloads else {}
     with Watch(api, namespace, [*_kinds(workloads), *([_EVENTS] if events else [])], events) as watch:
-        yield Follower(run, api, namespace, workloads, lease, watch, since=since, stuck=stuck)
+        yield Follower(run, api, namespace, workloads, lease, watch, since=since, stuck=stuck, older=older)
 
 
 def _kinds(workloads: Workloads) -> list[Kind]:
@@ -235,7 +273,7 @@ def _out_of_time(state: State, deadline: Deadline) -> Fault:
     why = f"; {state.waiting[0]}" if state.waiting else ""
     text = f"not ready within {deadline.seconds:.0f} s ({state.summary}{why})"
     if state.missed > BLINK:
-        text += f"; for {state.missed:.0f} s of them the cluster's API was away, or its controllers had not come back"
+        text += f"; for {state.missed:.0f} s of them the cluster's API, its controllers or nodes were away"
     if state.missed > BLINK:  # nothing is known against what was applied
         return Fault(name, "", OUTAGE, text)
     return Fault(name, "", "OutOfTime", text) if name else Fault("", "", "OutOfTime", f"no pod came up: {text}")

@@ -207,13 +207,14 @@ def comments_in(notes: Iterable[bytes]) -> Iterator[str]:
 
 def _read(said: str) -> Approval:
     """The approval in a line. Raises Unsound unless that is exactly as we write it."""
-    document = require_fields(read_json(said.encode()), _FIELDS)
+    raw = said.encode("utf-8", "surrogatepass")  # halves of pairs are no UTF-8, and so no approval
+    document = require_fields(read_json(raw), _FIELDS)
     numbers = (document["change"], document["patchset"])
     if document["type"] != _KIND or not all(type(number) is int and number > 0 for number in numbers):
         raise Unsound("it is no approval")
     texts = {name: text_of(document, name, longest=500) for name in ("project", "commit", "tree", "environment")}
     approval = Approval(change=numbers[0], patchset=numbers[1], expires=read_time(document["expires"]), **texts)
-    if approval.text() != said.encode() + b"\n":
+    if approval.text() != raw + b"\n":
         raise Unsound("it is not written as approvals are")
     return approval
 

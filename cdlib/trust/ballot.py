@@ -97,14 +97,14 @@ def require_signature(case: Case, law: Law, signing: Signing, involved: Mapping[
 
 def _no_signer(law: Law, name: str, involved: Mapping[str, str]) -> str:
     """Why somebody's signature does not count, whatever it says; empty where it does."""
-    account = next((each.id for each in law.people.accounts.values() if each.username == name), None)
+    account = law.people.named(name)
     if name not in law.policy.approvers:
         return "is not on the list"
-    if account is None or not law.people.active(account):
+    if account is None or not account.active:
         return "has no account, or a disabled one"
-    return involved.get(law.people.person(account), "")
+    return involved.get(law.people.person(account.id), "")
 
 
 def _person(people: People, username: str) -> str:
-    account = next((each.id for each in people.accounts.values() if each.username == username), None)
-    return username if account is None else people.person(account)
+    account = people.named(username)
+    return username if account is None else people.person(account.id)

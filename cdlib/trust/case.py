@@ -10,7 +10,7 @@ from cdlib.review_policy import ReviewPolicy
 from cdlib.trust.history import History
 from cdlib.trust.identity import People
 from cdlib.trust.notedb import Server
-from cdlib.trust.objects import Commit
+from cdlib.trust.objects import Commit, Malformed
 from cdlib.trust.replay import Question
 from cdlib.trust.signed import Approvals, Signing
 
@@ -40,14 +40,16 @@ class Law:
 class Case:
     """A change that merged as `history.merged`.
 
-    `commits` has every patchset up to that one, `trees` what replays must give, and `results` what Gerrit wrote of
-    its submit requirements; None where it wrote nothing. `approvals` are those that were signed.
+    `commits` has the patchsets that are compared, `outlines` every one up to the reviewed one, without its message;
+    `trees` what replays must give, and `results` what Gerrit wrote of its submit requirements, None where it wrote
+    nothing. `approvals` are those that were signed.
     """
 
     history: History
     commits: Mapping[str, Commit]
+    outlines: Mapping[str, Commit]
     trees: Mapping[Question, str]
-    results: Sequence[Mapping[str, Any]] | None = None
+    results: Sequence[Mapping[str, Any]] | Malformed | None = None
     approvals: Approvals = field(default_factory=dict)
 
 

@@ -24,12 +24,14 @@ class Unsound(Exception):
 
 
 def read_json(raw: bytes) -> dict[str, Any]:
-    """The JSON object in `raw`. Raises Unsound for other types, duplicate keys, NaN, huge numbers, and what follows."""
+    """The JSON object in `raw`. Raises Unsound for other types, duplicate keys, NaN, huge numbers, halves of surrogate
+    pairs, which cannot be written again, and what follows."""
     if len(raw) > LARGEST:
         raise Unsound(f"it is larger than {LARGEST} bytes")
     try:
         text = raw.decode("utf-8")
         found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_small)
+        write_json(found)
     except (ValueError, RecursionError) as problem:
         raise Unsound(f"it is no JSON that may be read: {problem}") from problem
     if not isinstance(found, dict):

@@ -82,6 +82,12 @@ class History:
         return self.patchsets[self.submission.patchset] if self.submission else None
 
     @property
+    def seen(self) -> list[Patchset]:
+        """Every patchset up to the reviewed one."""
+        last = self.reviewed.number if self.reviewed else 0
+        return [patchset for patchset in self.patchsets.values() if patchset.number <= last]
+
+    @property
     def reviewed(self) -> Patchset | None:
         """The patchset that people and tests saw: what merged, or the one that the merge made that from."""
         if not self.submission or not self.submission.made:

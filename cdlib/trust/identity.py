@@ -8,8 +8,10 @@ to be proved.
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +48,31 @@ class People:
         name = self.name(account)
         return next((min(names) for names in self.same if name in names), name)
 
+    def named(self, username: str) -> Account | None:
+        """The account of this name."""
+        return self._by_name.get(username)
+
     def owners(self, mail: str) -> frozenset[str]:
         """Everybody whose mail this is or was; nobody where no account has it."""
-        wanted = mail.casefold()
-        return frozenset(self.person(each.id) for each in self.accounts.values() if wanted in each.mails)
+        return frozenset(self.person(account) for account in self._by_mail.get(mail.casefold(), ()))
 
     def active(self, account: int) -> bool:
         """Whether the account is known and not disabled."""
         known = self.accounts.get(account)
         return known is not None and known.active
+
+    # Anybody may register where that is open, and every commit asks: nobody looks through all accounts each time.
+    @cached_property
+    def _by_name(self) -> dict[str, Account]:
+        return {account.username: account for account in self.accounts.values() if account.username}
+
+    @cached_property
+    def _by_mail(self) -> dict[str, list[int]]:
+        found = defaultdict[str, list[int]](list)
+        for account in self.accounts.values():
+            for mail in account.mails:
+                found[mail].append(account.id)
+        return found
 
 
 def read_people(paths: Iterable[Path], same: Sequence[Sequence[str]] = ()) -> People:
@@ -69,8 +87,8 @@ def read_people(paths: Iterable[Path], same: Sequence[Sequence[str]] = ()) -> Pe
             found = _account(path, entry)
             before = accounts.get(found.id, found)
             accounts[found.id] = Account(found.id, before.username, before.mails | found.mails, before.active)
-    names = [account.username for account in accounts.values() if account.username]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    names = Counter(account.username for account in accounts.values() if account.username)
+    twice = sorted(name for name, count in names.items() if count > 1)
     if twice:
         raise UsageProblem(f"two accounts of the table have the name {twice[0]}", hint=_HINT)
     return People(accounts, same)

@@ -9,7 +9,7 @@ from cdlib.trust.ballot import Ballot, count, require_signature
 from cdlib.trust.case import Case, Finding, Law, Problem
 from cdlib.trust.history import History, Patchset
 from cdlib.trust.objects import Malformed
-from cdlib.trust.replay import SUBMIT_TRAILERS, is_replay
+from cdlib.trust.replay import CONFLICT, SUBMIT_TRAILERS, is_replay, question
 
 _UNMET = ("NOT_READY", "CLOSED", "RULE_ERROR", "NEED", "REJECT", "IMPOSSIBLE")  # of Gerrit's submit records
 _VETO = 2  # a vote as far below zero stops a change, where its label is not asked for
@@ -52,10 +52,8 @@ def _submission(history: History) -> Iterator[Problem]:
 def _involved(case: Case, reviewed: Patchset, law: Law) -> tuple[dict[str, str], list[Problem]]:
     """What everybody had to do with it who may not vote, up to the reviewed patchset; and mails that are nobody's."""
     involved, strangers = dict[str, str](), list[Problem]()
-    for patchset in case.history.patchsets.values():
-        if patchset.number > reviewed.number:
-            continue
-        commit = case.commits[patchset.commit]
+    for patchset in case.history.seen:
+        commit = case.outlines[patchset.commit]
         for account in (patchset.uploader, patchset.real):
             involved.setdefault(law.people.person(account), f"uploaded patchset {patchset.number}")
         for role, line in (("author", commit.author), ("committer", commit.committer)):
@@ -85,11 +83,14 @@ def _replayed(case: Case, reviewed: Patchset) -> Iterator[Problem]:
     if merged.number == reviewed.number:
         return
     trailers = {*SUBMIT_TRAILERS, *(label for _, label, _ in case.history.votes)}
-    if not is_replay(case.commits[reviewed.commit], case.commits[merged.commit], case.trees, trailers):
+    old, new = case.commits[reviewed.commit], case.commits[merged.commit]
+    if not is_replay(old, new, case.trees, trailers):
+        asked = question(old, new)
+        clean = asked is None or asked in case.trees
         yield Problem(
             "replay",
             f"patchset {merged.number}, which merged, is not patchset {reviewed.number}, which was reviewed, on a "
-            "newer base: computed again, it comes out as something else",
+            f"newer base: computed again, it {'comes out as something else' if clean else f'is {CONFLICT}'}",
         )
 
 
@@ -97,6 +98,9 @@ def _requirements(case: Case) -> Iterator[Problem]:
     """What Gerrit's own requirements say beyond votes: whether somebody went past one."""
     if case.results is None:
         yield Problem("requirements", "Gerrit has written down no result of its submit requirements")
+        return
+    if isinstance(case.results, Malformed):
+        yield Problem("requirements", f"Gerrit's results of its submit requirements cannot be read: {case.results}")
         return
     for result in case.results:
         name = str(_part(result, "submitRequirement").get("name", "?"))[:80]

@@ -6,9 +6,10 @@ before it. Anything that Gerrit does not write makes the whole change unusable.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cdlib.trust.objects import Commit, Malformed, Person, Repository, parse_commit
@@ -21,9 +22,12 @@ _ONCE = frozenset(["Assignee", "Branch", "Change-id", "Cherry-pick-of", "Commit"
                    "Tag", "Topic", "Work-in-progress"])  # fmt: skip
 _OFTEN = frozenset(["Attention", "CC", "CC-email", "Copied-Label", "Custom-Keyed-Value", "Hashtags", "Label", "Removed",
                     "Removed-email", "Reviewer", "Reviewer-email", "Submitted-with"])  # fmt: skip
+# What the rules read; of all else, which people may make as long as they like, a digest is kept.
+_READ = frozenset(["Branch", "Change-id", "Commit", "Copied-Label", "Label", "Patch-set", "Real-user", "Removed",
+                   "Status", "Submitted-with"])  # fmt: skip
 _FOOTER = re.compile(rb"([A-Za-z][A-Za-z-]*):(?: (.*))?\Z", re.DOTALL)
-_META = re.compile(r"refs/changes/[0-9]{2}/([0-9]+)/meta\Z")
-_PATCHSET = re.compile(r"refs/changes/[0-9]{2}/([0-9]+)/([0-9]+)\Z")
+_META = re.compile(r"refs/changes/[0-9]{2}/([0-9]{1,18})/meta\Z")
+_PATCHSET = re.compile(r"refs/changes/[0-9]{2}/([0-9]{1,18})/([0-9]{1,18})\Z")
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Server:
 
     def account(self, text: str) -> int:
         """The account in `Gerrit User N <N@id>`. Raises Malformed."""
-        found = re.fullmatch(rf"Gerrit User ([0-9]+) <([0-9]+)@{re.escape(self.id)}>", text)
+        found = re.fullmatch(rf"Gerrit User ([0-9]{{1,18}}) <([0-9]{{1,18}})@{re.escape(self.id)}>", text)
         if not found or found[1] != found[2]:
             raise Malformed(f"{text[:80]!r} is no account of the Gerrit {self.id}")
         return int(found[1])
@@ -43,13 +47,17 @@ class Server:
 
 @dataclass(frozen=True)
 class Entry:
-    """One record. `when` in seconds since 1970; `real` is who acted, where that was in another's name."""
+    """One record. `when` in seconds since 1970; `real` is who acted, where that was in another's name.
+
+    `footers` are those that the rules read, `others` is a digest of all others.
+    """
 
     id: str
     account: int
     real: int
     when: int
     footers: tuple[tuple[str, str], ...]
+    others: str
 
     def one(self, name: str) -> str | None:
         """The value of a footer that stands once at most."""
@@ -94,21 +102,33 @@ def read_chains(repository: Repository, tips: Iterable[str], server: Server) -> 
     if not wanted:
         return {}
     listed = repository.git("rev-list", "--stdin", stdin="".join(f"{tip}\n" for tip in wanted).encode())
-    found = dict(repository.read(listed.decode().split(), "commit"))
-    return {tip: _chain(found, tip, server) for tip in wanted}
+    found = {name: _record(name, raw, server) for name, raw in repository.read(listed.decode().split(), "commit")}
+    return {tip: _chain(found, tip) for tip in wanted}
 
 
-def _chain(found: dict[str, bytes], tip: str, server: Server) -> list[Entry] | Malformed:
+def _record(name: str, raw: bytes, server: Server) -> tuple[Entry, str] | Malformed:
+    """A record, and the one that it follows. Its text is not kept: people may write much, and push it often."""
+    try:
+        commit = parse_commit(name, raw)
+        entry = parse_entry(commit, server)
+        if len(commit.parents) > 1:
+            raise Malformed(f"its record {commit.short} follows several")
+    except Malformed as problem:
+        return Malformed(str(problem))  # the one that was raised keeps the text
+    return entry, commit.parents[0] if commit.parents else ""
+
+
+def _chain(found: Mapping[str, tuple[Entry, str] | Malformed], tip: str) -> list[Entry] | Malformed:
     entries: list[Entry] = []
     try:
         while tip:
             if tip not in found:
                 raise Malformed(f"its record {tip[:12]} is missing or too large")
-            commit = parse_commit(tip, found[tip])
-            entries.append(parse_entry(commit, server))
-            if len(commit.parents) > 1:
-                raise Malformed(f"its record {commit.short} follows several")
-            tip = commit.parents[0] if commit.parents else ""
+            record = found[tip]
+            if isinstance(record, Malformed):
+                raise record
+            entry, tip = record
+            entries.append(entry)
         entries.reverse()
         _require_order(entries)
     except Malformed as problem:
@@ -128,11 +148,11 @@ def parse_entry(commit: Commit, server: Server) -> Entry:
     """One record of a change. Raises Malformed where it is not as the server writes it."""
     author, committer = commit.person(commit.author), commit.person(commit.committer)
     if committer.mail != server.mail or commit.more:
-        raise Malformed(f"its record {commit.short} was not written by Gerrit ({committer.mail})")
-    footers = _footers(commit)
+        raise Malformed(f"its record {commit.short} was not written by Gerrit ({committer.mail[:100]})")
+    footers, others = _footers(commit)
     account = _author(author, server)
     real = next((value for key, value in footers if key == "Real-user"), None)
-    return Entry(commit.id, account, account if real is None else server.account(real), author.when, footers)
+    return Entry(commit.id, account, account if real is None else server.account(real), author.when, footers, others)
 
 
 def _author(author: Person, server: Server) -> int:
@@ -141,19 +161,25 @@ def _author(author: Person, server: Server) -> int:
     return server.account(f"{author.name} <{author.mail}>")
 
 
-def _footers(commit: Commit) -> tuple[tuple[str, str], ...]:
+def _footers(commit: Commit) -> tuple[tuple[tuple[str, str], ...], str]:
+    """The footers that the rules read, and a digest of the others; all have to be such as Gerrit writes."""
     # Only b"\n" ends a line here: str.splitlines would also break at U+2028 and its like, which Gerrit lets through.
     text = commit.message.rstrip(b"\n").rpartition(b"\n\n")[2].lstrip(b"\n")
-    footers: list[tuple[str, str]] = []
+    footers, once, others = list[tuple[str, str]](), set[str](), hashlib.sha256()
     for line in text.split(b"\n"):
         found = _FOOTER.match(line)
         name = found[1].decode() if found else ""
         if not found or name not in _ONCE | _OFTEN:
             raise Malformed(f"its record {commit.short} has a line that Gerrit does not write: {line[:80]!r}")
-        if name in _ONCE and any(key == name for key, _ in footers):
+        if name in once:
             raise Malformed(f"its record {commit.short} says {name} twice")
+        once |= {name} & _ONCE
         try:
-            footers.append((name, (found[2] or b"").decode("utf-8")))
+            value = (found[2] or b"").decode("utf-8")
         except UnicodeDecodeError:
             raise Malformed(f"its record {commit.short} is no UTF-8") from None
-    return tuple(footers)
+        if name in _READ:
+            footers.append((name, value))
+        else:
+            others.update(line + b"\n")
+    return tuple(footers), others.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from cdlib import process
 from cdlib.deadline import Deadline
 from cdlib.errors import DISK_FULL, UsageProblem, disk_full
 
-LARGEST = 8 * 2**20  # bytes of one object; a commit, or what Gerrit knows of one, is far below
+LARGEST_COMMIT = 2**20  # bytes of a commit or a record; one with a thousand lines of text has some 80,000
+# Bytes of what Gerrit keeps of a patchset. It lets 3 M characters of comments through, and writes `<` and its like by
+# six; a program's output may have 32 MiB.
+LARGEST_NOTE = 24 * 2**20
+TOO_LARGE = f"what Gerrit keeps of a patchset, comments and all, is more than {LARGEST_NOTE // 2**20} MiB"
 _BATCH = 16 * 2**20  # bytes that are asked for at once
 OBJECT = re.compile(r"[0-9a-f]{40}\Z")
 # Neither replace refs, grafts, hooks, attributes nor a stale graph may change what git reads or computes. JGit, which
@@ -118,34 +123,40 @@ class Repository:
         lines = self.git("for-each-ref", "--format=%(objectname) %(refname)", *prefixes).decode().split("\n")
         return {name: value for value, _, name in (line.partition(" ") for line in lines) if name}
 
-    def commits(self, ids: Iterable[str]) -> dict[str, Commit]:
-        """These commits, those left out that are missing, no commits, or not as git writes them."""
-        found = {}
+    def commits(self, ids: Iterable[str]) -> Iterator[Commit]:
+        """Each of these commits, those left out that are missing, no commits, or not as git writes them."""
         for name, raw in self.read(ids, "commit"):
-            try:
-                found[name] = parse_commit(name, raw)
-            except Malformed:
-                continue
-        return found
+            with suppress(Malformed):
+                yield parse_commit(name, raw)
 
     def read(self, names: Iterable[str], kind: str) -> Iterator[tuple[str, bytes]]:
-        """Name and content of each of these objects that is there, of that kind, and 8 MiB at most."""
+        """Name and content of each of these objects that is there, of that kind, and not too large."""
+        batch, size = list[str](), 0
+        for name, length in self._sizes(names, kind):
+            if length > _largest(kind):
+                continue
+            if batch and size + length > _BATCH:
+                yield from self._contents(batch)
+                batch, size = [], 0
+            batch.append(name)
+            size += length
+        if batch:
+            yield from self._contents(batch)
+
+    def too_large(self, names: Iterable[str], kind: str) -> list[str]:
+        """Those of these objects that `read` leaves out for their size."""
+        return [name for name, length in self._sizes(names, kind) if length > _largest(kind)]
+
+    def _sizes(self, names: Iterable[str], kind: str) -> Iterator[tuple[str, int]]:
+        """Name and bytes of each of these objects that is there, of that kind."""
         asked = list(dict.fromkeys(names))
         if not asked:
             return
         sizes = self.git("cat-file", "--batch-check", stdin=_lines(asked)).decode().split("\n")
-        batch, size = list[str](), 0
         for name, line in zip(asked, sizes, strict=False):
             words = line.split(" ")
-            if words[1:2] != [kind] or int(words[2]) > LARGEST:
-                continue
-            if batch and size + int(words[2]) > _BATCH:
-                yield from self._contents(batch)
-                batch, size = [], 0
-            batch.append(name)
-            size += int(words[2])
-        if batch:
-            yield from self._contents(batch)
+            if words[1:2] == [kind]:
+                yield name, int(words[2])
 
     def _contents(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         raw, start = self.git("cat-file", "--batch", stdin=_lines(names)), 0
@@ -154,6 +165,10 @@ class Repository:
             size = int(raw[start:end].split(b" ")[2])
             yield name, raw[end + 1 : end + 1 + size]
             start = end + 2 + size
+
+
+def _largest(kind: str) -> int:
+    return LARGEST_NOTE if kind == "blob" else LARGEST_COMMIT
 
 
 def _lines(words: Iterable[str]) -> bytes:

@@ -14,7 +14,11 @@ from cdlib.trust.packs import object_id, pack
 
 _NOBODY = "cd <cd@localhost> 0 +0000"
 _TRAILER = re.compile(rb"([A-Za-z][A-Za-z0-9-]*): \S[^\n]*\Z")
+_SIGNATURES = (b"gpgsig ", b"gpgsig-sha256 ")  # by SSH and X.509 as well; the second is of SHA-256 repositories
 SUBMIT_TRAILERS = frozenset(["Change-Id", "Reviewed-on", "Reviewed-by", "Tested-by"])  # what Gerrit adds as it submits
+
+# JGit, which merges for Gerrit, sees a file deleted and one added: no conflict where the other side deletes it, too.
+CONFLICT = "in conflict, perhaps since a file was renamed, which git follows and Gerrit does not"
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,14 @@ def compute(
 def is_replay(old: Commit, new: Commit, trees: Mapping[Question, str], trailers: Collection[str] = ()) -> bool:
     """Whether `new` is `old` on top of another commit: same author, same message, and the tree that this gives.
 
-    `trailers` are the ones that may have been added to the message. A merge is a replay of itself only.
+    `trailers` are the ones that may have been added to the message. A merge is a replay of itself only. The signature
+    in a commit is of that very commit: Gerrit drops it, people sign anew, and what it says of its author is no vote.
     """
     if old.id == new.id:
         return True
-    if len(old.parents) != 1 or len(new.parents) != 1 or old.more != new.more or old.author != new.author:
+    if len(old.parents) != 1 or len(new.parents) != 1 or old.author != new.author:
         return False
-    if not _same_message(old.message, new.message, trailers):
+    if _unsigned(old) != _unsigned(new) or not _same_message(old.message, new.message, trailers):
         return False
     expected = old.tree if old.parents == new.parents else trees.get(Picked(old.id, new.parents[0]))
     return expected == new.tree
@@ -81,6 +86,16 @@ def question(old: Commit, new: Commit) -> Question | None:
     if len(old.parents) != 1 or len(new.parents) != 1 or old.parents == new.parents:
         return None
     return Picked(old.id, new.parents[0])
+
+
+def _unsigned(commit: Commit) -> list[bytes]:
+    """A commit's headers beside the usual ones, but for its signature; a line that begins with a blank goes on."""
+    kept, of_signature = list[bytes](), False
+    for line in commit.more:
+        of_signature = line.startswith(_SIGNATURES) or (of_signature and line.startswith(b" "))
+        if not of_signature:
+            kept.append(line)
+    return kept
 
 
 def _same_message(old: bytes, new: bytes, trailers: Collection[str]) -> bool:

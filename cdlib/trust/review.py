@@ -12,7 +12,7 @@ from cdlib.trust.history import History
 from cdlib.trust.judge import judge
 from cdlib.trust.objects import OBJECT, Commit, Malformed, Repository
 from cdlib.trust.records import Records, read_records
-from cdlib.trust.replay import Merged
+from cdlib.trust.replay import CONFLICT, Merged
 from cdlib.trust.signed import Approvals, read_approvals
 from cdlib.trust.tampering import Alarm
 
@@ -102,7 +102,13 @@ def _name(verdict: Verdict) -> str:
 
 def carried(repository: Repository, request: Request, law: Law) -> list[str]:
     """Every commit after what is live, or after the first that is believed, up to the one wanted; parents first."""
-    known = [start for start in (request.live, law.policy.since) if start]
+    since = law.policy.since
+    if since and not repository.ask("cat-file", "-e", f"{since}^{{commit}}").ok:
+        raise UsageProblem(
+            f"review.since, {since[:12]}, is no commit of the project",
+            hint=f"name a commit on the branch {law.policy.branch} in the service's review.since in targets.yaml",
+        )
+    known = [start for start in (request.live, since) if start]
     if not known:
         raise Refused(
             f"nothing is live, and no commit is named from which on reviews count before {request.commit[:12]}",
@@ -144,22 +150,24 @@ class Court:
             return self._refused(commit, Problem("commit", "it is larger than a commit may be, or cannot be read"))
         holders = self.records.holders.get(commit, [])
         merged = [change for change, _ in holders if self._merged_as(change, commit)]
+        unreadable = [c for c, _ in holders if isinstance(self.records.histories[c], Malformed)]
         if merged:
+            # Anybody may push the commit again, and make that unreadable: of no account where one change suffices.
             here = [change for change in merged if self._may_be_here(self.records.histories[change])]
-            return self._changes(commit, here or merged)
+            return self._changes(commit, here or [*unreadable, *merged])
         if len(found.parents) == 2 and self.records.trees.get(Merged(*found.parents)) == found.tree:
             return Verdict(commit, "merge")  # what Gerrit makes as it submits; both sides are judged themselves
+        if unreadable:
+            return self._changes(commit, unreadable)
         if len(found.parents) == 2 and not holders:
             return self._refused(commit, self._merge(found))
-        change, patchset = holders[0] if holders else (0, 0)
+        change, patchset = min(holders, key=lambda held: held[0] not in self.alarms, default=(0, 0))
         return self._refused(commit, self._unreviewed(change, patchset), change, patchset)
 
     def _merged_as(self, change: int, commit: str) -> bool:
-        """Whether the change merged as this commit, or cannot be read, which is no reason to pass over it."""
-        history = self.records.histories.get(change)
-        if isinstance(history, History):
-            return history.merged is not None and history.merged.commit == commit
-        return True
+        """Whether the change merged as this commit, by records that can be read."""
+        history = self.records.histories[change]
+        return isinstance(history, History) and history.merged is not None and history.merged.commit == commit
 
     @property
     def _branches(self) -> list[str]:
@@ -195,28 +203,32 @@ class Court:
         history = self.records.histories[change]
         if isinstance(history, Malformed):
             text = f"Gerrit's records of it cannot be used: {history}"
-            return Finding(problems=[Problem("records", text)])
+            return Finding(problems=[*self._alarmed(change), Problem("records", text)])
         assert history.submission is not None
-        results = self.records.results.get(change)
-        found = judge(
-            Case(history, self.records.commits, self.records.trees, results, self.approvals.get(change, {})), self.law
-        )
+        known, results = self.records, self.records.results.get(change)
+        approvals = self.approvals.get(change, {})
+        found = judge(Case(history, known.commits, known.outlines, known.trees, results, approvals), self.law)
         if not self._may_be_here(history):
             text = f"it was reviewed for {history.branch}, not for {self._branches[0]}"
             found.problems.insert(0, Problem("branch", text))
-        if change in self.alarms:
-            alarm = self.alarms[change]
-            found.problems.insert(0, Problem("records", alarm.text, alarm.remedy))
+        found.problems[:0] = self._alarmed(change)
         return found
+
+    def _alarmed(self, change: int) -> list[Problem]:
+        """What has been found changed in its records, and how to take that over."""
+        alarm = self.alarms.get(change)
+        return [Problem("records", alarm.text, alarm.remedy)] if alarm else []
 
     def _merge(self, commit: Commit) -> Problem:
         clean = Merged(*commit.parents) in self.records.trees
-        why = "its files are not what merging its two sides gives" if clean else "its two sides are in conflict"
+        why = "its files are not what merging its two sides gives" if clean else f"its two sides are {CONFLICT}"
         return Problem("replay", f"it is a merge in no change, and {why}")
 
     def _unreviewed(self, change: int, patchset: int) -> Problem:
         if not change:
             return Problem("commit", "it is in no change: it was pushed past review")
+        if alarmed := self._alarmed(change):
+            return alarmed[0]  # what the mirror has is then not the newest
         history = self.records.histories[change]
         assert isinstance(history, History)
         if history.merged:

@@ -11,7 +11,7 @@ from cdlib.sidebyside import side_by_side
 from cdlib.trust.approval import Approval, Signature, Signers, comments_in, find, signer, why_not, worth_verifying
 from cdlib.trust.encoding import Unsound
 from cdlib.trust.history import History
-from cdlib.trust.objects import Repository
+from cdlib.trust.objects import TOO_LARGE, Repository
 from cdlib.trust.records import Records
 
 Approvals = Mapping[str, str]  # by username: why it does not count, empty where it does
@@ -50,6 +50,8 @@ def read_approvals(repository: Repository, records: Records, signing: Signing) -
     # Each is a program that runs for some milliseconds, nearly all of which it computes.
     signed = zip(found, side_by_side(who, found, workers=(os.cpu_count() or 1) + 1), strict=True)
     judged: dict[int, dict[str, str]] = {change: {} for change in texts}
+    for name in repository.too_large(names, "blob"):
+        judged.setdefault(names[name], {})["somebody"] = f"cannot be read: {TOO_LARGE}"
     for (change, signature), whose in signed:
         _judge(judged[change], signature.approval, whose, wanted[change])
     return {**judged}

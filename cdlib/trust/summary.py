@@ -15,6 +15,7 @@ from cdlib.units import timestamp
 PERMIT = "https://cdlib.org/permit/v1"  # our own field in a summary
 POLICY = "https://cdlib.org/targets/v1"
 LONGEST = timedelta(minutes=15)
+LONGEST_TEXT = 1000  # characters of any text in a permit
 DEPLOY, ROLLBACK = "deploy", "rollback"
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _NONCE = re.compile(r"[0-9a-f]{32}\Z")
@@ -93,7 +94,7 @@ def read_permit(statement: Statement) -> Permit:
         raise Unsound(f"it is a {statement.predicate_type}, and no permit")
     said = require_fields(statement.predicate, _SUMMARY)
     bound = require_fields(said[PERMIT], (*_TEXTS, "sequence"))
-    texts = {name: text_of(bound, name, longest=1000) for name in _TEXTS}
+    texts = {name: text_of(bound, name, longest=LONGEST_TEXT) for name in _TEXTS}
     place = Place(*(texts[name] for name in Place.NAMES))
     if len(statement.digests) != 1:
         raise Unsound("it is about several images")
@@ -106,7 +107,7 @@ def read_permit(statement: Statement) -> Permit:
         sequence=bound["sequence"],
         issued=read_time(said["timeVerified"]),
         expires=read_time(texts["expires"]),
-        by=text_of(require_fields(said["verifier"], ("id",)), "id", longest=1000),
+        by=text_of(require_fields(said["verifier"], ("id",)), "id", longest=LONGEST_TEXT),
         **{name: texts[name] for name in ("commit", "change", "image", "chart", "values", "nonce", "reason")},
     )
     _require_sound(permit)

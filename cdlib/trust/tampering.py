@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from cdlib.errors import Unavailable
@@ -11,6 +11,7 @@ from cdlib.trust.notedb import Entry, Refs, Server, read_chains, read_refs
 from cdlib.trust.objects import Malformed, Repository
 
 ASIDE = "refs/cd/rewritten/"  # where a rewritten record is fetched to, by its change's number
+_STATUS = "%H %P|%(trailers:key=Status,valueonly,unfold,separator=%x2C)"  # a record, those before it, and what it says
 _ACCEPT = "find out who did it and why; once it is innocent, take it over into the mirror as docs/trust.md shows"
 
 
@@ -43,7 +44,12 @@ def find(repository: Repository, kept: Mapping[str, str], listed: Mapping[str, s
     for change in rewritten:
         _require_fetched(change, ours.metas[change], chains.get(aside.get(change, "")))
     alarms = [_rewritten(change, chains[ours.metas[change]], chains.get(aside.get(change, ""))) for change in rewritten]
-    alarms += [_gone(change, ours, chains[ours.metas[change]], server) for change in gone]
+    histories = {change: _history(change, ours, chains[ours.metas[change]], server) for change in gone}
+    said = _say_merged(repository, [ours.metas[change] for change, history in histories.items() if history is None])
+    alarms += [
+        _gone(change, history.submission is not None if history else ours.metas[change] in said)
+        for change, history in histories.items()
+    ]
     return [*alarms, *_moved(ours, theirs)]
 
 
@@ -63,22 +69,48 @@ def _rewritten(change: int, old: list[Entry] | Malformed, new: list[Entry] | Mal
 
 def _same(old: list[Entry], new: list[Entry]) -> bool:
     def said(entry: Entry) -> tuple[object, ...]:
-        return entry.account, entry.real, entry.when, entry.footers
+        return entry.account, entry.real, entry.when, entry.footers, entry.others
 
     return [said(e) for e in old] == [said(e) for e in new[: len(old)]]
 
 
-def _gone(change: int, refs: Refs, chain: list[Entry] | Malformed, server: Server) -> Alarm:
-    """A change that never merged may be deleted, or hidden; one that did may not."""
+def _history(change: int, refs: Refs, chain: list[Entry] | Malformed, server: Server) -> History | None:
+    """What the mirror has kept of a change; None where that cannot be read."""
     try:
-        if isinstance(chain, Malformed):
-            raise chain
-        history: History | None = replay(change, chain, refs.patchsets.get(change, {}), server)
+        return None if isinstance(chain, Malformed) else replay(change, chain, refs.patchsets.get(change, {}), server)
     except Malformed:
-        history = None
-    if history and not history.submission:
-        return Alarm(change, "dropped", f"change {change}, which was not merged, is no longer to be seen", stops=False)
-    return Alarm(change, "gone", f"Gerrit's records of change {change}, which was merged, are gone", stops=True)
+        return None
+
+
+def _gone(change: int, merged: bool) -> Alarm:
+    """A change that never merged may be deleted, or hidden; one that did may not."""
+    if merged:
+        return Alarm(change, "gone", f"Gerrit's records of change {change}, which was merged, are gone", stops=True)
+    return Alarm(change, "dropped", f"change {change}, which was not merged, is no longer to be seen", stops=False)
+
+
+def _say_merged(repository: Repository, tips: Collection[str]) -> set[str]:
+    """Those of the tips whose records, whatever else they say and however long they are, say that the change merged.
+
+    git reads the last paragraph only, as Gerrit does: what people type stands before it, and may say anything.
+    """
+    if not tips:
+        return set()
+    listed = repository.git(
+        "log",
+        "--topo-order",
+        "--reverse",
+        f"--format={_STATUS}",
+        "--stdin",
+        stdin="".join(f"{tip}\n" for tip in tips).encode(),
+    )
+    merged = set[str]()
+    for line in listed.decode("utf-8", "replace").split("\n")[:-1]:
+        names, _, said = line.partition("|")
+        record, *before = names.split()
+        if "merged" in said.split(",") or merged & {*before}:
+            merged.add(record)
+    return merged & {*tips}
 
 
 def _moved(ours: Refs, theirs: Refs) -> list[Alarm]:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from cdlib import process
 from lab.jenkins.controller import Controller
 from lab.jenkins.server import Server
 from lab.jenkins.settings import Agent, Settings, User
+from lab.testing import free_port
 
 ADMIN = User("admin", password="admin-password", token="admin-token-1")
 QUICK = Settings(
@@ -32,7 +33,7 @@ QUICK = Settings(
     ending=0.0,
     kill_after=2.0,
 )
-_LIMIT = 20.0  # seconds for anything that a test waits for
+_LIMIT = 60.0  # seconds for anything that a test waits for
 
 
 def wait_for(what: Callable[[], Any], seconds: float = _LIMIT) -> Any:
@@ -170,7 +171,7 @@ class OwnProcess:
 
     def __init__(self, home: Path, settings: Settings = QUICK) -> None:
         self.home = home
-        self.port = _free_port()
+        self.port = free_port()
         home.mkdir(parents=True, exist_ok=True)
         self.configure(settings)
         self._child: subprocess.Popen[bytes] | None = None
@@ -203,9 +204,16 @@ class OwnProcess:
             self._child = None
 
     def pause(self) -> None:
-        """Freeze it: it accepts connections, and answers nothing."""
+        """Freeze it: it accepts connections, and answers nothing. Returns once each of its threads has halted."""
         if self._child:
             self._child.send_signal(signal.SIGSTOP)
+            threads = Path(f"/proc/{self._child.pid}/task")
+            wait_for(lambda: all(_state(each) == "T" for each in threads.iterdir()))
+
+    def is_asked(self) -> bool:
+        """Whether somebody's request waits to be read, as it does for as long as the server is frozen."""
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return any(int(row[1].partition(":")[2], 16) == self.port and int(row[4].partition(":")[2], 16) for row in rows)
 
     def go_on(self) -> None:
         """End a pause."""
@@ -217,7 +225,8 @@ class OwnProcess:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _state(thread: Path) -> str:
+    """A thread's state by the kernel's letter; empty where it has ended."""
+    with suppress(OSError):
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    return ""

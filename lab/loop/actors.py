@@ -30,7 +30,7 @@ from lab.loop.places import CHECKOUT, GERRIT_URL, PRODUCTION, TENANT, ZUUL_URL, 
 from lab.loop.rest import Rest, rest
 
 T = TypeVar("T")
-_PATIENCE = 120.0  # seconds for what Zuul does; a few are usual
+_PATIENCE = 240.0  # seconds for what Zuul does; a few are usual
 _BIN = CHECKOUT / ".venv" / "bin"
 
 

@@ -72,6 +72,11 @@ def _argv(places: Places, program: str) -> tuple[str, ...]:
         f"HOME={places.zuul / 'home'}",
         "LANG=C.UTF-8",
         f"PATH={binaries}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        # All that a job runs shares a home of its own, what a change has brought among it: see docs/zuul.md.
+        # This one is there in every sandbox, can be written in none, and has no plugins.
+        "ANSIBLE_HOME=/usr/share",
+        "GIT_CONFIG_GLOBAL=/dev/null",
+        "PYTHONNOUSERSITE=1",
     )
     return ("env", "-i", *environment, str(binaries / program), "-f", "-c", str(places.zuul_conf))
 

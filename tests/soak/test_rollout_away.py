@@ -83,11 +83,7 @@ def test_an_api_server_that_goes_away_as_the_rollback_begins_keeps_nothing_broke
     good = web.git("rev-parse", "HEAD")
     assert web.deploy().code == 0
     web.commit(program=CRASH)
-    process = web.start("helm-deploy", "--digest", web.digest)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "evidence" in line:
-            break
+    process = web.deploy_until("evidence")
     with without("apiserver"):
         time.sleep(8)
     _, err = process.communicate(timeout=200)

@@ -33,7 +33,7 @@ from killing import (
 from cdlib.rollout.holders import DURATION
 from lab.relay import Relay, relaying
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 WORKERS = 3  # runs wait more than they work
 FEWER = 0.9  # of the requests that were counted are made in any case: watches come and go by time
 
@@ -91,11 +91,7 @@ def test_an_automatic_rollback_that_is_killed_is_finished_once_its_lease_has_run
     good = web.git("rev-parse", "HEAD")
     assert web.deploy().code == 0
     web.commit(program=CRASH)
-    process = web.start("helm-deploy", "--digest", web.digest)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "evidence" in line:
-            break
+    process = web.deploy_until("evidence")
     kill_hard(process)
     assert web.serving()["revision"] == good and holder(web)
     commit = web.commit(text="mended")

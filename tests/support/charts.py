@@ -10,6 +10,9 @@ from deployments import Deployment
 IMAGE = "{{ .Values.image.repository }}@{{ .Values.image.digest }}"
 SERVE = "{{ .Values.program }}"
 READINESS = {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}
+# What outlives a container, and goes with its pod.
+KEPT = [{"name": "kept", "emptyDir": {}}]
+MOUNT = [{"name": "kept", "mountPath": "/kept"}]
 # Runs until it has allocated a gigabyte, of which it is allowed 24 MiB.
 GREEDY = "x = b''.join(b'x' * 10**7 for _ in range(100))"
 LIMITS = (
@@ -27,6 +30,11 @@ def python(program: str, name: str = "web", **more: Any) -> dict[str, Any]:
 def server(**more: Any) -> dict[str, Any]:
     """The chart's own program, with more."""
     return python(SERVE, readinessProbe=READINESS, **more)
+
+
+def through(shell: str, **more: Any) -> dict[str, Any]:
+    """The chart's own program, started by a shell, which is given it as $0."""
+    return server(**more) | {"command": ["sh", "-c", shell, SERVE]}
 
 
 def write_chart(service: Deployment, *containers: dict[str, Any], kind: str = "Deployment",

@@ -64,6 +64,10 @@ class OneObject:
         self.stored: dict[str, dict[str, Any]] = {}
         self.version = 0
         self.interfere: Any = None
+        self.ahead = timedelta()  # of the server's clock
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
 
     def get(self, where: str, _deadline: Deadline) -> Any:
         found = self.stored.get(where.rsplit("/", 1)[1])

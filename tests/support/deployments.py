@@ -118,6 +118,15 @@ class Deployment:
             self.argv(*argv), env={**self.env, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
+    def deploy_until(self, said: str) -> subprocess.Popen[str]:
+        """Start to deploy what is committed, and leave it running once it has said that."""
+        process = self.start("helm-deploy", "--digest", self.digest)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if said in line:
+                break
+        return process
+
     def kubectl(self, *args: str) -> str:
         """Run kubectl in the namespace."""
         argv = ["kubectl", "-n", self.namespace, *args]
@@ -173,7 +182,7 @@ def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
 def kill_hard(process: subprocess.Popen[str]) -> None:
     """End a command as a crash does."""
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
 
 @pytest.fixture

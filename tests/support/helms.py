@@ -136,7 +136,8 @@ def warnings(release: Release) -> list[str]:
 
 def a_lease() -> Lease:
     """A lease that is held."""
-    return cast(Lease, SimpleNamespace(require=lambda: False, lost=threading.Event(), deadline=Deadline(60.0)))
+    held = SimpleNamespace(require=lambda: False, lost=threading.Event(), deadline=Deadline(60.0), waited=False)
+    return cast(Lease, held)
 
 
 def statuses(release: Release) -> list[tuple[int, str]]:

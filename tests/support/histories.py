@@ -163,6 +163,34 @@ def picked_with_trailers_of_other_labels(branch: Branch) -> None:
     two.submit(kind="pick", trailers=[*TRAILERS, "Design: Carol <carol@example.com>"])
 
 
+def signature(name: str = "gpgsig", text: str = "one") -> str:
+    """The header of a commit that its author signed."""
+    return f"{name} -----BEGIN SSH SIGNATURE-----\n \n {text}\n -----END SSH SIGNATURE-----\n"
+
+
+@legitimate
+def signed_by_its_author_and_rebased_as_it_was_submitted(branch: Branch) -> None:
+    one, two = change(branch).approve(), change(branch, headers=signature()).approve()
+    one.submit()
+    two.submit(kind="rebase")
+
+
+@legitimate
+def signed_by_its_author_and_picked(branch: Branch) -> None:
+    headers = f"encoding UTF-8\n{signature('gpgsig-sha256')}x-more 1\n"
+    made = change(branch, headers=headers).approve()
+    made.submit(kind="pick", trailers=TRAILERS, headers="encoding UTF-8\nx-more 1\n")
+
+
+@legitimate
+def signed_anew_after_a_trivial_rebase(branch: Branch) -> None:
+    made = change(branch, headers=signature()).approve()
+    change(branch).approve().submit()
+    copied = [made.copied("bob"), made.copied("zuul", "Verified")]
+    made.rework({}, onto=branch.head, copied=copied, headers=signature(text="two"))
+    made.submit()
+
+
 @legitimate
 def a_message_without_a_paragraph_of_trailers(branch: Branch) -> None:
     world = branch.world
@@ -407,6 +435,35 @@ def gerrits_own_merge_pushed_again_for_another_branch(branch: Branch) -> None:
     merge = two.submit(kind="merge")
     other = Change(branch, branch.world.number(), "I1")
     other.upload(merge, "dave", ["Branch: refs/heads/other", "Status: new"])
+
+
+def _pushed_again(branch: Branch, commit: str, ref: str = "refs/heads/other") -> Change:
+    """The same commit as a change for another branch, whose records cannot be read."""
+    other = Change(branch, branch.world.number(), "I1")
+    other.upload(commit, "dave", [f"Branch: {ref}", "Status: new"])
+    other.record("dave", ["Unheard-of: yes"])
+    return other
+
+
+@legitimate
+def pushed_again_for_another_branch_with_records_that_cannot_be_read(branch: Branch) -> None:
+    made = change(branch).approve()
+    made.submit()
+    _pushed_again(branch, made.commit)
+
+
+@legitimate
+def gerrits_own_merge_pushed_again_with_records_that_cannot_be_read(branch: Branch) -> None:
+    one, two = change(branch).approve(), change(branch).approve()
+    one.submit()
+    _pushed_again(branch, two.submit(kind="merge"))
+
+
+@legitimate
+def a_flood_of_comments_beside_the_results(branch: Branch) -> None:
+    """90 comments of 16,000 characters each of which Gerrit writes by six: less than half of what it lets through."""
+    flood = {"comments": "\x01" * 90 * 16_000}
+    change(branch).approve().submit(results=[requirement("Code-Review"), {**requirement("Legal"), **flood}])
 
 
 @legitimate
@@ -855,6 +912,31 @@ def a_conflict_solved_by_whoever_pushed(branch: Branch) -> None:
     two.submit(kind="merge", files={"base": "three\n"})
 
 
+def _renamed_and_deleted(branch: Branch) -> tuple[Change, dict[str, str]]:
+    """One change deletes a file, another one has renamed it; and the files that both give where nobody follows that."""
+    world, text = branch.world, "".join(f"{n}\n" for n in range(20))
+    branch.change({"old": text}).approve().submit()
+    kept = {"base": world.files[branch.base]["base"]}
+    deletes, renames = change(branch), change(branch)
+    deletes.upload(world.commit(kept, [branch.head], message="delete\n"), "alice")
+    renames.upload(world.commit({**kept, "new": text}, [branch.head], message="rename\n"), "alice")
+    deletes.approve().submit()
+    return renames.approve(), {**kept, "new": text}
+
+
+# Clean for JGit, so that Gerrit submits them: refused in error, which is told.
+@attack("replay", "its two sides are in conflict, perhaps since a file was renamed")
+def renamed_here_and_deleted_there(branch: Branch) -> None:
+    renames, files = _renamed_and_deleted(branch)
+    renames.submit(kind="merge", files=files)
+
+
+@attack("replay", "computed again, it is in conflict, perhaps since a file was renamed")
+def renamed_and_rebased_onto_where_it_is_deleted(branch: Branch) -> None:
+    renames, _ = _renamed_and_deleted(branch)
+    renames.submit(kind="rebase")
+
+
 @attack("commit", "in no change")
 def a_merge_of_three(branch: Branch) -> None:
     world, one, two = branch.world, change(branch).approve(), change(branch).approve()
@@ -890,6 +972,41 @@ def another_message_after_the_rebase(branch: Branch) -> None:
 @attack("replay", "computed again")
 def a_trailer_that_gerrit_does_not_add(branch: Branch) -> None:
     change(branch).approve().submit(kind="pick", trailers=["Signed-off-by: Bob <bob@example.com>"])
+
+
+def _other_headers(name: str, old: str, new: str) -> None:
+    """A commit that was rebased with other headers beside the usual ones, where only its signature may differ."""
+
+    def submitted(branch: Branch) -> None:
+        change(branch, headers=old).approve().submit(kind="rebase", headers=new)
+
+    def voted(branch: Branch) -> None:
+        made = change(branch, headers=old).approve()
+        change(branch).approve().submit()
+        made.rework({}, onto=branch.head, copied=[made.copied("bob"), made.copied("zuul", "Verified")], headers=new)
+        made.submit()
+
+    submitted.__name__, voted.__name__ = f"{name}_by_the_submit", f"{name}_below_a_copied_vote"
+    attack("replay", "computed again")(submitted)
+    attack("votes", "patchset 2 is not that on another base")(voted)
+
+
+_LATIN, _MERGED = "encoding ISO-8859-1\n", f"mergetag object {'1' * 40}\n type commit\n"
+_other_headers("an_encoding_that_came", signature(), _LATIN)
+_other_headers("an_encoding_that_went", _LATIN + signature(), signature())
+_other_headers("an_encoding_that_came_after_a_signature", signature(), signature() + _LATIN)
+_other_headers("a_merged_tag_that_came", "", _MERGED)
+_other_headers("a_merged_tag_with_something_like_a_signature", _MERGED, f"{_MERGED} gpgsig\n gpgsig x\n")
+_other_headers("an_unknown_header", signature(), f"{signature()}x-run evil\n")
+_other_headers("a_header_named_like_a_signature", signature(), signature("gpgsig-more"))
+_other_headers("a_signature_without_a_blank", signature(), "gpgsig\n")
+
+
+@attack("replay", "computed again")
+def something_slipped_into_the_rebase_of_a_signed_commit(branch: Branch) -> None:
+    made = change(branch, headers=signature()).approve()
+    change(branch).approve().submit()
+    made.submit(kind="rebase", files={"evil": "1\n"})
 
 
 # Attacks: on the records
@@ -942,6 +1059,37 @@ _records("the copied vote", "a_copied_vote_of_nobody", message=f"{_PLAIN}Patch-s
 def _second(made: Change) -> str:
     made.branch.world.ref(made.ref(2), made.commit)
     return made.commit
+
+
+@attack("records", "a line that Gerrit does not write")
+def unreadable_here_and_reviewed_for_another_branch(branch: Branch) -> None:
+    lax = branch.world.branch("laxer")
+    lax.move(branch.head)
+    made = change(lax).approve()
+    made.submit()
+    _pushed_again(branch, made.commit, branch.ref).approve().submit()
+
+
+@attack("votes", "nobody has voted so on patchset 1")
+def unreviewed_here_and_approved_where_it_cannot_be_read(branch: Branch) -> None:
+    made = change(branch).approve("")
+    made.submit()
+    _pushed_again(branch, made.commit, branch.ref).approve().submit()
+
+
+@attack("records", "a line that Gerrit does not write")
+def open_here_and_approved_where_it_cannot_be_read(branch: Branch) -> None:
+    made = change(branch).approve("")
+    _pushed_again(branch, made.commit, branch.ref).approve().submit()
+
+
+@attack("records", "a line that Gerrit does not write")
+def an_evil_merge_whose_records_cannot_be_read(branch: Branch) -> None:
+    one, two = change(branch).approve(), change(branch).approve()
+    one.submit()
+    files = branch.world.files[branch.head] | branch.world.files[two.commit] | {"evil": "1\n"}
+    merge = two.submit(kind="merge", files=files)
+    _pushed_again(branch, merge, branch.ref).approve().submit()
 
 
 @attack("records", "there are none")

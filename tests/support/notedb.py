@@ -95,9 +95,10 @@ class World:
         return self.put("commit", text.encode())
 
     def commit(self, files: Files, parents: Sequence[str], *, author: str = "alice", committer: str = "", message: str,
-               when: int | None = None) -> str:  # fmt: skip
-        """A commit of these files, by people."""
-        made = self.raw_commit(self.tree(files), parents, mail(author), mail(committer or author), message, when=when)
+               when: int | None = None, headers: str = "") -> str:  # fmt: skip
+        """A commit of these files, by people; `headers` are lines beside the usual ones."""
+        made = self.raw_commit(self.tree(files), parents, mail(author), mail(committer or author), message, when=when,
+                               more=headers)  # fmt: skip
         self.files[made], self.parents[made] = dict(files), tuple(parents)
         return made
 
@@ -181,7 +182,7 @@ class Change:
     @classmethod
     def new(cls, branch: Branch, files: Files, *, by: str = "alice", author: str = "", committer: str = "",
             onto: str = "", parents: Sequence[str] = (), subject: str = "", more: Sequence[str] = (),
-            real: str = "", body: str = "") -> Change:  # fmt: skip
+            real: str = "", body: str = "", headers: str = "") -> Change:  # fmt: skip
         """Pushed by `by`; `more` are footers of the first record beside the usual ones."""
         number = branch.world.number()
         made = cls(branch, number, f"I{hashlib.sha1(str(number).encode()).hexdigest()}")
@@ -189,7 +190,8 @@ class Change:
         whole = {**branch.world.files[parents[0]], **files} if parents[0] else files
         subject = subject or f"Change {number}"
         commit = branch.world.commit(whole, [each for each in parents if each], author=author or by,
-                                     committer=committer or by, message=f"{subject}\n\nChange-Id: {made.change_id}\n")  # fmt: skip
+                                     committer=committer or by, message=f"{subject}\n\nChange-Id: {made.change_id}\n",
+                                     headers=headers)  # fmt: skip
         made.upload(commit, by, [f"Change-id: {made.change_id}", f"Subject: {subject}", f"Branch: {branch.ref}",
                                  "Status: new", "Topic:", *more, "Private: false", "Work-in-progress: false"],
                     real=real, body=body)  # fmt: skip
@@ -231,7 +233,7 @@ class Change:
         return self.patchset
 
     def rework(self, files: Files, *, by: str = "alice", author: str = "", committer: str = "", message: str = "",
-               onto: str = "", copied: Sequence[str] = (), real: str = "") -> int:  # fmt: skip
+               onto: str = "", copied: Sequence[str] = (), real: str = "", headers: str = "") -> int:  # fmt: skip
         """Another patchset: with these files changed as well, on top of `onto` by default of the same parent."""
         world, old = self.branch.world, self.commit
         onto = onto or world.parents[old][0]
@@ -240,7 +242,7 @@ class Change:
         when = self._author_time(old)
         author_line = self._author_line(old) if not author and by == "alice" else f"{mail(author or by)} {when} +0000"
         text = (f"tree {world.tree(whole)}\nparent {onto}\nauthor {author_line}\n"
-                f"committer {mail(committer or by)} {world.tick()} +0000\n\n{message}")  # fmt: skip
+                f"committer {mail(committer or by)} {world.tick()} +0000\n{headers}\n{message}")  # fmt: skip
         commit = world.put("commit", text.encode())
         world.files[commit], world.parents[commit] = whole, (onto,)
         return self.upload(commit, by, copied, real=real)
@@ -295,12 +297,12 @@ class Change:
                                              message=text or f'Merge "Change {self.number}"\n'))  # fmt: skip
 
     def _submit_made(self, by: str, *, trailers: Sequence[str] = (), files: Files | None = None, author: str = "",
-                     message: str = "") -> str:  # fmt: skip
+                     message: str = "", headers: str = "") -> str:  # fmt: skip
         world, old = self.branch.world, self.commit
         whole = world.applied(old, self.branch.head) | (files or {})
         message = message or self._message(old) + "".join(f"{line}\n" for line in trailers)
         text = (f"tree {world.tree(whole)}\nparent {self.branch.head}\nauthor {author or self._author_line(old)}\n"
-                f"committer {mail(by)} {world.tick()} +0000\n\n{message}")  # fmt: skip
+                f"committer {mail(by)} {world.tick()} +0000\n{headers}\n{message}")  # fmt: skip
         commit = world.put("commit", text.encode())
         world.files[commit], world.parents[commit] = whole, (self.branch.head,)
         again = [f"Label: {label}={self.values[n, label, user]:+d}, {self._vote_id(n + 1, label, user)} {ident(user)}"

@@ -9,8 +9,10 @@ from tests.traces.replay import Line, Tape, There, nothing_missing, recorded, ta
 from tests.traces.scripted import (
     CREATING,
     IMAGE,
+    PLACED,
     READY,
     RUNS,
+    UNHEARD,
     alone,
     container,
     daemonset,
@@ -18,6 +20,7 @@ from tests.traces.scripted import (
     ends,
     event,
     job,
+    late,
     leaving,
     pod,
     pod_steps,
@@ -34,6 +37,10 @@ NOT_FOUND = "rpc error: code = NotFound desc = registry.test/lab/web:2: not foun
 DENIED = "pulling from host registry.test failed with status code [manifests 2]: 401 Unauthorized"
 BROKEN_503 = "pulling from host registry.test failed with status code [manifests 2]: 503 Service Unavailable"
 CPU = "0/3 nodes are available: 3 Insufficient cpu."
+TAINTED = (  # as the scheduler of 1.34 says it
+    "0/1 nodes are available: 1 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/1 nodes are "
+    "available: 1 Preemption is not helpful for scheduling."
+)
 ROOT = "container has runAsNonRoot and image will run as root"
 USER_0 = "container's runAsUser breaks non-root policy"
 CGROUP = "OCI runtime create failed: unable to apply cgroup configuration: device or resource busy"
@@ -213,6 +220,8 @@ BROKEN: Mapping[str, Broken] = {
     "webhook says no": Broken(lambda: rollout(replicaset(0.1, replicas=0, refused=(
         'admission webhook "policy.test" denied the request: no team label')), end=90),
         "PodRefused", "no team label", 62),
+    "no kubelet takes its pod, and its progress deadline passes": Broken(lambda: rollout(
+        pod_steps([(0.06, PLACED)]), late(20.5), end=150), "ProgressDeadlineExceeded", "timed out", 145),
     "progress deadline of 20 s": Broken(_recorded("deadline20"), "ProgressDeadlineExceeded", "timed out", 22),
     "StatefulSet: image missing, first": _pull("sts-new-badimg", "not found", 20),
     "StatefulSet: image missing": _pull("sts-upg-badimg", "not found", 22),
@@ -320,6 +329,19 @@ HARMLESS: Mapping[str, Harmless] = {
     "node drained for a minute": Harmless(lambda: rollout(
         pod_steps([(0.1, unscheduled("0/2 nodes are available: 2 node(s) were unschedulable.")), (60.0, CREATING),
                    (62.0, READY)]), second_pod(64.0), done=64.1, end=70)),
+    "every node not ready after an API server that was away": Harmless(lambda: rollout(
+        pod_steps([(0.1, unscheduled(TAINTED)), (57.0, CREATING), (59.0, READY)]), second_pod(61.0), done=61.1,
+        end=70)),
+    "kubelets hear late of new pods, past the progress deadline": Harmless(lambda: rollout(
+        pod_steps([(0.06, PLACED), (55.0, CREATING), (57.0, READY)]), late(30.0), second_pod(59.0), done=59.1, end=70)),
+    "the nodes are not heard of, past the progress deadline": Harmless(lambda: rollout(
+        pod_steps([(1.0, RUNS), (56.0, READY)]), pod_steps([(20.0, UNHEARD), (55.0, None)], "web-1-a"),
+        replicaset(20.0, name="web-1", rev="1", ready=1), deployment(20.0, available=1), late(30.0, available=1),
+        second_pod(58.0), done=58.1, end=70)),
+    "what is ready is counted late, past the progress deadline": Harmless(lambda: rollout(
+        pod_steps([(8.0, READY)]), late(30.0), replicaset(52.0, ready=1), second_pod(55.0), done=55.1, end=70)),
+    "what is counted is acted on late, past the progress deadline": Harmless(lambda: rollout(
+        pod_steps([(8.0, READY)]), replicaset(8.1, ready=1), late(30.0), second_pod(55.0), done=55.1, end=70)),
     "autoscaler adds a node": Harmless(lambda: rollout(
         pod_steps([(0.1, unscheduled(CPU)), (95.0, CREATING), (99.0, READY)]),
         event(9.0, "TriggeredScaleUp", "pod triggered scale-up: [{pool 3->4 (max: 9)}]", on="Pod/web-2-a"),

@@ -222,7 +222,8 @@ class _Maker:
         for key, short in (("containerStatuses", "c"), ("initContainerStatuses", "init")):
             if s.get(short):
                 status[key] = [_container(c) for c in s[short]]
-        return {"spec": self._specs, "status": status}
+        placed = {"nodeName": "node"} if s.get("node") else {}
+        return {"spec": self._specs | placed, "status": status}
 
     def _event(self, s: Object, _meta: Object) -> Object:
         on, _, field_path = s["on"].partition("#")

@@ -39,6 +39,10 @@ def pod(*containers: dict[str, Any], **more: Any) -> dict[str, Any]:
 CREATING = pod(container("ContainerCreating"))
 READY = pod(container(ready=True))
 RUNS = pod(container())
+PLACED = pod(cond={"PodScheduled": "True"}, phase="Pending")  # on a node whose kubelet has not looked at it
+# An old pod as the controller of nodes leaves it, once it has not heard of its node for a while.
+UNHEARD = pod(container(ready=True), owner=f"ReplicaSet/{OLD}", hash="1",
+              cond={"PodScheduled": "True", "ContainersReady": "True", "Ready": "False"})  # fmt: skip
 
 
 def waits(reason: str, message: str = "", **more: Any) -> dict[str, Any]:
@@ -128,6 +132,7 @@ def rollout(*lines: Line | list[Line], done: float | None = None, end: float = 6
         deployment(-1.0, gen=1, obs=1, rev="1", replicas=2, updated=2),
         replicaset(-1.0, name=OLD, rev="1", replicas=2, ready=2),
         *pod_steps([(-1.0, old)], "web-1-a"),
+        *pod_steps([(-1.0, old)], "web-1-b"),
     ]
     if begins:
         every += [deployment(0.02, gen=2, obs=1, rev="1", replicas=2, updated=2), replicaset(0.03), deployment(0.1)]
@@ -135,9 +140,17 @@ def rollout(*lines: Line | list[Line], done: float | None = None, end: float = 6
     for line in lines:
         every += line if isinstance(line, list) else [line]
     if done is not None:
-        every += [replicaset(done, replicas=2, ready=2), deployment(done, replicas=2, updated=2)]
+        every += [*pod_steps([(done, None)], "web-1-a"), *pod_steps([(done, None)], "web-1-b")]
+        every += [replicaset(done, name=OLD, rev="1", replicas=0), replicaset(done, replicas=2, ready=2)]
+        every += [deployment(done, replicas=2, updated=2)]
     every.sort(key=lambda line: line["t"])
     return tape([*every, {"t": end, "k": "Mark", "n": "end", "s": {}}], specs)
+
+
+def late(t: float, available: int = 2) -> Line:
+    """The Deployment once its progress deadline has passed."""
+    text = f'ReplicaSet "{NEW}" has timed out progressing.'
+    return deployment(t, available=available, cond={"Progressing": f"False/ProgressDeadlineExceeded: {text}"})
 
 
 def second_pod(ready: float) -> list[Line]:

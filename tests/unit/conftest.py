@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-import signal
+import ctypes
+import gc
+import os
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from given import _signals, registry
 from plain_git import git_settings, plain_git
-from stand_ins import StandInRegistry, serving
 
-from cdlib.interruptions import INTERRUPTIONS
-
-__all__ = ["git_settings", "plain_git"]
+__all__ = ["_signals", "git_settings", "plain_git", "registry"]
 
 Commit = Callable[..., str]
 
-
-@pytest.fixture
-def _signals() -> Iterator[None]:
-    """A command that is called in here takes over signals; they are given back."""
-    old = {number: signal.getsignal(number) for number in INTERRUPTIONS}
-    yield
-    for number, handler in old.items():
-        signal.signal(number, handler)
+SLACK = 30 * 2**20  # bytes that may be left lying about
 
 
-@pytest.fixture
-def registry() -> Iterator[StandInRegistry]:
-    """An empty registry."""
-    with serving(StandInRegistry()) as server:
-        yield server
+class _Memory:
+    """This process's: a fork copies the tables of all of it, and tests make some 1500."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self.give_back = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+    def tidy(self) -> None:
+        """Give back what large tests have left, once it is worth the time."""
+        if self.give_back and _resident() > self.most:
+            gc.collect()
+            self.give_back(0)
+            self.most = _resident() + SLACK
+
+
+_MEMORY = _Memory()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logfinish() -> None:
+    """Between two tests."""
+    _MEMORY.tidy()
+
+
+def _resident() -> int:
+    """The bytes of memory that this process holds."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from cdlib.checkout import Wanted, check_out
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, Unavailable, UsageProblem
+from cdlib.git import AS_REVIEWED
 from cdlib.run import Run
 from jobs import authorize_deploy, cd_checkout
 
@@ -125,6 +126,19 @@ def test_a_repository_that_is_broken_is_made_again(place: Place) -> None:
         if file.is_file():
             file.unlink()
     assert place("master") == place.second and place.files == ["a", "b"]
+
+
+@pytest.mark.parametrize("encoding", ["working-tree-encoding=ASCII//TRANSLIT", "working-tree-encoding"])
+def test_files_are_written_as_they_were_reviewed(place: Place, encoding: str) -> None:
+    """The second is one that git would end at."""
+    own = place.project / ".git" / "info" / "attributes"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(AS_REVIEWED)
+    place.commit("odd", odd="print(\u201cx\u201d)  # $Id:really()$\n")
+    place.commit("dull", **{".gitattributes": f"odd ident {encoding}\n"})
+    place("master")
+    assert (place.folder / "odd").read_text() == "print(\u201cx\u201d)  # $Id:really()$\n"
+    assert git(place.folder, "status", "--porcelain") == ""
 
 
 def test_nobodys_folder_is_cleaned(place: Place) -> None:

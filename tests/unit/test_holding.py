@@ -8,8 +8,11 @@ import pytest
 from permitted import Place, place, signers, template
 
 from cdlib.errors import UsageProblem
+from cdlib.promotion.deploying import Options, go_back_by_hand
 from cdlib.promotion.holding import change_hold
 from cdlib.report.audit import check
+from cdlib.rollout.record import Revision
+from cdlib.rollout.release import Outcome
 
 __all__ = ["place", "signers", "template"]
 
@@ -38,3 +41,15 @@ def test_a_dry_run_changes_nothing(place: Place, tmp_path: Path) -> None:
     release.run.dry_run = True
     assert change_hold(release, audit, reason="a freeze").hold is None
     assert place.record().hold is None and not told(audit)
+
+
+@pytest.mark.parametrize(("outcome", "said"), [("done", True), ("unchanged", False)])
+def test_who_goes_back_by_hand_is_told_what_that_does_not_undo(
+    place: Place, monkeypatch: pytest.MonkeyPatch, outcome: str, said: bool
+) -> None:
+    entry = Revision(4, "c0ffee", "image", "digest", "", "", "verified", "", "", "", rollback_of=1)
+    monkeypatch.setattr("cdlib.rollout.rollback.roll_back", lambda *_, **_more: Outcome(outcome, entry))
+    release, notes = place.permits().release, list[str]()
+    release.run.events.listen(lambda event: notes.append(event["text"]) if event["event"] == "note" else None)
+    go_back_by_hand(release, place.base / "targets.yaml", Options(None, None, wait=False), 1, "why")
+    assert any("CRDs, migrations and data are not undone" in note for note in notes) is said

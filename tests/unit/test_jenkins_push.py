@@ -117,3 +117,74 @@ def test_what_is_wrong_is_told(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageProblem):
         push(run, source, "ext::sh -c touch% evil", "hello", "master")
     assert not Path("evil").exists()
+
+
+def plant(clone: Path, program: Path) -> None:
+    """All that a repository's own files may have git start, where we push and where we read."""
+    for key, value in {
+        "core.gitProxy": program, "core.sshCommand": program, "core.fsmonitor": program, "core.askPass": program,
+        "core.alternateRefsCommand": program, "core.pager": program, "core.hooksPath": program.parent,
+        "credential.helper": f"!{program}", "filter.x.clean": program, "filter.x.smudge": program,
+        "protocol.ext.allow": "always", "remote.origin.url": f"ext::{program}", "remote.origin.promisor": "true",
+        "extensions.partialClone": "origin", "core.repositoryFormatVersion": "1", "http.proxy": "http://127.0.0.1:1",
+        f"url.ext::{program} .insteadOf": "file://", "gpg.program": program, "log.showSignature": "true",
+        "include.path": program.with_name("more"),
+    }.items():  # fmt: skip
+        subprocess.run(["git", "-C", str(clone), "config", key, str(value)], check=True)
+    program.with_name("more").write_text(f'[url "ext::{program} ."]\n\tpushInsteadOf = git://\n')
+    (clone / ".git" / "info").mkdir(exist_ok=True)
+    (clone / ".git" / "info" / "attributes").write_text("* filter=x\n")
+    for name in ("reference-transaction", "pre-push", "post-index-change"):
+        (program.parent / name).symlink_to(program)
+
+
+def test_nothing_in_the_clone_runs_beside_the_token(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ran before in a job's sandbox may have written the clone and the job's home."""
+    program, pwned, home = tmp_path / "evil" / "program", tmp_path / "pwned", tmp_path / "home"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$0 $*" >> {pwned}\nexit 1\n')
+    program.chmod(0o755)
+    home.mkdir()
+    (home / ".gitconfig").write_text(f"[credential]\n\thelper = !{program}\n[core]\n\tgitProxy = {program}\n")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL")
+    (source / "file").write_text("x")
+    plant(source, program)
+    pushed = push(Run("x", Deadline(30)), source, f"file://{tmp_path}/git", "team/hello", "master")
+    assert refs(tmp_path / "git/team/hello") == {pushed.ref: pushed.commit}
+    for url in ("git://127.0.0.1:1", "ssh://127.0.0.1:1", "http://127.0.0.1:1"):
+        with pytest.raises(CdError, match="git push|by git push"):
+            push(Run("x", Deadline(5)), source, url, "team/hello", "master")
+    # A commit that is missing is asked of nobody.
+    (source / ".git" / "HEAD").write_text("1" * 40 + "\n")
+    with pytest.raises(UsageProblem, match="has no commit"):
+        push(Run("x", Deadline(30)), source, f"file://{tmp_path}/git", "team/hello", "master")
+    assert not pwned.exists(), pwned.read_text()
+
+
+def test_a_planted_clone_would_run_something(source: Path, tmp_path: Path) -> None:
+    """So that the test above would see it."""
+    program, pwned = tmp_path / "evil" / "program", tmp_path / "pwned"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$0 $*" >> {pwned}\nexit 1\n')
+    program.chmod(0o755)
+    plant(source, program)
+    for args in (("push", "git://127.0.0.1:1/x", "HEAD:x"), ("cat-file", "-e", "1" * 40)):
+        pwned.unlink(missing_ok=True)
+        subprocess.run(["git", "-C", str(source), *args], check=False, capture_output=True)
+        assert pwned.exists(), args
+
+
+def test_worktrees_packed_refs_and_folders_below_are_pushed(source: Path, tmp_path: Path) -> None:
+    url, tree = f"file://{tmp_path}/git", tmp_path / "tree"
+    subprocess.run(["git", "-C", str(source), "pack-refs", "--all"], check=True)
+    subprocess.run(["git", "-C", str(source), "worktree", "add", "-q", "-b", "other", str(tree), "HEAD^"], check=True)
+    (source / "below").mkdir()
+    run = Run("x", Deadline(30))
+    first, second = (push(run, folder, url, "team/hello", "master").commit for folder in (source / "below", tree))
+    asked = subprocess.run(["git", "-C", str(source), "rev-parse", "master", "other"], check=True, capture_output=True)
+    assert [first, second] == asked.stdout.decode().split() and first != second
+    with pytest.raises(UsageProblem, match="in no git repository"):
+        push(run, tmp_path / "git", url, "team/hello", "master")

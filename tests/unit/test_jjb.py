@@ -8,8 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element, parse
 
@@ -20,18 +19,11 @@ import yaml
 from cdlib.gerrit.message import Comment
 from cdlib.gerrit.report import read_report
 from cdlib.target import DEFAULT_BUDGET
+from jjb import JJB, LABELS, SERVICES, make
 from lab.jenkins.definition import Definition, define
-from lab.jenkins.testing import in_process
 
 ROOT = Path(__file__).parents[2]
-JJB = ROOT / "jjb"
 GOLDEN = Path(__file__).parent / "golden" / "jjb"
-SERVICES = ("hello", "blubberoid")
-LABELS = {
-    "check": "cd-build", "gate": "cd-build", "build-image": "cd-build", "run-tests": "cd-build",
-    "authorize": "cd-authorize",
-    "deploy": "cd-deploy", "rollback": "cd-deploy", "hold": "cd-deploy", "publish-tag": "cd-deploy", "helm-deploy": "cd-deploy",
-}  # fmt: skip
 STEPS = {
     "check": ["cd-checkout", "build-image", "run-tests"],
     "gate": ["cd-checkout", "build-image", "run-tests", "publish-tag"],
@@ -85,15 +77,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("jjb")
     make(JJB, out)
     return out
-
-
-def make(folder: Path, out: Path, services: Path | None = None) -> None:
-    argv = [Path(sys.executable).with_name("jenkins-jobs"), "test", "--config-xml", "-p", folder / "plugins.yaml", "-o", out,
-            f"{folder}/templates:{services or folder / 'services'}"]  # fmt: skip
-    done = subprocess.run(
-        [str(word) for word in argv], capture_output=True, text=True, env={**os.environ, "HOME": str(out)}
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def jobs(made: Path, stage: str = "") -> Iterator[tuple[str, Definition]]:
@@ -369,63 +352,6 @@ def test_a_site_may_choose(tmp_path: Path) -> None:
         "refs/heads/main",
         "git://g",
     )
-
-
-@pytest.fixture
-def update(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-        spy = tmp_path / "jenkins-jobs"
-        spy.write_text(
-            f'#!/bin/sh\necho "$@" > {tmp_path}/argv\nexec {Path(sys.executable).with_name("jenkins-jobs")} "$@"\n'
-        )
-        spy.chmod(0o755)
-        whole = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "JENKINS_JOBS": str(spy), **env}
-        return subprocess.run([str(JJB / "update"), *args], capture_output=True, text=True, env=whole)
-
-    return run
-
-
-def test_the_definitions_are_sent(tmp_path: Path, update: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    with in_process(tmp_path / "home") as server:
-        who = {"JENKINS_URL": server.url, "JENKINS_USER": "admin"}
-        first = update(**who, JENKINS_TOKEN="admin-token-1")
-        assert first.returncode == 0, first.stderr
-        names = [job["name"] for job in server.json("", "jobs[name]")["jobs"]]
-        assert sorted(names) == sorted(f"{s}-{kind}" for s in SERVICES for kind in LABELS)
-        assert "admin-token-1" not in (tmp_path / "argv").read_text()
-        server.post("job/hello-check/doDelete")
-        (tmp_path / "token").write_text("admin-token-1\n")
-        (tmp_path / "token").chmod(0o600)
-        again = update("hello-check", **who, JENKINS_TOKEN_FILE=str(tmp_path / "token"))
-        assert again.returncode == 0 and server.get("job/hello-check/api/json").status_code == 200
-        assert "JENKINS_URL" in update(JENKINS_USER="x").stderr
-        assert not [p for p in tmp_path.iterdir() if p.name.startswith("tmp.")]
-
-
-SITE = re.search(r"<!-- services.yaml -->\n```yaml\n(.*?)```\n", (ROOT / "docs" / "jenkins.md").read_text(), re.DOTALL)
-
-
-def test_a_site_keeps_its_services_in_a_folder_of_its_own(
-    tmp_path: Path, update: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    """As docs/jenkins.md shows it: no sample is sent, and what the site sets once holds for all of its services."""
-    assert SITE
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "services.yaml").write_text(SITE[1])
-    with in_process(tmp_path / "home") as server:
-        who = {"JENKINS_URL": server.url, "JENKINS_USER": "admin", "JENKINS_TOKEN": "admin-token-1"}
-        done = update(**who, JENKINS_SERVICES=str(tmp_path / "site"))
-        assert done.returncode == 0, done.stderr
-        names = {job["name"] for job in server.json("", "jobs[name]")["jobs"]}
-        assert names == {f"{service}-{kind}" for service in ("payments", "search") for kind in LABELS}
-        missing = update(**who, JENKINS_SERVICES=str(tmp_path / "none"))
-        assert missing.returncode == 2 and "JENKINS_SERVICES" in missing.stderr
-    make(JJB, tmp_path / "made", tmp_path / "site")
-    for service, project in (("payments", "shop/payments"), ("search", "search")):
-        job = define((tmp_path / "made" / f"{service}-gate" / "config.xml").read_bytes())
-        defaults = {p.name: p.default for p in job.parameters}
-        assert (defaults["ZUUL_URL"], defaults["ZUUL_PROJECT"]) == ("https://gerrit.example.org", project)
-        assert {b.credential for b in job.bindings} == {"cd-build-key", "cd-test-key"}
 
 
 def test_versions_of_cdlib_on_an_agent(tmp_path: Path) -> None:

@@ -117,6 +117,31 @@ def test_a_grandchild_that_holds_the_pipes_open_does_not_hold_us() -> None:
     os.kill(int(lines[0]), signal.SIGKILL)
 
 
+HALTED = """
+import sys
+from cdlib import process
+from cdlib.deadline import Deadline
+script = 'echo $$; until test -e "$1"; do sleep 0.05; done; echo the last word'
+done = process.run(["sh", "-c", script, "sh", sys.argv[1]], Deadline(60), on_line=lambda line: print(line, flush=True))
+raise SystemExit(done.stdout.split()[1:] != ["the", "last", "word"])
+"""
+
+
+def test_what_a_program_says_at_its_end_is_heard_though_we_were_halted_as_it_ended(tmp_path: Path) -> None:
+    """As by Ctrl-Z, or on a machine that has no time for us: by the clock the program is long gone then."""
+    argv = [sys.executable, "-c", HALTED, str(tmp_path / "go")]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as halted:
+        assert halted.stdout is not None
+        pid = int(halted.stdout.readline())
+        halted.send_signal(signal.SIGSTOP)
+        time.sleep(1.5 * streams._DRAIN)  # what is tried here is that very length
+        (tmp_path / "go").touch()
+        assert gone(pid)
+        halted.send_signal(signal.SIGCONT)
+        assert halted.stdout.read() == "the last word\n"
+        assert halted.wait(10) == 0
+
+
 def test_what_is_raised_while_it_runs_ends_it() -> None:
     lines: list[str] = []
 
@@ -233,3 +258,12 @@ def test_a_server_outlives_the_call(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.wait()
+
+
+def test_our_own_secrets_are_handed_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("JENKINS_TOKEN", "CD_GERRIT_PASSWORD"):
+        monkeypatch.setenv(name, "s3cr3t")
+    with process.asked(["env"], Deadline(5)) as answer:
+        assert "s3cr3t" not in answer().stdout
+    assert "s3cr3t" not in process.run(["env"], Deadline(5)).stdout
+    assert "JENKINS_TOKEN=t" in process.run(["env"], Deadline(5), env={"JENKINS_TOKEN": "t"}).stdout

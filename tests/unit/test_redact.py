@@ -97,4 +97,5 @@ def test_no_text_takes_more_than_it_is_long(before: str, shape: str) -> None:
         text = before + shape * (size // len(shape))
         return min(timeit.repeat(lambda: redactor.text(text), timer=time.process_time, number=1, repeat=4))
 
-    assert least(32_000) < 24 * least(4_000)
+    # Some shapes take microseconds, which are noise; what is quadratic takes far more than 0.1 ms for 4,000.
+    assert least(32_000) < 24 * max(least(4_000), 1e-4)

@@ -186,6 +186,16 @@ def test_why_going_back_failed_is_linked_too(recorded: Recorded) -> None:
     assert sum("evidence/rollback/verdict.json" in link for link in links) == 1
 
 
+def test_evidence_of_an_earlier_run_is_not_shown_as_this_ones(recorded: Recorded) -> None:
+    folder = recorded("crashed")
+    file = folder / "evidence" / "verdict.json"
+    verdict = json.loads(file.read_text())
+    (own,) = {event["run"] for event in events(folder) if event["event"] == "evidence"}
+    for run, shows in ((own, 2), ("f" * 32, 0)):
+        file.write_text(json.dumps({"run": run, **verdict}))
+        assert sum("evidence/" in (link["href"] or "") for link in shown(folder).all("a")) == shows
+
+
 def test_its_own_events_and_result_lie_apart(recorded: Recorded) -> None:
     folder = recorded("serving")
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 from clusters import kubeconfig
 from stand_ins import Fault, Seen, Server
 
+from cdlib.answers import Answer, ahead
 from cdlib.deadline import Deadline
 from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProblem
 from cdlib.rollout.api import Api, Conflict, path
@@ -49,6 +52,23 @@ def fail(server: Server, code: int, message: str = "no", times: int = 1_000_000,
 def test_an_object_is_what_the_server_sent(api: Api, server: Server) -> None:
     assert api.get(WHERE, Deadline(5)) == {"kind": "ConfigMap"}
     assert server.seen[0].headers["Authorization"] == "Bearer tok-12345678"
+
+
+def test_the_servers_clock_is_known_by_its_first_answer(api: Api, server: Server) -> None:
+    def off() -> timedelta:
+        return api.now() - datetime.now(UTC)
+
+    assert abs(off()) < timedelta(seconds=1)
+    api._connection.exchange = lambda *_, **__: Answer(200, {"Date": "Thu, 01 Jan 2099 00:00:00 GMT"}, b"{}")  # type: ignore[method-assign]
+    api.get(WHERE, Deadline(5))
+    assert abs(datetime(2099, 1, 1, tzinfo=UTC) - api.now()) < timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Date": "soon"}, {"Date": "Thu, 99 Jan 2099 00:00:00 GMT"}, "now"])
+def test_a_clock_that_is_not_told_or_right_is_ours(headers: dict[str, str] | str) -> None:
+    if isinstance(headers, str):
+        headers = {"Date": format_datetime(datetime.now(UTC), usegmt=True)}
+    assert not ahead(headers)
 
 
 def test_what_is_missing_is_none(api: Api, server: Server) -> None:

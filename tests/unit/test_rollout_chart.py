@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -13,7 +15,7 @@ from cdlib.errors import UsageProblem
 from cdlib.reference import Reference
 from cdlib.rollout.chart import Chart, check_rendered, hook_events, of_interest, prepare_chart, write_own_values
 from cdlib.rollout.verify import plan_requests
-from cdlib.service import Deploy, HttpCheck, Verify
+from cdlib.service import Deploy, ForeignChart, HttpCheck, Verify
 from cdlib.source import open_source
 from cdlib.target import Allowed, Environment, Target
 
@@ -135,6 +137,21 @@ def test_digests_follow_the_content_alone(folder: Path, git: Any) -> None:
     assert prepare(folder, Deploy(values=("values.yaml",)))[0] != first[0]
 
 
+def test_a_file_whose_name_is_no_utf8_is_part_of_the_chart(folder: Path, git: Any) -> None:
+    first = prepare(folder, Deploy())
+    Path(os.fsdecode(os.fsencode(folder) + b"/chart/od\xff")).write_text("x")
+    git(folder)
+    second = prepare(folder, Deploy())
+    Path(os.fsdecode(os.fsencode(folder) + b"/chart/od\xff")).rename(folder / "chart" / "od")
+    git(folder)
+    assert len({first, second, prepare(folder, Deploy())}) == 3
+
+
+def test_the_digest_of_a_chart_stays_what_it_was(folder: Path) -> None:
+    """Release records and permits of old hold it."""
+    assert prepare(folder, Deploy())[0] == "sha256:888628fa8be9c4726c217e99bbf6f492649040bfef70df84c45c7b49bab91829"
+
+
 def test_what_is_not_committed_is_not_deployed(folder: Path) -> None:
     first = prepare(folder, Deploy(values=("values.yaml",)))
     (folder / "values.yaml").write_text("a: 3\n")
@@ -187,6 +204,77 @@ def test_a_chart_from_elsewhere_needs_the_operators_word(folder: Path) -> None:
         prepare(folder, Deploy(chart="oci://evil.example.org/chart:1"))
     with pytest.raises(UsageProblem, match="not among the charts"):
         prepare(folder, Deploy(chart="oci://good.example.org.evil/chart:1"), None, "oci://good.example.org")
+
+
+class Pulling:
+    """A Helm that only says what it was asked to pull."""
+
+    asked: ClassVar[list[tuple[str, str]]] = []
+
+    def pull(self, name: str, version: str, folder: Path, deadline: Deadline, *, plain_http: bool) -> Path:
+        self.asked.append((name, version))
+        (folder / "x.tgz").touch()
+        return folder / "x.tgz"
+
+
+def pulled(folder: Path, chart: str, policy: str) -> tuple[str, str]:
+    allowed = target("oci://good.example.org:5000/charts")
+    with prepare_chart(
+        Pulling(), open_source(folder), Deploy(chart=chart), allowed, environment(policy=policy), Deadline(30)
+    ):  # type: ignore[arg-type]
+        return Pulling.asked[-1]
+
+
+CHART = "oci://good.example.org:5000/charts/x"
+
+
+@pytest.mark.parametrize("policy", ["none", "reviewed", "signed"])
+@pytest.mark.parametrize("tag", ["", ":1.0", ":1.0+x.2"])
+def test_a_chart_of_a_registry_is_pulled_by_its_digest(folder: Path, policy: str, tag: str) -> None:
+    assert pulled(folder, f"{CHART}{tag}@{IMAGE.digest}", policy) == (f"{CHART}@{IMAGE.digest}", "")
+
+
+@pytest.mark.parametrize("policy", ["reviewed", "signed"])
+@pytest.mark.parametrize(
+    "rest", ["", ":1.0", "@sha256:abc", ":1.0?@" + IMAGE.digest, "#@" + IMAGE.digest, "@x@" + IMAGE.digest,
+             "@" + IMAGE.digest + "\n", ":a:b/c@" + IMAGE.digest.upper()],
+)  # fmt: skip
+def test_a_chart_that_may_change_is_nobodys_to_permit(folder: Path, policy: str, rest: str) -> None:
+    with pytest.raises(UsageProblem, match="has no digest"):
+        pulled(folder, CHART + rest, policy)
+
+
+def test_where_nothing_is_reviewed_a_tag_will_do(folder: Path) -> None:
+    assert pulled(folder, f"{CHART}:1.0", "none") == (CHART, "1.0")
+    assert pulled(folder, CHART, "none") == (CHART, "")
+
+
+def test_a_charts_commit_is_on_a_branch_of_its_repository(folder: Path, tmp_path: Path, git: Any) -> None:
+    """Not one that waits for its review, which the server hands out as well to who knows its name."""
+    charts = tmp_path / "charts"
+    (charts / "web").mkdir(parents=True)
+    (charts / "web" / "Chart.yaml").write_text("name: web\n")
+    old, new = git(charts), git(charts)
+    (charts / "web" / "Chart.yaml").write_text("name: evil\n")
+    evil = git(charts)
+    for argv in (["update-ref", "refs/changes/01/1/1", evil], ["tag", "evil"], ["reset", "--quiet", "--hard", new],
+                 ["config", "uploadpack.allowAnySHA1InWant", "true"], ["config", "uploadpack.allowFilter", "true"]):  # fmt: skip
+        subprocess.run(["git", "-C", charts, *argv], check=True)
+
+    def prepared(commit: str, policy: str) -> str:
+        chart = ForeignChart(f"file://{charts}", commit, "web")
+        return prepare(folder, Deploy(chart=chart), environment(policy=policy), f"file://{charts}")[0]
+
+    good = prepared(old, "reviewed")
+    assert good == prepared(new, "signed") == prepared(old, "none") != prepared(evil, "none")
+    for policy in ("reviewed", "signed"):
+        with pytest.raises(UsageProblem, match=f"no branch of .* has the commit {evil}"):
+            prepared(evil, policy)
+    subprocess.run(["git", "-C", charts, "config", "--unset", "uploadpack.allowFilter"], check=True)
+    with pytest.raises(UsageProblem, match="no branch of"):
+        prepared(evil, "reviewed")
+    subprocess.run(["git", "-C", charts, "branch", "release/1", evil], check=True)
+    assert prepared(evil, "reviewed") == prepared(evil, "none") and prepared(old, "reviewed") == good
 
 
 def test_missing_values_of_the_operators_are_told(folder: Path) -> None:

@@ -18,6 +18,7 @@ from cdlib.rollout.planning import Plan
 from cdlib.rollout.release import Release
 from cdlib.rollout.undoing import OUTAGE
 from cdlib.trigger import Trigger
+from cdlib.units import timestamp
 
 
 def budget(seconds: float, used: float) -> Deadline:
@@ -77,7 +78,7 @@ def test_a_revision_says_when_it_was_committed_and_when_it_was_seen_healthy() ->
     chart = SimpleNamespace(digest="chart", values_digest="values")
     plan = Plan(wish, None, chart, (), None, ())  # type: ignore[arg-type]
     assert plan.facts["committed"] == "2026-01-02T03:04:05.000Z"
-    release = SimpleNamespace(settle=lambda entry, _deadline, **changes: replace(entry, **changes))
+    release = SimpleNamespace(settle=lambda entry, _deadline, **changes: replace(entry, **changes), now=timestamp)
     made = Release.verified(release, entry(2, "deploying"), Deadline(1))  # type: ignore[arg-type]
     assert made.verified and datetime.fromisoformat(made.verified_at) <= datetime.now(UTC)
 

@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from clusters import entry
@@ -15,8 +17,9 @@ from cdlib import retry
 from cdlib.deadline import Deadline
 from cdlib.errors import Held, Interrupted, NeedsPerson, Unavailable
 from cdlib.rollout import attempts, healing
+from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import DEPLOYING, FAILED, INTERRUPTED, UNJUDGED
-from cdlib.rollout.release import Release
+from cdlib.rollout.release import Release, new_entry
 from cdlib.units import timestamp
 
 UP = entry(1, helm_uid="uid-1")
@@ -35,6 +38,20 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def healed(release: Release) -> healing.Known:
     budget = Deadline(60.0)
     return healing.heal(release, a_lease(), release.read(budget), budget)
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+def test_a_clock_that_is_wrong_makes_no_stranger_of_a_run_of_ours(
+    tmp_path: Path, minutes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = timedelta(minutes=minutes)  # of the server's clock, by which Helm's record is dated
+    release = made(tmp_path, helm := StandInHelm([]), UP)
+    monkeypatch.setattr(release.api, "ahead", ahead)
+    entry_ = new_entry(release, 2, commit="c", image="i", digest="d", chart="c", values="v")
+    release.mark(entry_, Deadline(5.0))
+    helm.revisions = helms("deployed", "pending-upgrade", created=timestamp(datetime.now(UTC) + ahead))
+    healed(release)
+    assert helm.calls == ["rollback 1"]
 
 
 @pytest.mark.parametrize("status", [DEPLOYING, INTERRUPTED, FAILED])
@@ -146,3 +163,19 @@ def test_what_others_have_deployed_before_is_gone_back_to(tmp_path: Path) -> Non
     record, _ = healed(release)
     assert helm.calls == ["rollback 1"]
     assert record.live_revision is not None and record.live_revision.commit == ""
+
+
+def test_where_the_server_goes_away_while_helm_clears_up_a_person_is_told_what_is_left(tmp_path: Path) -> None:
+    gone = Unavailable("the lease cd-web has not been renewed", retryable=False)
+    helm = StandInHelm(helms("deployed", "pending-upgrade"), deque([End(raises=Unavailable("Helm was stopped"))]))
+    release = made(tmp_path, helm, UP, entry(2, DEPLOYING, at=NOW))
+
+    def require() -> bool:
+        if helm.calls:
+            raise gone
+        return False
+
+    lease = cast(Lease, SimpleNamespace(require=require))
+    with pytest.raises(NeedsPerson, match="could not be cleared up"):
+        healing.heal(release, lease, release.read(Deadline(5.0)), Deadline(5.0))
+    assert helm.revisions[-1].status == "pending-rollback"

@@ -67,6 +67,17 @@ def pull(helm: Helm, folder: Path, budget: Deadline) -> object:
     return helm.pull("oci://r.test/chart", "", folder, budget, plain_http=False)
 
 
+@pytest.mark.parametrize("stream", [1, 2], ids=["helm 4", "helm 3"])
+def test_a_chart_is_the_one_of_its_digest(helm: Any, tmp_path: Path, stream: int) -> None:
+    """As Helm 4.3 and 3.21 say it."""
+    name = "oci://r.test/chart@sha256:" + "a" * 64
+    script = f"touch {tmp_path}/x.tgz; printf 'Pulled: x\\nDigest: sha256:%s\\n' {{}} >&{stream}"
+    assert helm(script.format("a" * 64)).pull(name, "", tmp_path, Deadline(9), plain_http=False).name == "x.tgz"
+    for another in ("b" * 64, ""):
+        with pytest.raises(UsageProblem, match="does not say that it has pulled"):
+            helm(script.format(another)).pull(name, "", tmp_path, Deadline(9), plain_http=False)
+
+
 def render(helm: Helm, folder: Path, budget: Deadline) -> object:
     return helm.render(folder, [], budget, upgrade=True, kube_version="")
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from helms import a_lease
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable
+from cdlib.errors import CdError, Held, NotAllowed, OutOfTime, Unavailable
 from cdlib.process import Finished
 from cdlib.rollout import hooks
+from cdlib.rollout.api import Conflict
 from cdlib.rollout.helm_answers import HelmRevision
 from cdlib.rollout.hooks import DEPLOY, ROLLBACK, TEST, Hooks, end_hooks, hooks_of, with_hooks
 from cdlib.rollout.lease import Lease
@@ -33,7 +36,7 @@ ENDED_WELL = State(True, "web-pre has ended well")
 
 
 def hook(kind: str, name: str, events: str, created: str = SINCE, **status: Any) -> dict[str, Any]:
-    meta = {"name": name, "annotations": {"helm.sh/hook": events}, "creationTimestamp": created}
+    meta = {"name": name, "uid": created, "annotations": {"helm.sh/hook": events}, "creationTimestamp": created}
     return {"kind": kind, "metadata": meta, "status": status}
 
 
@@ -294,8 +297,8 @@ def test_a_defect_in_following_leaves_helm_its_own_verdict(followed: Callable[..
     assert release.warned and "hooks cannot be followed" in release.warned[0]
 
 
-def end(release: TheRelease) -> list[str]:
-    return end_hooks(cast(Release, release), 2, Deadline(30.0, "a test"))
+def end(release: TheRelease, lease: Lease | None = None) -> list[str]:
+    return end_hooks(cast(Release, release), lease or a_lease(), 2, Deadline(30.0, "a test"))
 
 
 def test_hooks_that_still_run_are_ended_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,9 +314,35 @@ def test_hooks_that_still_run_are_ended_and_waited_for(monkeypatch: pytest.Monke
     release = TheRelease(Helm(*running, *over, hook("Job", "gone", "pre-upgrade")), api)
     assert end(release) == ["Job web-pre", "Pod look"]
     where = ["/apis/batch/v1/namespaces/ns/jobs/web-pre", "/api/v1/namespaces/ns/pods/look"]
-    assert api.deleted == [(each, {"propagationPolicy": "Foreground"}) for each in where]
+    options = {"propagationPolicy": "Foreground", "preconditions": {"uid": SINCE}}
+    assert api.deleted == [(each, options) for each in where]
     assert api._lingers < 0, "it is seen to be gone"
     assert any("Job web-pre of revision 2 still runs" in text for text in release.warned)
+
+
+def test_a_hook_of_that_name_that_another_has_made_since_is_left_alone() -> None:
+    api = Api(PRE)
+
+    def changed(_where: str, _deadline: Deadline, **options: Any) -> None:
+        api.there["jobs/web-pre"] = hook("Job", "web-pre", "pre-upgrade", "2026-01-02T04:00:00Z")
+        assert options["preconditions"] == {"uid": SINCE}
+        raise Conflict("the UID in the precondition does not match")
+
+    api.delete = changed  # type: ignore[method-assign]
+    began = time.monotonic()
+    assert end(TheRelease(Helm(PRE), api)) == ["Job web-pre"]
+    assert time.monotonic() - began < hooks.ENDING / 2, "nobody waits for the other one"
+
+
+def test_who_has_lost_the_lease_ends_no_hook() -> None:
+    def gone() -> bool:
+        raise Held("the lease cd-web is not ours any more")
+
+    lease, api = a_lease(), Api(PRE)
+    lease.require = gone  # type: ignore[method-assign]
+    with pytest.raises(Held):
+        end(TheRelease(Helm(PRE), api), lease)
+    assert api.deleted == []
 
 
 def test_what_cannot_be_ended_keeps_no_rollback_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from cdlib.console import Console
 from cdlib.deadline import Deadline
+from cdlib.errors import Unavailable
 from cdlib.rollout import judging
 from cdlib.rollout.chart import Rendered
 from cdlib.rollout.helm_answers import HelmRevision
@@ -82,7 +83,7 @@ class Play:
                 return State(not self.soak, "as it was at the soak's end", self.soak)
 
         @contextmanager
-        def following(*_: Any, **_more: Any) -> Iterator[Follower]:
+        def following(*_: Any, older: object, **_more: Any) -> Iterator[Follower]:
             yield Follower()
 
         def check_http(*_: Any) -> tuple[Fault, ...]:
@@ -235,3 +236,28 @@ def test_what_tests_know_is_hidden_before_helm_shows_what_they_say(monkeypatch: 
     monkeypatch.setattr(judging, "with_hooks", with_hooks)
     judging._tested(release, cast(Lease, SimpleNamespace(require=lambda: False)), ENTRY, Deadline(9.0))
     assert shown == ["[hidden] [hidden] others"]
+
+
+@pytest.mark.parametrize(
+    ("created", "answer", "is_older"),
+    [
+        ("2026-01-02T03:04:04Z", SINCE, True),
+        (SINCE, SINCE, False),
+        ("2026-01-02T03:04:06Z", SINCE, False),
+        ("2026-01-02T03:04:06Z", None, True),
+    ],
+)
+def test_a_pods_age_goes_by_helms_record_of_the_revision(created: str, answer: str | None, is_older: bool) -> None:
+    asked: list[Deadline] = []
+
+    def history(deadline: Deadline) -> list[HelmRevision]:
+        asked.append(deadline)
+        if answer is None:
+            raise Unavailable("no answer")
+        return [HelmRevision(6, "superseded", "a", "2026-01-01T00:00:00Z"), HelmRevision(7, "deployed", "b", answer)]
+
+    older = judging._older(cast(Release, SimpleNamespace(history=history)), ENTRY, Deadline(60.0))
+    for _ in range(2):
+        assert older({"metadata": {"creationTimestamp": created}}) is is_older
+    assert len(asked) == (1 if answer else 2)
+    assert asked[0].left <= judging.ASKING

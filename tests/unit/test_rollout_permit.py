@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from clusters import OneObject, entry, record
+from helms import a_lease
 
 from cdlib import retry
 from cdlib.deadline import Deadline
@@ -31,6 +32,7 @@ from cdlib.rollout.records import Records
 from cdlib.rollout.release import Outcome
 from cdlib.rollout.verdict import INCONCLUSIVE, State
 from cdlib.service import Deploy, Verify
+from cdlib.units import timestamp
 
 NONCE = "ab" * 16
 LABEL = label(7, NONCE)
@@ -306,6 +308,9 @@ def test_the_record_of_an_older_version_is_read() -> None:
     assert record(entry(1)).permit_nonce == "" and unfinished(record(entry(1, permit="x")))
 
 
+LEASE = a_lease()
+
+
 class Stage:
     """A release whose record is real and whose cluster is not; what is done to it, in order."""
 
@@ -316,6 +321,7 @@ class Stage:
         self.reads = 0
         self.release.read = self._read
         self.release.holder = "me"
+        self.release.environment = SimpleNamespace(budget=60.0, inconclusive="rollback")
         for module in (deploying, rolling):
             monkeypatch.setattr(module, "heal", self._heal)
         monkeypatch.setattr(deploying, "_roll_out", self._roll_out)
@@ -370,11 +376,11 @@ class Stage:
         wish = SimpleNamespace(source=source, image=IMAGE, unrelated=False)
         chart = SimpleNamespace(digest="chart", values_digest="values")
         plan = Plan(wish, None, chart, (), None, ())  # type: ignore[arg-type]
-        return deploying._under_lease(self.release, plan, SimpleNamespace(), guard, (), Deadline(5))  # type: ignore[arg-type]
+        return deploying._under_lease(self.release, plan, LEASE, guard, (), Deadline(5))
 
     def back(self, guard: Any, to: int = 1) -> Any:
         wish = rolling._Wish(to, "three is slow", False)
-        return rolling._under_lease(self.release, SimpleNamespace(), wish, guard, Deadline(5))[0]  # type: ignore[arg-type]
+        return rolling._under_lease(self.release, LEASE, wish, guard, Deadline(5))[0]  # type: ignore[arg-type]
 
 
 def test_a_deploys_permit_is_spent_before_anything_else_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -492,7 +498,7 @@ def back(monkeypatch: pytest.MonkeyPatch, use: Use | None, running: str) -> Revi
     made.environment = SimpleNamespace(namespace="n", release="hello", verify=Verify())
     made.api = None
     made.helm = SimpleNamespace(manifest=lambda *_: [])
-    made.holder, made.history = "me", lambda _: [SimpleNamespace(revision=3)]
+    made.holder, made.history, made.now = "me", lambda _: [SimpleNamespace(revision=3)], timestamp
     made.run.events.run_id, made.run.out = "r", None
     marked: list[str] = []
     made.mark = lambda entry, _deadline, **more: marked.append(more.get("status", entry.permit))

@@ -236,15 +236,18 @@ def test_a_progress_deadline_that_other_pods_have_passed_says_nothing_of_these(n
     assert bool(list(workload_causes("Deployment", o, sets, [], Happenings()))) is told
 
 
-@pytest.mark.parametrize("whose", ["API server", "controllers"])
+@pytest.mark.parametrize("whose", ["API server", "controllers", "that of ReplicaSets"])
 def test_a_progress_deadline_is_as_much_later_as_nothing_could_act(whose: str) -> None:
     now, o = [0.0], deployment(want=1, availableReplicas=0)
+    mine = owned("web-2", "d1", annotations={"deployment.kubernetes.io/revision": "2"}, generation=2)
     judge = Judge([("Deployment", "web")], clock=lambda: now[0])
 
     def called(second: float, *, away: bool = False) -> bool:
         now[0] = second
         o["status"]["observedGeneration"] = 1 if away and whose == "controllers" else 2
-        return bool(judge.look({"Deployment": [o]}, seen=not away or whose == "controllers").faults)
+        mine["status"] = {"observedGeneration": 1 if away and whose == "that of ReplicaSets" else 2}
+        found = {"Deployment": [o], "ReplicaSet": [mine]}
+        return bool(judge.look(found, seen=not away or whose != "API server").faults)
 
     outage = 20.0
     assert not any((called(5.0), called(5.0 + outage, away=True), called(25.0), called(25.0 + SETTLING)))
@@ -394,6 +397,45 @@ def test_a_pod_that_was_crashing_before_must_crash_once_more() -> None:
     assert memory.lately == 2
     memory.see({"ready": False, "restartCount": 9, "state": ended(1), "lastState": ended(1)}, 100.0)
     assert memory.lately == 3
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [("OOMKilled", ""), ("StartError", "cgroup busy"), ("StartError", 'exec: "/a": no such file')],
+)
+def test_what_ended_an_older_pod_before_must_end_it_once_more(reason: str, message: str) -> None:
+    def at_once(restarts: int, *, older: bool, memory: PodMemory | None = None) -> bool:
+        end = ended(137, reason, message)
+        status = {"name": "web", "ready": False, "restartCount": restarts, "state": end, "lastState": end}
+        found = pod_causes(pod(status), memory or PodMemory(older), Happenings(), Pulled(), 0.0)
+        return any(c.after == AT_ONCE for c in found)
+
+    assert at_once(1, older=False), "twice, of a pod that is new"
+    seen = PodMemory(older=True)
+    assert not at_once(3, older=True, memory=seen)
+    assert not at_once(3, older=True, memory=seen)
+    assert at_once(4, older=True, memory=seen)
+
+
+def test_only_a_pod_with_a_past_is_asked_for_its_age() -> None:
+    asked = list[str]()
+
+    def older(o: dict[str, Any]) -> bool:
+        asked.append(o["metadata"]["name"])
+        return True
+
+    end = ended(137, "OOMKilled")
+    bad = {"name": "web", "ready": False, "restartCount": 1, "state": end, "lastState": end}
+    new = {"name": "web", "ready": False, "restartCount": 0, "state": {"waiting": {}}}
+    done = {"name": "init", "ready": True, "restartCount": 0, "state": ended(0, "Completed")}
+    sets = [owned("web-1", "d1", annotations={REVISION: "2"})]
+    for statuses, there in (([new, done], []), ([bad], ["web-1-a"])):
+        made = owned("web-1-a", "web-1") | {"status": {"containerStatuses": statuses}}
+        judge, asked[:] = Judge([("Deployment", "web")], older=older), []
+        for _ in range(2):
+            state = judge.look({"Deployment": [deployment(updatedReplicas=1)], "ReplicaSet": sets, "Pod": [made]})
+            assert state.pods and state.faults == ()
+        assert asked == there
 
 
 def test_a_job_that_is_gone_has_ended_and_a_service_that_is_gone_has_not() -> None:

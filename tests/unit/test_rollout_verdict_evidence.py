@@ -144,6 +144,18 @@ def test_all_of_it_is_on_disk_without_secrets(run: Run, tmp_path: Path) -> None:
     assert not any(secret in text for secret in ("open-sesame", "key line", "plain-value", "managedFields"))
 
 
+def test_what_an_earlier_run_has_left_goes(run: Run, tmp_path: Path) -> None:
+    gathered(run, CRASH, tmp_path)
+    gathered(run, CRASH, tmp_path, part="rollback")
+    assert kept(tmp_path, "verdict")["run"] == kept(tmp_path, "rollback/verdict")["run"] == run.events.run_id
+    fault = Fault("web-2", "web", "FailedLivenessProbe", "killed 3 times")
+    later = Run("helm-deploy", Deadline(60.0), Redactor({}))
+    gathered(later, State(True, "", (fault,), (READY,)), tmp_path)
+    folder = tmp_path / "out" / "evidence"
+    assert sorted(file.name for file in folder.rglob("*.json")) == ["verdict.json", "web-2.json"]
+    assert kept(tmp_path, "verdict")["run"] == later.events.run_id
+
+
 def test_a_pod_that_is_ready_just_now_is_looked_at_where_it_is_to_blame(run: Run, tmp_path: Path) -> None:
     fault = Fault("web-2", "web", "FailedLivenessProbe", "killed 3 times")
     gathered(run, State(True, "", (fault,), (READY,)), tmp_path)

@@ -3,26 +3,57 @@
 from __future__ import annotations
 
 import time
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 
 from cdlib.deadline import Deadline
-from cdlib.errors import Unavailable
+from cdlib.errors import NotAllowed, Unavailable
 from cdlib.rollout import verify
-from cdlib.rollout.api import Api
+from cdlib.rollout.api import Api, Object
+from cdlib.rollout.endpoints import behind
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.verdict import Fault
 from cdlib.rollout.verify import Request, check_http
 from cdlib.run import Run
 from cdlib.service import HttpCheck
 
+WEB: Object = {"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"targetPort": "http"}]}}
+
+
+def ready_pod(uid: str, *, port: str = "http", **more: Any) -> Object:
+    ready = {"type": "Ready", "status": "True"}
+    spec = {"containers": [{"name": "web", "ports": [{"name": port}]}]}
+    return {"metadata": {"uid": uid} | more, "spec": spec, "status": {"conditions": [ready]}}
+
+
+def endpoints(*uids: str, **more: Any) -> Object:
+    return {"metadata": more, "subsets": [{"addresses": [{"targetRef": {"uid": uid}} for uid in uids]}]}
+
 
 class Service:
-    """Gives the answers in turn; when they are used up, none until the time is over."""
+    """Gives the answers in turn; when they are used up, none until the time is over.
 
-    def __init__(self, *answers: str | Exception, status: int = 200) -> None:
+    Beside them it has what the cluster has of `pods`, and in turn of `endpoints`, the last of which stays.
+    """
+
+    def __init__(self, *answers: str | Exception, status: int = 200, pods: Sequence[Object] = (),
+                 endpoints: Sequence[Object | Exception | None] = (None,)) -> None:  # fmt: skip
         self._answers, self.status = list(answers), status
+        self._pods, self._endpoints = list(pods), list(endpoints)
+        self.asked: list[str] = []
+
+    def get(self, where: str, _deadline: Deadline, **params: str) -> Object | None:
+        self.asked.append(where)
+        if where == "/api/v1/namespaces/ns/pods":
+            assert params == {"labelSelector": "app=web"}
+            return {"items": self._pods}
+        assert where == "/api/v1/namespaces/ns/endpoints/web"
+        found = self._endpoints.pop(0) if len(self._endpoints) > 1 else self._endpoints[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def fetch(self, where: str, deadline: Deadline) -> tuple[int, str]:
         if not self._answers:
@@ -38,9 +69,9 @@ class Service:
         """The lease is held."""
 
 
-def check(service: Service, run: Run | None = None) -> tuple[Fault, ...]:
+def check(service: Service, run: Run | None = None, of: Object | None = None) -> tuple[Fault, ...]:
     deadline = Deadline(10)
-    request = Request(HttpCheck("/", contains="bread"), "/where", through_api=True)
+    request = Request(HttpCheck("/", contains="bread"), "/where", True, "ns", of)
     return check_http(run or Run("test", deadline), cast(Api, service), [request], deadline, cast(Lease, service))
 
 
@@ -88,3 +119,68 @@ def test_a_cluster_that_was_away_says_nothing_of_the_service(monkeypatch: pytest
 
     monkeypatch.setattr(service, "require", require)
     assert not check(service)
+
+
+STALE = {
+    "there are none yet": None,
+    "none is ready": {"metadata": {}},
+    "they are of pods that are gone": endpoints("old"),
+    "an old one is still among them": endpoints("a", "b", "old"),
+    "one is missing": endpoints("a"),
+    "they cannot be asked for": Unavailable("connection refused"),
+}
+
+
+@pytest.mark.parametrize("found", STALE.values(), ids=STALE.keys())
+def test_endpoints_are_behind(found: Object | Exception | None) -> None:
+    cluster = Service(pods=[ready_pod("a"), ready_pod("b")], endpoints=[found])
+    assert behind(cast(Api, cluster), "ns", WEB, Deadline(10))
+
+
+UNREADY: Object = {"metadata": {"uid": "c"}, "status": {}}
+FULL = {"annotations": {"endpoints.kubernetes.io/over-capacity": "truncated"}}
+CURRENT: dict[str, tuple[Object, Service]] = {
+    "the same": (WEB, Service(pods=[ready_pod("a"), UNREADY], endpoints=[endpoints("a")])),
+    "no pod is ready": (WEB, Service(pods=[UNREADY])),
+    "one that goes": (WEB, Service(pods=[ready_pod("a", deletionTimestamp="now")], endpoints=[{"metadata": {}}])),
+    "a port that no pod has": (WEB, Service(pods=[ready_pod("a", port="metrics")], endpoints=[{"metadata": {}}])),
+    "too many": (WEB, Service(pods=[ready_pod("a"), ready_pod("b")], endpoints=[endpoints("a", **FULL)])),
+    "no selector": ({"metadata": {"name": "web"}, "spec": {}}, Service(pods=[ready_pod("a")])),
+    "no spec": ({"metadata": {"name": "web"}}, Service(pods=[ready_pod("a")])),
+    "those that are not ready, too": (
+        {**WEB, "spec": {**WEB["spec"], "publishNotReadyAddresses": True}}, Service(pods=[ready_pod("a")])
+    ),
+    "we may not look": (WEB, Service(pods=[ready_pod("a")], endpoints=[NotAllowed("forbidden", hint="ask")])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("of", "cluster"), CURRENT.values(), ids=CURRENT.keys())
+def test_endpoints_are_not_behind_or_nobody_can_tell(of: Object, cluster: Service) -> None:
+    assert not behind(cast(Api, cluster), "ns", of, Deadline(10))
+
+
+def test_a_service_whose_endpoints_are_late_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an API server that was away: the proxy answers 404, then 503, for longer than a check may fail."""
+    monkeypatch.setattr(verify, "PATIENCE", 0.1)
+    monkeypatch.setattr(verify, "ASK_EVERY", 0.06)
+    late = ['endpoints "web" not found'] * 2 + ['no endpoints available for service "web"'] * 2
+    service = Service(*late, "bread", pods=[ready_pod("a")], endpoints=[None, {"metadata": {}}, endpoints("a")])
+    assert not check(service, of=WEB)
+    assert service.asked.count("/api/v1/namespaces/ns/endpoints/web") == 2
+
+
+def test_a_service_that_is_wrong_is_not_asked_again_once_its_endpoints_are_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(verify, "PATIENCE", 0.1)
+    service = Service("cake", pods=[ready_pod("a")], endpoints=[endpoints("a")])
+    (fault,) = check(service, of=WEB)
+    assert "answered without 'bread'" in fault.message and service.asked.count("/api/v1/namespaces/ns/pods") == 1
+
+
+def test_endpoints_that_stay_behind_are_waited_for_so_long_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "PATIENCE", 0.1)
+    monkeypatch.setattr(verify, "SETTLING", 0.3)
+    service = Service("cake", pods=[ready_pod("a")])
+    (fault,) = check(service, of=WEB)
+    assert fault.reason == "HttpCheck" and 2 <= service.asked.count("/api/v1/namespaces/ns/pods") <= 4

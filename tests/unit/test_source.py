@@ -13,7 +13,7 @@ import pytest
 
 from cdlib.deadline import Deadline
 from cdlib.errors import OutOfTime, UsageProblem
-from cdlib.source import contained, inside, open_source
+from cdlib.source import contained, fetch_tree, inside, open_source
 
 
 @pytest.fixture
@@ -200,6 +200,33 @@ def test_the_files_are_the_same_whatever_git_is_configured_to_do(
         assert (files / "x.bin").read_bytes() == b"one\n$Id$\n"
         assert (files / "x.bat").read_bytes() == b"one\r\n$Id$\r\n"  # what the tree itself asks for
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("named", ["*.py {}", "[attr]dull {}\n*.py dull", "sub/*.py {}\n*.py {}"])
+def test_a_tree_cannot_have_other_bytes_written_than_were_reviewed(
+    folder: Path, tmp_path: Path, git: Any, named: str
+) -> None:
+    """What reads as one harmless text in a review would be code where its quotes were written as plain ones."""
+    reviewed = "print(\"hello \u201c + str(__import__('os').getpid()) + \u201d\")  # $Id:really()$\n".encode()
+    attribute = "ident working-tree-encoding=ASCII//TRANSLIT"
+    for name in ("x.py", "sub/x.py"):
+        (folder / name).write_bytes(reviewed)
+    git(folder)
+    (folder / ".gitattributes").write_text(named.replace("{}", attribute) + "\n")
+    for argv in (["add", ".gitattributes"], ["commit", "--quiet", "--message", "x"]):
+        subprocess.run(["git", "-C", folder, *argv], check=True)
+    with open_source(folder).files() as files:
+        assert (files / "x.py").read_bytes() == reviewed == (files / "sub" / "x.py").read_bytes()
+    fetch_tree(f"file://{folder}", open_source(folder).commit, "sub", tmp_path / "fetched", Deadline(30))
+    assert (tmp_path / "fetched" / "x.py").read_bytes() == reviewed
+
+
+def test_a_replaced_object_is_not_read(folder: Path, git: Any) -> None:
+    reviewed = open_source(folder)
+    (folder / "cd.yaml").write_text("service: another\n")
+    subprocess.run(["git", "-C", folder, "replace", reviewed.commit, git(folder)], check=True)
+    source = open_source(folder, revision=reviewed.commit)
+    assert source.tree == reviewed.tree and source.read_text("cd.yaml", "x") == "service: hello\n"
 
 
 def test_the_environment_of_a_hook_misleads_nobody(folder: Path, git: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from deployments import CRASH, HANG, Deployment, until
 
+# A hook that lasts until it is told that it may end.
+HELD = "import os, time\nwhile not os.path.exists('/tmp/go'): time.sleep(0.2)"
 BUDGET = 30  # seconds, of which at most 9 are spent on waiting for others
 
 
@@ -103,10 +105,12 @@ def test_somebodys_helm_is_left_alone_and_how_to_clear_it_up_is_told(web: Deploy
 def test_somebodys_helm_is_waited_for(web: Deployment) -> None:
     assert web.deploy().code == 0
     commit = web.commit(text="ours")
-    helm = at_work(web, "upgrade", hook="import time; time.sleep(4)")
-    done = web.deploy()
-    assert done.code == 0, done.err
+    helm = at_work(web, "upgrade", hook=HELD)
+    ours = web.deploy_until("waits for somebody else's Helm")
+    assert ours.poll() is None, ours.communicate()
+    web.kubectl("exec", "job/web-pre", "--", "touch", "/tmp/go")
+    _, err = ours.communicate(timeout=120)
+    assert ours.returncode == 0, err
     assert helm.wait() == 0
-    assert "waits for somebody else's Helm" in done.err
     assert web.serving() == {"revision": commit, "text": "ours"}
     assert web.helm_statuses() == [(1, "superseded"), (2, "superseded"), (3, "deployed")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -224,9 +225,13 @@ def test_a_chart_from_a_registry(web: Deployment, lab: Any, tmp_path: Path) -> N
     helm = [str(lab.helm4)]
     subprocess.run([*helm, "package", str(web.folder / "chart"), "-d", str(tmp_path)], check=True, capture_output=True)
     charts = f"oci://{lab.registry}/{web.namespace}/charts"
-    subprocess.run(
-        [*helm, "push", str(tmp_path / "web-0.1.0.tgz"), charts, "--plain-http"], check=True, capture_output=True
+    pushed = subprocess.run(
+        [*helm, "push", str(tmp_path / "web-0.1.0.tgz"), charts, "--plain-http"],
+        check=True,
+        capture_output=True,
+        text=True,
     )
+    [digest] = re.findall(r"^Digest: (sha256:[0-9a-f]{64})$", pushed.stdout + pushed.stderr, re.MULTILINE)
     web.git("rm", "-q", "-r", "chart")
     web.cd["deploy"]["chart"] = f"{charts}/web:0.1.0"
     web.commit()
@@ -236,6 +241,11 @@ def test_a_chart_from_a_registry(web: Deployment, lab: Any, tmp_path: Path) -> N
     done = web.deploy()
     assert done.code == 0, done.err
     assert web.serving()["revision"] == commit
+    web.cd["deploy"]["chart"] = f"{charts}/web:0.1.0@{digest}"
+    commit = web.commit(text="two")
+    by_digest = web.deploy()
+    assert by_digest.code == 0, by_digest.err
+    assert web.serving() == {"revision": commit, "text": "two"}
     web.cd["deploy"]["chart"] = f"{charts}/web:9.9.9"
     web.commit()
     missing = web.deploy()
@@ -330,7 +340,7 @@ def test_a_release_that_somebody_works_on_is_left_alone_and_ctrl_c_is_recorded(w
     assert second.code == 9, second.err
     assert "another run holds the release" in second.err
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=15)
+    process.communicate(timeout=60)
     assert process.returncode == 130
     assert web.record()["revisions"][-1]["status"] == "interrupted"
     assert web.get("lease", "cd-web")["spec"]["holderIdentity"] == ""
@@ -346,7 +356,7 @@ def test_a_run_that_is_terminated_while_pods_come_up_is_gone_on_with(web: Deploy
     process = web.start("helm-deploy", "--digest", web.digest)
     until(lambda: web.helm_statuses()[-1] == (2, "deployed"))
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=15)
+    out, _ = process.communicate(timeout=60)
     assert (process.returncode, json.loads(out)["outcome"]) == (143, "interrupted")
     assert [e["status"] for e in web.record()["revisions"]] == ["verified", "interrupted"]
     back = web.run("helm-rollback")
@@ -407,19 +417,6 @@ spec:
 {{- end }}
 """
 
-
-def test_what_only_shows_in_the_cluster_is_judged_too(any_helm: Deployment) -> None:
-    web = any_helm
-    good = web.git("rev-parse", "HEAD")
-    assert web.deploy().code == 0
-    (web.folder / "chart" / "templates" / "hidden.yaml").write_text(HIDDEN)
-    web.commit()
-    failed = web.deploy()
-    assert failed.code == 7, failed.err
-    assert "pod hidden-" in failed.err
-    assert web.serving()["revision"] == good
-
-
 # To Helm a list is whatever has items, and what is in one and has no kind is of the list's.
 LISTED = """\
 apiVersion: apps/v1
@@ -438,15 +435,18 @@ items:
 """
 
 
-def test_what_lies_in_a_list_of_another_kind_is_judged_too(any_helm: Deployment) -> None:
+@pytest.mark.parametrize(
+    ("name", "template"), [("hidden", HIDDEN), ("listed", LISTED)], ids=["only in the cluster", "in a list"]
+)
+def test_what_is_no_plain_part_of_the_chart_is_judged_too(any_helm: Deployment, name: str, template: str) -> None:
     web = any_helm
     good = web.git("rev-parse", "HEAD")
     assert web.deploy().code == 0
-    (web.folder / "chart" / "templates" / "listed.yaml").write_text(LISTED)
+    (web.folder / "chart" / "templates" / f"{name}.yaml").write_text(template)
     web.commit()
     failed = web.deploy()
     assert failed.code == 7, failed.err
-    assert "pod listed-" in failed.err
+    assert f"pod {name}-" in failed.err
     assert web.serving()["revision"] == good
 
 

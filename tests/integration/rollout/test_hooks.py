@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from charts import write_chart
 from deployments import CRASH, HANG, Deployment, kill_hard, until
 from test_verdicts import python
 
@@ -103,6 +104,23 @@ def test_a_hook_that_hangs_ends_with_its_time_and_its_log_is_kept(web: Deploymen
     assert "waiting for the other side" in failed.err
     assert names(web, "jobs") == []
     assert web.serving()["revision"] == good
+
+
+def test_a_hook_that_waits_for_what_cannot_start_does_not_hide_it(web: Deployment) -> None:
+    good = web.git("rev-parse", "HEAD")
+    assert web.deploy().code == 0
+    write_chart(web, python("") | {"command": ["/no/such"]})
+    write_hook(web, python(f"print('waiting for the new version'); {HANG}", "hook"), on="post-install,post-upgrade")
+    web.commit()
+    failed = web.deploy()
+    assert failed.code == 7, failed.err
+    assert failed.result["cause"].startswith("pod web-"), failed.err
+    assert 'container web: cannot be started: exec: "/no/such"' in failed.result["cause"], failed.err
+    # From the start of Helm, as above; the hook alone would have taken all of the time there is.
+    assert seconds_of(web, "helm upgrade") <= 5 + 6.0
+    assert "Job web-hook was ended half-way" in failed.err
+    assert names(web, "jobs") == []
+    assert web.serving() == {"revision": good, "text": ""}
 
 
 def test_a_good_hook_is_not_judged_by_what_an_earlier_one_has_left(web: Deployment) -> None:

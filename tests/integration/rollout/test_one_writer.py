@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import time
@@ -148,7 +149,7 @@ def test_ctrl_z_leaves_the_release_to_who_has_it_and_a_terminal_that_is_gone_giv
     until(lambda: web.get("job", "web-pre")["status"].get("active"))
     process.send_signal(signal.SIGTSTP)
     before = web.get("lease", "cd-web")["spec"]["renewTime"]
-    until(lambda: web.get("lease", "cd-web")["spec"]["renewTime"] != before, 10)
+    until(lambda: web.get("lease", "cd-web")["spec"]["renewTime"] != before, 30)
     assert web.deploy().code == 9
     process.send_signal(signal.SIGHUP)
     code, result, err = ended(process)
@@ -188,11 +189,11 @@ def cuttable(web: Deployment, tmp_path: Path) -> Iterator[tuple[Deployment, Seve
         yield web, proxy
 
 
-def cut_in_the_hook(web: Deployment, proxy: Severed, hook: str = HANG) -> tuple[subprocess.Popen[str], float]:
+def cut_in_the_hook(web: Deployment, proxy: Severed, *words: str) -> tuple[subprocess.Popen[str], float]:
     """A deploy whose network is cut while Helm waits for a hook, and when it began."""
-    web.commit(hook=hook)
+    web.commit(hook=HANG)
     began = time.monotonic()
-    process = web.start("helm-deploy", "--digest", web.digest)
+    process = web.start("helm-deploy", "--digest", web.digest, *words)
     until(lambda: web.get("job", "web-pre")["status"].get("active"))
     proxy.cut()
     return process, began
@@ -253,11 +254,16 @@ def test_what_another_has_taken_meanwhile_is_left_to_it(cuttable: tuple[Deployme
     assert web.serving() == {"revision": commit, "text": "other"}
 
 
+# Whether it may queue: a lease that was free is bound by the budget all the same.
+MAY_QUEUE = pytest.mark.parametrize("words", [(), ("--wait-lease",)], ids=["at once", "may queue"])
+
+
+@MAY_QUEUE
 def test_cut_off_for_good_it_ends_with_its_budget_and_says_what_to_look_at(
-    cuttable: tuple[Deployment, Severed],
+    cuttable: tuple[Deployment, Severed], words: tuple[str, ...]
 ) -> None:
     web, proxy = cuttable
-    process, began = cut_in_the_hook(web, proxy)
+    process, began = cut_in_the_hook(web, proxy, *words)
     code, result, err = ended(process)
     assert code == 8, err
     assert time.monotonic() - began < BUDGET + TAIL
@@ -271,13 +277,32 @@ def test_cut_off_for_good_it_ends_with_its_budget_and_says_what_to_look_at(
     assert web.serving() == {"revision": commit, "text": "after"}
 
 
-def test_cut_off_in_the_rollback_it_ends_with_its_budget(cuttable: tuple[Deployment, Severed]) -> None:
+def held_helm(folder: Path, program: Path) -> Path:
+    """A Helm that has rolled back, says so by the file `rolled-back`, and ends once there is the file `go`."""
+    script, done, go = folder / "held-helm", folder / "rolled-back", folder / "go"
+    script.write_text(
+        f"#!/bin/sh\nhelm={shlex.quote(str(program))}\n"
+        'case " $* " in *" rollback "*) ;; *) exec "$helm" "$@";; esac\n'
+        f'"$helm" "$@"; code=$?\ntouch {shlex.quote(str(done))}\n'
+        f"until test -e {shlex.quote(str(go))}; do sleep 0.1; done\nexit $code\n",
+        encoding="utf-8",
+    )
+    script.chmod(0o755)
+    return script
+
+
+@MAY_QUEUE
+def test_cut_off_in_the_rollback_it_ends_with_its_budget(
+    cuttable: tuple[Deployment, Severed], words: tuple[str, ...], lab: Any, tmp_path: Path
+) -> None:
     web, proxy = cuttable
     web.commit(program=CRASH)
     began = time.monotonic()
-    process = web.start("helm-deploy", "--digest", web.digest)
-    until(lambda: web.helm_statuses()[-1][0] == 3)
+    env = {"CD_HELM": str(held_helm(tmp_path, lab.helm4))}
+    process = web.start("helm-deploy", "--digest", web.digest, *words, env=env)
+    until((tmp_path / "rolled-back").exists)
     proxy.cut()
+    (tmp_path / "go").touch()
     code, result, err = ended(process)
     assert code == 8, err
     assert time.monotonic() - began < BUDGET + TAIL

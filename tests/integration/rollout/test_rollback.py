@@ -29,6 +29,7 @@ def test_back_to_a_chosen_revision_and_held_there(history: tuple[Deployment, lis
     assert back.code == 0, back.err
     assert (back.result["revision"], back.result["rolled_back_to"], back.result["commit"]) == (4, 1, commits[0])
     assert "cd-hold --lift" in back.err
+    assert "What hooks did, CRDs, migrations and data are not undone by a rollback" in back.err
     assert web.serving() == {"revision": commits[0], "text": ""}
     assert web.record()["hold"]["reason"] == "three is slow"
     assert back.result["hold"]["to"] == "1"

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from amid import containers
 from deployments import Deployment, Ran
 from test_verdicts import FAILING, READINESS, python, server, write_chart
 
@@ -37,7 +38,7 @@ def restarts(web: Deployment) -> int:
     """The most restarts of a container in what is kept of pods."""
     kept = [json.loads(file.read_text()) for file in (web.folder / ".cd" / "evidence").glob("*.json")]
     pods = [each["object"] for each in kept if "pod" in each]
-    return max(int(status["restartCount"]) for pod in pods for status in pod["status"]["containerStatuses"])
+    return max(int(status["restartCount"]) for pod in pods for status in containers(pod))
 
 
 def test_a_good_service_serves_before_its_soak_by_its_own_probe(web: Deployment) -> None:

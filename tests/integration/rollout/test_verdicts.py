@@ -1,7 +1,8 @@
 """Verdicts on a real cluster: what cannot come up is called in time and by its cause, and harmless trouble is not.
 
-Seconds are counted from the start of Helm; each bound is the rule's own, with some more for a machine that does other
-things, too. Most cases are a first deploy, so that nothing but the verdict is waited for.
+Seconds are counted from the moment at which the cluster had the workload, seen from outside, to the verdict with its
+evidence saved. Each bound is the rule's own, with some more for a machine that does other things, too; `pytest -rP`
+shows the seconds of each. Most cases are a first deploy, so that nothing but the verdict is waited for.
 """
 
 from __future__ import annotations
@@ -12,25 +13,25 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from subprocess import CalledProcessError
 from typing import Any
 
 import pytest
-from charts import GREEDY, LIMITS, READINESS, SERVE, prepare, python, server, write_chart
+from charts import GREEDY, KEPT, LIMITS, MOUNT, READINESS, SERVE, prepare, python, server, through, write_chart
 from deployments import CRASH, Deployment, Ran
 
-SLACK = 6.0  # seconds
+from cdlib.rollout.kubeconfig import read_cluster
+from lab.observer import Observer
+from lab.testing import RunningLab
+
+# Seconds. The same kind takes 1 to 3 s more on a busy node, as one is where other tests run beside; of what is recorded,
+# an init container that fails at once is the nearest to its bound, with 18.8 s of 20.
+SLACK = 3.0
 CRASH_LATER = "import time; time.sleep(5); raise SystemExit(4)"
-# What the shell does before it becomes the chart's own program, which it is given as $0.
+# What the shell does before it becomes the chart's own program.
 RESTART_ONCE = 'test -e /kept/once || { touch /kept/once; exit 1; }; exec python3 -u -c "$0"'
 START_SLOWLY = 'sleep 12; exec python3 -u -c "$0"'
-
-
-def seconds_to_verdict(service: Deployment) -> float:
-    """From the start of Helm to the end of what judged."""
-    lines = (service.folder / ".cd" / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    stages = [e for e in map(json.loads, lines) if e["event"] == "stage_end"]
-    return float(sum(e["seconds"] for e in stages if e["stage"] in ("helm upgrade", "rollout", "soak", "http")))
 
 
 @dataclass(frozen=True)
@@ -105,23 +106,29 @@ CASES = {
 }  # fmt: skip
 
 
-def verdict(service: Deployment, case: Case) -> Ran:
-    """Deploy the case's chart."""
+def deploy_broken(service: Deployment, case: Case, lab: RunningLab) -> tuple[Ran, float]:
+    """Deploy the case's chart; returns how that ended, and the seconds from the apply to the verdict."""
     prepare(service, case.before)
     service.cd["deploy"]["verify"] = {"soak": case.soak} if case.soak else {}
     write_chart(service, *case.containers, kind=case.kind, **case.pod)
     service.commit()
-    return service.deploy()
+    place = f"/apis/apps/v1/namespaces/{service.namespace}/{case.kind.lower()}s"
+    with Observer(read_cluster(lab.kubeconfig, None), place) as observer:
+        failed = service.deploy()
+    assert failed.code == 8, failed.err  # it was the first, so there is nothing to go back to
+    judged = next(event["t"] for event in service.events() if event["event"] == "verdict")
+    return failed, datetime.fromisoformat(judged).timestamp() - observer.seen[0].at
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_cannot_come_up_is_called_in_time_and_by_its_cause(name: str, request: pytest.FixtureRequest) -> None:
-    service: Deployment = request.getfixturevalue("web")
-    failed = verdict(service, CASES[name])
-    assert failed.code == 8, failed.err  # it was the first, so there is nothing to go back to
-    assert CASES[name].says in failed.result["cause"], failed.err
-    assert seconds_to_verdict(service) <= CASES[name].within + SLACK
-    kept = json.loads((service.folder / ".cd" / "evidence" / "verdict.json").read_text(encoding="utf-8"))
+def test_what_cannot_come_up_is_called_in_time_and_by_its_cause(name: str, web: Deployment, lab: RunningLab) -> None:
+    case = CASES[name]
+    failed, seconds = deploy_broken(web, case, lab)
+    assert case.says in failed.result["cause"], failed.err
+    took = f"{name}: {seconds:.1f} s from the apply to the verdict, of {case.within:g} and {SLACK:g} for a busy machine"
+    print(took)
+    assert 0 < seconds <= case.within + SLACK, f"{took}\n{failed.err}"
+    kept = json.loads((web.folder / ".cd" / "evidence" / "verdict.json").read_text(encoding="utf-8"))
     assert kept["faults"][0]["message"] in failed.result["cause"]
 
 
@@ -138,13 +145,6 @@ def later(seconds: float, act: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def through(shell: str, **more: Any) -> dict[str, Any]:
-    """The chart's own program, started by a shell."""
-    return server(**more) | {"command": ["sh", "-c", shell, SERVE]}
-
-
-KEPT = [{"name": "kept", "emptyDir": {}}]
-MOUNT = [{"name": "kept", "mountPath": "/kept"}]
 HARMLESS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "one restart": (through(RESTART_ONCE, volumeMounts=MOUNT), {"volumes": KEPT}),
     "slow start in the startup probe's allowance": (

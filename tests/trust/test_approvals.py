@@ -27,7 +27,7 @@ from cdlib.deadline import Deadline
 from cdlib.errors import UsageProblem
 from cdlib.promotion.approving import Patchset
 from cdlib.run import Run
-from cdlib.trust import approval, signed, sshsig
+from cdlib.trust import approval, objects, signed, sshsig
 from cdlib.trust.approval import NAMESPACE, compose, find, read_signers, sign, worth_verifying
 from cdlib.trust.encoding import Unsound
 from cdlib.trust.sshsig import KEY_TYPES
@@ -131,6 +131,17 @@ def test_what_others_write_hides_no_signature(desk: Desk) -> None:
     assert desk.verdicts()[0].voters[-1] == "signed bob"
 
 
+@pytest.mark.parametrize("half", ["\ud800", "\\ud800", "\\udc00\\ud800"])
+@pytest.mark.parametrize("field", ["hello", "production"])
+def test_half_a_character_in_a_comment_is_passed_over(desk: Desk, half: str, field: str) -> None:
+    """As it is, from the server's disk only; escaped once more within what is signed, anybody may write it."""
+    text = compose(desk.approval(), sign(desk.approval(), desk.keys / "bob", Deadline(10)))
+    desk.comment(text.replace(f'"{field}"', f'"{field}{half}"'))
+    desk.refused("nobody has signed it")
+    desk.sign("bob")
+    assert desk.verdicts()[0].voters[-1] == "signed bob"
+
+
 def test_a_flood_of_what_does_not_count_hides_no_signature(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """By keys that are on no list, for another environment, the same again, or bob's own signature under other words;
     a comment may hold many."""
@@ -146,6 +157,15 @@ def test_a_flood_of_what_does_not_count_hides_no_signature(desk: Desk, monkeypat
     monkeypatch.setattr(signed, "signer", lambda *args: looked_at.append(args) or whole(*args))
     assert desk.verdicts()[0].voters[-1] == "signed bob"
     assert len(looked_at) <= approval.MOST + approval._OTHERS
+
+
+def test_comments_after_the_merge_hide_no_signature(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """90 comments of 16,000 characters each of which Gerrit writes by six; more than it lets through are told of."""
+    desk.sign("bob")
+    desk.comment("\x01" * 90 * 16_000)
+    assert desk.verdicts()[0].voters[-1] == "signed bob"
+    monkeypatch.setattr(objects, "LARGEST_NOTE", 8 * 2**20)
+    desk.refused("is more than 24 MiB")
 
 
 def test_of_many_by_one_key_the_newest_count(desk: Desk) -> None:

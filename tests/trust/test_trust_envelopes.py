@@ -156,6 +156,15 @@ def test_unsound_envelopes(signers: Signers, how: str) -> None:
         read_statement(ENVELOPES[how](good(signers, {"a": "x", "pad": "~~~"})), signers.ring)
 
 
+@pytest.mark.parametrize("value", ["\\ud800", "\\udc00\\ud800"])
+def test_half_a_character_is_not_read(value: str) -> None:
+    """Python would read it, and fail only where it is written or shown."""
+    for raw in (f'{{"x": "{value}"}}', f'{{"x": [{{"{value}": 1}}]}}', '{"x": 1e400}'):
+        with pytest.raises(Unsound):
+            read_json(raw.encode())
+    assert read_json(b'{"x": "\\ud83d\\ude00"}') == {"x": "\U0001f600"}
+
+
 STATEMENT_TRAPS: dict[str, bytes] = {
     "another type": write_json(statement(_type="https://example.org/Statement")),
     "predicateType twice": write_json(statement()).replace(

@@ -11,14 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from approved import PEOPLE
+from histories import POLICY
 from manuals import follow
 from notedb import SID, Branch, Change, World
 
 from cdlib.deadline import Deadline
-from cdlib.errors import CdError, NotAllowed, OutOfTime, Unavailable, UsageProblem
+from cdlib.errors import CdError, NotAllowed, OutOfTime, Refused, Unavailable, UsageProblem
 from cdlib.trust import tampering
+from cdlib.trust.case import Law
 from cdlib.trust.mirror import Mirror
-from cdlib.trust.notedb import Server
+from cdlib.trust.notedb import Server, read_chains, read_refs
+from cdlib.trust.objects import Malformed
+from cdlib.trust.review import Request, authorize
 from cdlib.trust.tampering import Alarm
 
 TRUST = Path(__file__).parents[2] / "docs" / "trust.md"
@@ -113,10 +118,43 @@ def test_a_comment_that_an_administrator_deleted(scene: Scene) -> None:
     assert old in scene.git("reflog", "show", "--format=%H", ref)
 
 
+def test_a_comment_deleted_on_an_open_change_that_merged_later(scene: Scene) -> None:
+    """What stands in the way is told, and how it is taken away; what is taken over is judged as anything else."""
+    law = Law(POLICY, PEOPLE, SERVER)
+
+    def judge() -> list[str]:
+        alarms = scene.update()
+        request = Request(scene.branch.head, scene.branch.base)
+        return [v.basis for v in authorize(scene.mirror.repository, request, law, alarms)]
+
+    scene.open.record("dave", [], body="something to be deleted")
+    assert scene.update() == []
+    scene.rewrite(scene.open, lambda text: text.replace("something to be deleted", "Comment removed"))
+    scene.open.submit()
+    with pytest.raises(Refused, match="were rewritten, to all appearance to delete a comment") as caught:
+        judge()
+    assert "docs/trust.md" in caught.value.hint and "run this again" not in caught.value.hint
+    scene.follow("take-over-what-was-rewritten", scene.open, ADDRESS=scene.mirror.address)
+    assert judge() == ["change", "change"]
+
+
+def test_a_vote_deleted_with_the_comment_is_no_deleted_comment(scene: Scene) -> None:
+    scene.open.record("dave", [], body="something to be deleted")
+    assert scene.update() == []
+    scene.rewrite(scene.open, lambda text: text.replace("something to be", "").replace("Label: Code", "CC: x\nTag: "))
+    scene.open.submit()
+    (alarm,) = scene.update()
+    assert alarm.stops
+    request = Request(scene.branch.head, scene.branch.base)
+    with pytest.raises(Refused, match="they say other things than they did"):
+        authorize(scene.mirror.repository, request, Law(POLICY, PEOPLE, SERVER), [alarm])
+
+
 @pytest.mark.parametrize(
     ("edit", "drop"),
     [
         (lambda text: text.replace("Code-Review=+2", "Code-Review=-2"), 0),
+        (lambda text: text.replace("Subject: Change", "Subject: Another change"), 0),
         (lambda text: text, 1),
         (lambda text: text.replace("Gerrit User 1000003 <1000003", "Gerrit User 1000004 <1000004"), 0),
         (lambda text: text.replace(" +0000", " +0100"), 4),
@@ -139,6 +177,20 @@ def test_records_that_only_went_on_were_not_rewritten(scene: Scene) -> None:
         tampering.find(scene.mirror.repository, before, scene.refs(), SERVER)
 
 
+def test_numbers_as_long_as_gerrit_has_none(scene: Scene) -> None:
+    """On a hostile server, or by somebody who wrote into its repositories."""
+    long = "1" * 5000
+    for name in (f"refs/changes/11/{long}/meta", f"refs/changes/11/{long}/1", f"refs/changes/11/11/{long}"):
+        assert read_refs({name: "a" * 40}) == read_refs({})
+    user = f"Gerrit User {long} <{long}@{SID}>"
+    with pytest.raises(Malformed, match="is no account"):
+        SERVER.account(user)
+    scene.open.record("bob", [], author=user)
+    assert scene.update() == []
+    found = read_chains(scene.mirror.repository, [scene.open.meta], SERVER)[scene.open.meta]
+    assert isinstance(found, Malformed) and "is no account" in str(found)
+
+
 def test_what_is_gone(scene: Scene) -> None:
     for change in (scene.merged, scene.open):
         for ref in (change.meta_ref, change.ref(1)):
@@ -149,6 +201,45 @@ def test_what_is_gone(scene: Scene) -> None:
         scene.follow("take-over-what-is-gone", change)
     assert scene.kinds() == []
     assert scene.git("rev-parse", f"refs/cd/kept/{scene.merged.meta_ref}").strip() == scene.merged.meta
+
+
+def spoil(change: Change) -> None:
+    """As a Gerrit does that is newer, or somebody by what only looks harmless, such as a subject of 9 MiB."""
+    change.record("dave", ["Unheard-of: yes"])
+
+
+def push_a_long_subject(change: Change) -> None:
+    change.record("dave", [f"Subject: {'x' * 9 * 2**20}"])
+
+
+def say_merged(change: Change) -> None:
+    """In every place that is anybody's to write in."""
+    forged = "Patch-set: 1\nStatus: merged\n"
+    change.record("dave", ["Topic: Status: merged", "Subject: x Status: merged"], body=f"Status: merged\n\n{forged}")
+    change.record("dave", ["Unheard-of: yes"], body=forged)
+
+
+@pytest.mark.parametrize("unreadable", [spoil, push_a_long_subject, say_merged])
+def test_what_is_gone_and_cannot_be_read(scene: Scene, unreadable: Callable[[Change], None]) -> None:
+    """An open change that its owner makes unusable and then hides is in nobody's way; a merged one that is gone is."""
+    unreadable(scene.open)
+    unreadable(scene.merged)
+    assert scene.update() == []
+    scene.world.delete(scene.open.meta_ref)
+    scene.world.delete(scene.open.ref(1))
+    assert scene.kinds() == [(scene.open.number, "dropped", False)]
+    scene.world.delete(scene.merged.meta_ref)
+    assert scene.kinds() == [(scene.merged.number, "gone", True), (scene.open.number, "dropped", False)]
+
+
+@pytest.mark.parametrize("unreadable", [spoil, push_a_long_subject])
+def test_what_merged_after_it_could_not_be_read_is_gone(scene: Scene, unreadable: Callable[[Change], None]) -> None:
+    unreadable(scene.open)
+    scene.open.submit(conditions=["OK"])
+    unreadable(scene.open)
+    assert scene.update() == []
+    scene.world.delete(scene.open.meta_ref)
+    assert scene.kinds() == [(scene.open.number, "gone", True)]
 
 
 def test_a_patchset_that_moved_or_went(scene: Scene) -> None:

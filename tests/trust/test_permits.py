@@ -739,6 +739,8 @@ class TestBreakGlass:
         ("permit", {"break_glass": True, "reason": "x"}, "keys.break-glass"),
         ("break-glass", {"break_glass": False, "reason": ""}, "keys.permit"),
         ("break-glass", {"break_glass": True, "reason": " "}, "takes a reason"),
+        ("break-glass", {"break_glass": True, "reason": "x" * 1001}, "has 1001 characters, and a permit takes 1000"),
+        ("break-glass", {"break_glass": True, "reason": "d\udcfcrr"}, "no UTF-8"),
         ("stranger", {"break_glass": False, "reason": ""}, "keys.permit"),
         ("", {"break_glass": False, "reason": ""}, "no key is given"),
     ],
@@ -746,6 +748,21 @@ class TestBreakGlass:
 def test_keys_that_no_deploy_would_believe(signers: Signers, key: str, more: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageProblem, match=words):
         open_seal(signers.ring, signers.file(key) if key else None, **more)
+
+
+def test_a_reason_may_be_as_long_as_a_permit_takes(place: Place) -> None:
+    pushed(place)
+    open_seal(place.signers.ring, place.signers.file("break-glass"), break_glass=True, reason="ü" * 1000)
+    place.authorize(purpose="break-glass", reason="ü" * 1000)
+    assert place.guard() is not None
+
+
+def test_a_permit_that_no_deploy_would_take_is_not_issued(place: Place) -> None:
+    pushed(place)
+    before = set(place.registry.manifests["t/web"])
+    with pytest.raises(UsageProblem, match="no deploy would take the permit .* its reason is no text"):
+        place.authorize(purpose="break-glass", reason="x" * 1001)
+    assert set(place.registry.manifests["t/web"]) == before and not (place.base / "audit").exists()
 
 
 def test_a_dry_run_signs_nothing(place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,17 @@ def test_two_accounts_of_one_person(tmp_path: Path) -> None:
     assert people.person(3) == people.person(9) and people.owners("admin@example.com") == people.owners(
         "bob@example.com"
     )
+
+
+def test_a_great_many_accounts_take_no_longer_each(tmp_path: Path) -> None:
+    """Anybody may register where that is open: a table of 100,000 accounts is read and asked in some seconds."""
+    mails = [f"user{n}@example.com" for n in range(100_000)]
+    accounts = [{"_account_id": n, "username": f"user{n}", "email": mail} for n, mail in enumerate(mails)]
+    file, began = table(tmp_path, *accounts), time.process_time()
+    people = read_people([file])
+    assert [people.owners(mail) for mail in mails[:5000]] == [{f"user{n}"} for n in range(5000)]
+    assert people.named("user7") == people.accounts[7] and people.named("") is people.named("nobody") is None
+    assert time.process_time() - began < 10, "as many comparisons as accounts take minutes"
 
 
 @pytest.mark.parametrize(

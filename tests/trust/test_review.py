@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from histories import ATTACKS, LEGITIMATE, Scene, build
-from notedb import ACCOUNTS, SID, World
+from histories import ATTACKS, LEGITIMATE, POLICY, Scene, build
+from notedb import ACCOUNTS, SID, World, requirement
 
 from cdlib.deadline import Deadline
 from cdlib.errors import Refused, UsageProblem
@@ -134,6 +134,20 @@ def test_what_has_nothing_to_be_judged_by(corpus: Corpus) -> None:
             review(corpus.repository, replace(request, commit=bad), law)
 
 
+def test_a_commit_to_begin_with_that_nobody_has_is_a_mistake_in_targets_yaml(corpus: Corpus) -> None:
+    request, law = corpus.request("plain"), corpus.law("plain")
+    tree = corpus.world.tree({"base": "plain\n"})  # is there, and is no commit
+    for since in ("1" * 40, tree):
+        for live in ("", request.live):
+            wrong = replace(law, policy=replace(law.policy, since=since))
+            with pytest.raises(UsageProblem, match=f"review.since, {since[:12]}, is no commit") as caught:
+                review(corpus.repository, replace(request, live=live), wrong)
+            assert "targets.yaml" in caught.value.hint
+    elsewhere = replace(law, policy=replace(law.policy, since=corpus.request("forced").commit))
+    with pytest.raises(Refused, match="does not follow"):
+        review(corpus.repository, request, elsewhere)
+
+
 def test_reviews_count_from_a_commit_that_the_operators_name(corpus: Corpus) -> None:
     scene = corpus.scenes["a_direct_push_hidden_below_the_tip"]
     pushed = corpus.ranges["a_direct_push_hidden_below_the_tip"][0]
@@ -171,12 +185,49 @@ def test_a_refusal_tells_of_every_link(corpus: Corpus) -> None:
 
 def test_what_is_too_large_is_refused(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     request, law = corpus.request("plain"), corpus.law("plain")
-    monkeypatch.setattr(objects, "LARGEST", 100)
+    monkeypatch.setattr(objects, "LARGEST_COMMIT", 100)
     with pytest.raises(Refused, match="larger than a commit may be"):
         authorize(corpus.repository, request, law)
-    monkeypatch.setattr(objects, "LARGEST", 380)  # of the change's records, those of votes are smaller
+    monkeypatch.setattr(objects, "LARGEST_COMMIT", 380)  # of the change's records, those of votes are smaller
     with pytest.raises(Refused, match="is missing or too large"):
         authorize(corpus.repository, request, law)
+
+
+def test_results_that_are_too_large_are_refused_as_such(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "LARGEST_NOTE", 100)
+    with pytest.raises(Refused, match="submit requirements cannot be read: .* is more than 24 MiB"):
+        authorize(corpus.repository, corpus.request("plain"), corpus.law("plain"))
+
+
+def test_results_that_are_too_large_are_not_made_up_for_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forced merge, whose results comments have made too large, with good results under the patchset that it made."""
+    world = World(tmp_path / "hello.git")
+    branch = world.branch("master")
+    made = branch.change({"a": "1\n"}).approve()
+    made.submit(kind="rebase")
+    flood = [requirement("Code-Review", forced=True), {**requirement("Legal"), "comments": "x" * 2000}]
+    for patchset, results in ((1, flood), (2, [requirement("Code-Review")])):
+        made.notes[made.commits[patchset]] = {"submitRequirementResults": results}
+    text = world.objects[made.meta][1].decode()
+    world.ref(made.meta_ref, world.put("commit", f"tree {made._tree()}{text[text.index(chr(10)) :]}".encode()))
+    world.save()
+    request, law = Request(branch.head, branch.base), Law(POLICY, PEOPLE, SERVER)
+    with pytest.raises(Refused, match="was forced"):
+        authorize(Repository(world.folder, Deadline(60)), request, law)
+    monkeypatch.setattr(objects, "LARGEST_NOTE", 2000)
+    with pytest.raises(Refused, match="is more than 24 MiB"):
+        authorize(Repository(world.folder, Deadline(60)), request, law)
+
+
+def test_an_open_change_whose_records_the_mirror_does_not_follow(corpus: Corpus) -> None:
+    name = "the_commit_of_an_open_change"
+    change = corpus.verdicts(name)[0].change
+    alarms = [Alarm(change, "redacted", "rewritten", stops=False)]
+    with pytest.raises(Refused, match=f"change {change}, patchset 1.: rewritten$") as caught:
+        authorize(corpus.repository, corpus.request(name), corpus.law(name), alarms)
+    assert "docs/trust.md" in caught.value.hint and "run this again" not in caught.value.hint
 
 
 def test_nothing_in_the_repository_misleads_git(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
