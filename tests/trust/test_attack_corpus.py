@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import test_approvals
-import test_permits
-import test_review
+import test_permit_requests
+import test_review_votes
 import test_trust_attached
 import test_trust_envelopes
 import test_trust_evidence
 import test_trust_permit
 
-ACCEPTED = test_review.test_a_legitimate_history_is_accepted
-HISTORY = test_review.test_an_attack_is_refused_with_its_reason
+ACCEPTED = test_review_votes.test_a_legitimate_history_is_accepted
+HISTORY = test_review_votes.test_an_attack_is_refused_with_its_reason
 PERMIT = test_trust_permit.test_attacks
 ENVELOPE = test_trust_envelopes.test_unsound_envelopes
 STATEMENT = test_trust_envelopes.test_unsound_statements_although_the_right_key_signed_them
@@ -26,8 +26,8 @@ PROVENANCE = test_trust_evidence.test_wrong_provenance
 RESULT = test_trust_evidence.test_wrong_results
 SIGNATURE = test_approvals.test_a_signature_that_does_not_count
 OWN = test_approvals.test_nobody_signs_what_they_had_to_do_with
-AUTHORIZER = test_permits.test_what_the_authorizer_refuses
-DEPLOY = test_permits.test_what_a_deploy_does_not_take
+AUTHORIZER = test_permit_requests.test_what_the_authorizer_refuses
+DEPLOY = test_permit_requests.test_what_a_deploy_does_not_take
 FLOOD = test_trust_attached.test_a_flood_is_not_in_the_way_of_what_is_good
 REFUSED = (HISTORY, PERMIT, ENVELOPE, STATEMENT, PROVENANCE, RESULT, SIGNATURE, OWN, AUTHORIZER, DEPLOY)
 
