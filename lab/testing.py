@@ -133,6 +133,7 @@ class RunningLab:
             self.kubectl("-n", name, "create", "deployment", "probe", f"--image={image}", "--", "sleep", "600")
             self.kubectl("-n", name, "expose", "deployment", "probe", "--port=80")
             self._wait(name, "--for=condition=Available", "deployment/probe")
+            self._wait(name, "--for=create", "endpoints/probe")  # of what is not there yet, kubectl awaits nothing
             self._wait(name, "--for=jsonpath={.subsets[*].addresses[*].ip}", "endpoints/probe")
 
     def _renewals(self) -> set[str]:

@@ -98,9 +98,12 @@ def _failed(o: Object, name: str, pods: Sequence[Object]) -> Iterator[Cause]:
 
 
 def _pod_failed(o: Object, name: str) -> Iterator[Cause]:
-    """A pod that nothing makes anew, as a hook may be one."""
+    """A pod that nothing makes anew, as a hook may be one.
+
+    One that Helm deletes before it makes the next of that name may fail as it is ended, which says nothing.
+    """
     status = o.get("status") or {}
-    if status.get("phase") == "Failed":
+    if status.get("phase") == "Failed" and "deletionTimestamp" not in o["metadata"]:
         _, code = _last_end([o])
         text = f"the {name} has failed: {status.get('message') or 'it ended'}"
         more = f" with exit code {code}" if code is not None else ""

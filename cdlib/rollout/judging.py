@@ -69,15 +69,16 @@ def _older(release: Release, entry: Revision, deadline: Deadline) -> Callable[[O
     """
 
     @cache
-    def written() -> str:
-        every = release.history(deadline.part(ASKING, "asking for the revision's age"))
+    def written() -> str | None:
+        try:
+            every = release.history(deadline.part(ASKING, "asking for the revision's age"))
+        except CdError:
+            return None
         return next((each.created for each in every if each.revision == entry.revision), "")
 
     def older(pod: Object) -> bool:
-        try:  # RFC 3339 in UTC, both of them, so that they compare as they are
-            return str(pod["metadata"].get("creationTimestamp", "")) < written()
-        except CdError:
-            return True
+        since = written()  # RFC 3339 in UTC, both of them, so that they compare as they are
+        return since is None or str(pod["metadata"].get("creationTimestamp", "")) < since
 
     return older
 
@@ -95,8 +96,8 @@ def _checked(release: Release, lease: Lease, requests: Sequence[Request], follow
             return replace(now, faults=(*faults, *now.faults))
         release.run.note(f"{faults[0]}; pods are being replaced, and it is asked again once they are back")
         state = follower.until_up(deadline)
-        if state.faults:
-            return replace(state, faults=(*faults, *state.faults))
+        if state.faults:  # why they are not back tells more than what they answered while they were away
+            return replace(state, faults=(*state.faults, *faults))
     return state
 
 

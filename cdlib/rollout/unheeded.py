@@ -76,7 +76,10 @@ def _silent_node(pod: Object) -> str:
 
 
 def _counts(deployments: Iterable[Object], sets: Sequence[Object], every: Iterable[Object]) -> Iterator[str]:
-    """The uids of Deployments and their ReplicaSets that count other pods as ready than there are."""
+    """Which Deployments and ReplicaSets count other pods as ready than there are, each with its count.
+
+    A count that is late but moves, as where one pod after the other becomes ready, is another one at each look.
+    """
     ready = Counter(owner for pod in every if pod_ready(pod) and _active(pod) for owner in owners_of(pod))
     for deployment in deployments:
         uid = str(deployment["metadata"]["uid"])
@@ -84,9 +87,9 @@ def _counts(deployments: Iterable[Object], sets: Sequence[Object], every: Iterab
         for each in mine:
             own = str(each["metadata"]["uid"])
             if not observed(each) or _ready(each) != ready[own]:
-                yield own
+                yield f"{own} {_ready(each)}"
         if mine and observed(deployment) and _ready(deployment) != sum(map(_ready, mine)):
-            yield uid
+            yield f"{uid} {_ready(deployment)}"
 
 
 def _active(pod: Object) -> bool:

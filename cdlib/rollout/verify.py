@@ -80,16 +80,18 @@ def _ask_until(run: Run, api: Api, request: Request, deadline: Deadline, lease: 
     """Ask until the answer is right; a fault with the last answer where it never was.
 
     Where the cluster has not brought the Service's Endpoints up to date by then, as after an API server that was away,
-    it is asked for as much longer as its controllers may need.
+    it is asked for as much longer as its controllers may need: a right answer may be that of a pod that goes.
     """
     settled, told = deadline.part(SETTLING, "endpoints"), False
-    while said := _ask_for_a_while(run, api, request, deadline, lease):
+    while True:
+        said = _ask_for_a_while(run, api, request, deadline, lease)
         late = request.service is not None and not settled.over
         if not (late and behind(api, request.namespace, request.service or {}, deadline)):
             break
         if not told:
-            run.note(f"{said}; the Service's endpoints are not up to date, so it is asked again")
+            run.note(f"{said or 'answered'}; the Service's endpoints are not up to date, so it is asked again")
             told = True
+        time.sleep(min(ASK_EVERY, settled.left))
     if not said:
         return None
     run.events.emit("http_check", path=request.check.path, said=said)

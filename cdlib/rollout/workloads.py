@@ -169,7 +169,7 @@ class Follower:
         restart is no failure, but only the time after it can tell.
         """
         first = last = State(False, self._said)
-        for _ in range(SOAKS):
+        for number in range(1, SOAKS + 1):
             states, missing = self._during(seconds, deadline)
             first, last = (states[0], states[-1]) if states else (last, last)
             if last.faults:
@@ -182,12 +182,12 @@ class Follower:
             if missing > TICK:
                 self._run.warn(f"only {seconds - missing:.0f} s of a soak of {seconds:g} s could be watched")
             if last.ends <= first.ends:  # as far as the watch has shown; an outage may have hidden an end
-                last = self._still_up(last, deadline)
+                last = self._still_up(last, deadline, first.missed)
                 if last.faults or last.ends <= first.ends:
                     return last
-            if deadline.left < seconds + TICK:
+            if number < SOAKS and deadline.left < seconds + TICK:
                 self._run.warn("containers have been restarted in the soak, and no time is left to watch them longer")
-                return self._still_up(last, deadline)
+                return self._still_up(last, deadline, first.missed)
         times = last.ends - first.ends
         text = f"containers were restarted in each of {SOAKS} soaks of {seconds:g} s, {times} times in the last"
         return replace(last, faults=(Fault("", "", "Unsteady", text),))
@@ -209,11 +209,11 @@ class Follower:
             again = min(missing, deadline.left - LAST_LOOK)
         return states, missing
 
-    def _still_up(self, last: State, deadline: Deadline) -> State:
+    def _still_up(self, last: State, deadline: Deadline, missed: float) -> State:
         """How it stands at the soak's end, asked of the cluster anew: a silent API server says nothing of the service.
 
         What is not complete at that moment is waited for: an autoscaler, an eviction or a drained node may come at
-        any time. An API server that is away is waited for as well.
+        any time. An API server that is away is waited for as well. `missed` is what was when the soak began.
         """
         while True:
             try:
@@ -225,11 +225,11 @@ class Follower:
                 return replace(last, faults=(Fault("", "", INCONCLUSIVE, text),))
             if state.faults or state.complete:
                 return state
-            last = self._complete_again(state, deadline)
+            last = self._complete_again(state, deadline, missed)
             if last.faults or deadline.over:
                 return last
 
-    def _complete_again(self, state: State, deadline: Deadline) -> State:
+    def _complete_again(self, state: State, deadline: Deadline, missed: float) -> State:
         """How it stands once it seems to be complete again, or has failed; a fault where `deadline` passes first."""
         time.sleep(min(TICK, deadline.left))  # the watch may be behind
         for seen in self.states(deadline):
@@ -237,7 +237,7 @@ class Follower:
             if seen.faults or seen.complete:
                 return seen
         text = f"was complete and is not any more: {'; '.join((state.summary, *state.waiting[:1]))}"
-        reason = OUTAGE if state.missed > BLINK else "Unsteady"
+        reason = OUTAGE if state.missed - missed > BLINK else "Unsteady"  # an outage before the soak excuses nothing
         return replace(state, faults=(Fault("", "", reason, text),))
 
     def _tell(self, text: str) -> None:

@@ -21,7 +21,7 @@ from cdlib.rollout.judging import judge
 from cdlib.rollout.lease import Lease
 from cdlib.rollout.record import Revision
 from cdlib.rollout.release import Release
-from cdlib.rollout.verdict import INCONCLUSIVE, Fault, State
+from cdlib.rollout.verdict import INCONCLUSIVE, OUTAGE, Fault, State
 from cdlib.run import Run
 from cdlib.service import Verify
 
@@ -259,5 +259,23 @@ def test_a_pods_age_goes_by_helms_record_of_the_revision(created: str, answer: s
     older = judging._older(cast(Release, SimpleNamespace(history=history)), ENTRY, Deadline(60.0))
     for _ in range(2):
         assert older({"metadata": {"creationTimestamp": created}}) is is_older
-    assert len(asked) == (1 if answer else 2)
+    assert len(asked) == 1, "one that has no answer costs its time once, not once a pod"
     assert asked[0].left <= judging.ASKING
+
+
+def test_why_pods_are_not_back_is_named_before_what_they_answered_while_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first fault says whether the image is to blame: it is not for a node that was away."""
+    away = Fault("", "", OUTAGE, "nodes were away")
+    asked = Fault("", "", "HttpCheck", "GET /: answered 503")
+
+    class Follower:
+        def state_now(self, _deadline: Deadline) -> State:
+            return State(False, "web 0 of 1")
+
+        def until_up(self, _deadline: Deadline) -> State:
+            return State(False, "web 0 of 1", (away,))
+
+    monkeypatch.setattr(judging, "check_http", lambda *_: (asked,))
+    release = cast(Release, SimpleNamespace(run=Run("helm-deploy", Deadline(9.0)), api=None))
+    found = judging._checked(release, cast(Lease, None), (), cast(Any, Follower()), UP, Deadline(9.0))
+    assert found.faults == (away, asked)

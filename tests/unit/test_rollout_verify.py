@@ -166,7 +166,26 @@ def test_a_service_whose_endpoints_are_late_is_asked_again(monkeypatch: pytest.M
     late = ['endpoints "web" not found'] * 2 + ['no endpoints available for service "web"'] * 2
     service = Service(*late, "bread", pods=[ready_pod("a")], endpoints=[None, {"metadata": {}}, endpoints("a")])
     assert not check(service, of=WEB)
-    assert service.asked.count("/api/v1/namespaces/ns/endpoints/web") == 2
+    assert service.asked.count("/api/v1/namespaces/ns/endpoints/web") == 3
+
+
+def test_a_right_answer_counts_once_the_endpoints_are_those_of_the_new_pods() -> None:
+    """A pod that goes answers for as long as it is among the Endpoints, and rightly, whatever the new ones do."""
+    behind_by_one = [endpoints("old"), endpoints("a")]
+    broken = Service("bread", "cake", Unavailable("refused"), pods=[ready_pod("a")], endpoints=behind_by_one)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify, "PATIENCE", 0.3)
+        (fault,) = check(broken, of=WEB)
+    assert "refused" in fault.message or "without 'bread'" in fault.message
+    good = Service("bread", "bread", pods=[ready_pod("a")], endpoints=behind_by_one)
+    assert not check(good, of=WEB)
+    assert good.asked.count("/api/v1/namespaces/ns/endpoints/web") == 2
+
+
+def test_a_right_answer_is_not_held_back_by_endpoints_that_never_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "SETTLING", 0.3)
+    monkeypatch.setattr(verify, "ASK_EVERY", 0.02)
+    assert not check(Service(*["bread"] * 100, pods=[ready_pod("a")], endpoints=[endpoints("old")]), of=WEB)
 
 
 def test_a_service_that_is_wrong_is_not_asked_again_once_its_endpoints_are_right(
@@ -181,6 +200,7 @@ def test_a_service_that_is_wrong_is_not_asked_again_once_its_endpoints_are_right
 def test_endpoints_that_stay_behind_are_waited_for_so_long_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "PATIENCE", 0.1)
     monkeypatch.setattr(verify, "SETTLING", 0.3)
+    monkeypatch.setattr(verify, "ASK_EVERY", 0.02)
     service = Service("cake", pods=[ready_pod("a")])
     (fault,) = check(service, of=WEB)
     assert fault.reason == "HttpCheck" and 2 <= service.asked.count("/api/v1/namespaces/ns/pods") <= 4

@@ -183,6 +183,20 @@ def test_a_soak_in_which_containers_end_again_and_again(run: Run, monkeypatch: p
     assert "restarted in each of 3 soaks" in fault.message
 
 
+def test_the_last_soak_needs_no_time_for_another(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workloads, "look", lambda *_: state(complete=True))
+    restless = follower(run, state(complete=True))
+    left = Deadline(100.0)
+
+    def during(_seconds: float, _deadline: Deadline) -> tuple[list[State], float]:
+        left.seconds -= 30.0
+        return [state(complete=True), state(complete=True, ends=1)], 0.0
+
+    monkeypatch.setattr(restless, "_during", during)
+    (fault,) = restless.soak(30.0, left).faults
+    assert fault.reason == "Unsteady"
+
+
 def test_a_soak_without_time_for_another_goes_by_what_is_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workloads, "look", lambda *_: state(complete=True))
     assert follower(run, state(complete=True), state(complete=True, ends=1)).soak(0.02, Deadline(0.5)).faults == ()
@@ -202,6 +216,17 @@ def test_a_soak_after_which_it_never_is_up_again(run: Run, monkeypatch: pytest.M
     broken = follower(run, *[state(complete=True)] * 2, state())
     monkeypatch.setattr(broken, "_during", lambda *_: ([state(complete=True)], 0.0))
     assert broken.soak(0.02, Deadline(0.3)).faults[0].reason == "Unsteady"
+
+
+@pytest.mark.parametrize(("before", "reason"), [(45.0, "Unsteady"), (0.0, OUTAGE)])
+def test_an_outage_excuses_only_what_comes_after_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, before: float, reason: str
+) -> None:
+    monkeypatch.setattr(workloads, "TICK", 0.02)
+    monkeypatch.setattr(workloads, "look", lambda *_: state())
+    broken = follower(run, replace(state(), missed=45.0))
+    monkeypatch.setattr(broken, "_during", lambda *_: ([replace(state(complete=True), missed=before)], 0.0))
+    assert broken.soak(0.02, Deadline(0.3)).faults[0].reason == reason
 
 
 @pytest.mark.parametrize("problem", [Unavailable("no answer"), NotAllowed("forbidden")])
