@@ -331,3 +331,62 @@ def test_a_pod_that_is_a_hook_of_its_own() -> None:
     (fault,) = judge.look({"Pod": [hook_pod("Failed", 4)]}).faults
     assert (fault.reason, fault.exit_code) == ("PodFailed", 4)
     assert str(fault) == "pod migrate: the Pod migrate has failed: it ended with exit code 4"
+
+
+def test_a_pod_that_helm_deletes_before_it_makes_its_next_has_not_failed() -> None:
+    """As where `helm test` runs again: the pod of before ends by the signal that deletes it."""
+    judge = Judge([("Pod", "migrate")])
+    going = hook_pod("Failed", 143)
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    found = judge.look({"Pod": [going]})
+    assert (found.faults, found.complete) == ((), False)
+    assert judge.look({"Pod": [hook_pod("Failed", 143)]}).faults
+
+
+PODS = 60
+
+
+@pytest.mark.parametrize(("stuck", "unheeded"), [(False, 0.0), (True, 11.0)])
+def test_a_count_that_is_late_but_moves_is_heeded(stuck: bool, unheeded: float) -> None:
+    """One pod after the other becomes ready, and the count, 0.3 s behind, is wrong at nearly every look."""
+    now = [0.0]
+    judge = Judge([("Deployment", "web")], clock=lambda: now[0])
+    missed = 0.0
+    for look in range(0, 150):
+        now[0] = look / 10
+        ready, counted = int(now[0] / 0.25), int(max(0.0, now[0] - 0.3) / 0.25)
+        missed = judge.look(one_after_the_other(ready, 0 if stuck else counted)).missed
+    assert missed == pytest.approx(unheeded, abs=1.0)
+
+
+def one_after_the_other(ready: int, counted: int) -> dict[str, list[dict[str, Any]]]:
+    """A Deployment's first rollout, with so many pods ready, and as ready counted."""
+    revision = {"deployment.kubernetes.io/revision": "1"}
+    pods = [
+        {
+            "metadata": {"name": f"p{n}", "uid": f"p{n}", "ownerReferences": [{"uid": "rs"}]},
+            "spec": {"nodeName": "n"},
+            "status": {
+                "phase": "Running",
+                "conditions": [
+                    {"type": kind, "status": str(n < ready)} for kind in ("PodScheduled", "Ready", "ContainersReady")
+                ],
+                "containerStatuses": [{"name": "c", "ready": n < ready, "state": {"running": {}}}],
+            },
+        }
+        for n in range(PODS)
+    ]
+    count = {"observedGeneration": 1, "replicas": PODS, "readyReplicas": counted, "availableReplicas": counted}
+    replica_set = {
+        "metadata": {
+            "name": "web-1", "uid": "rs", "generation": 1, "annotations": revision, "ownerReferences": [{"uid": "d"}],
+        },
+        "spec": {"replicas": PODS},
+        "status": count,
+    }  # fmt: skip
+    owner = {
+        "metadata": {"name": "web", "uid": "d", "generation": 1, "annotations": revision},
+        "spec": {"replicas": PODS},
+        "status": {**count, "updatedReplicas": PODS},
+    }
+    return {"Deployment": [owner], "ReplicaSet": [replica_set], "Pod": pods}

@@ -189,7 +189,7 @@ def test_the_last_soak_needs_no_time_for_another(run: Run, monkeypatch: pytest.M
     left = Deadline(100.0)
 
     def during(_seconds: float, _deadline: Deadline) -> tuple[list[State], float]:
-        left.seconds -= 30.0
+        left._end -= 30.0
         return [state(complete=True), state(complete=True, ends=1)], 0.0
 
     monkeypatch.setattr(restless, "_during", during)
