@@ -47,7 +47,7 @@ def check_http(run: Run, api: Api, requests: Sequence[Request], deadline: Deadli
     """Ask each check in turn; the fault of the first that fails, none where all hold."""
     for request in requests:
         with run.stage("http", request.check.path):
-            fault = _ask_until(run, api, request, deadline, lease)
+            fault = _Asking(run, api, request, deadline, lease).fault()
         if fault:
             return (fault,)
     return ()
@@ -76,47 +76,79 @@ def _plan(check: HttpCheck, services: Sequence[Object], environment: Environment
     return Request(check, where, True, environment.namespace, service)
 
 
-def _ask_until(run: Run, api: Api, request: Request, deadline: Deadline, lease: Lease) -> Fault | None:
-    """Ask until the answer is right; a fault with the last answer where it never was.
+class _Asking:
+    """One check, which is asked until its answer is right."""
 
-    Where the cluster has not brought the Service's Endpoints up to date by then, as after an API server that was away,
-    it is asked for as much longer as its controllers may need: a right answer may be that of a pod that goes.
-    """
-    settled, told = deadline.part(SETTLING, "endpoints"), False
-    while True:
-        said = _ask_for_a_while(run, api, request, deadline, lease)
-        late = request.service is not None and not settled.over
-        if not (late and behind(api, request.namespace, request.service or {}, deadline)):
-            break
-        if not told:
-            run.note(f"{said or 'answered'}; the Service's endpoints are not up to date, so it is asked again")
-            told = True
-        time.sleep(min(ASK_EVERY, settled.left))
-    if not said:
-        return None
-    run.events.emit("http_check", path=request.check.path, said=said)
-    return Fault("", "", "HttpCheck", f"GET {request.check.path}: {said}")
+    def __init__(self, run: Run, api: Api, request: Request, deadline: Deadline, lease: Lease) -> None:
+        self._run, self._api, self._request = run, api, request
+        self._deadline, self._lease = deadline, lease
+        self._settled = self._settling()
 
+    def fault(self) -> Fault | None:
+        """None once an answer is right; a fault with the last one where none ever was.
 
-def _ask_for_a_while(run: Run, api: Api, request: Request, deadline: Deadline, lease: Lease) -> str:
-    """What was wrong with the last answer for as long as a check may fail; empty as soon as one is right."""
-    said, limit = "", deadline.part(PATIENCE, "an HTTP check")
-    while not limit.over:
-        if lease.require():  # the cluster was away, which says nothing of the service
-            limit = deadline.part(PATIENCE, "an HTTP check")
-        try:
-            status, body = _ask(api, request, limit)
-            said = _wrong(request.check, status, body, run.redactor.text)
-        except OutOfTime:
-            break
-        except Unavailable as problem:
-            if limit.over and said:
-                break  # the last question was cut short by our own limit: what was said before tells more
-            said = problem.message
-        if not said:
-            return ""
-        time.sleep(min(ASK_EVERY, limit.left))
-    return said or "no answer"
+        Where the cluster has not brought the Service's Endpoints up to date, as after an API server that was away, no
+        answer tells anything: a right one may be that of a pod that goes, and a pod that is gone never answers. So they
+        are waited for first, and where they fall behind while it is asked, it is asked anew.
+        """
+        while True:
+            self._await_endpoints()
+            said = self._ask_for_a_while()
+            if not said:
+                return None
+            if not self._behind():
+                break
+        self._run.events.emit("http_check", path=self._request.check.path, said=said)
+        return Fault("", "", "HttpCheck", f"GET {self._request.check.path}: {said}")
+
+    def _settling(self) -> Deadline:
+        return self._deadline.part(SETTLING, "endpoints")
+
+    def _away(self) -> bool:
+        """Whether the cluster was away until just now: its controllers then have their time anew."""
+        away = self._lease.require()
+        if away:
+            self._settled = self._settling()
+        return away
+
+    def _behind(self) -> bool:
+        """Whether the Service's Endpoints are not up to date, and it can still be hoped that they will be."""
+        service = self._request.service
+        if service is None or self._settled.over:
+            return False
+        return behind(self._api, self._request.namespace, service, self._deadline)
+
+    def _await_endpoints(self) -> None:
+        told = False
+        while self._behind():
+            if not told:
+                self._run.note("the Service's endpoints are not those of its ready pods yet, and are waited for")
+                told = True
+            self._away()
+            time.sleep(min(ASK_EVERY, self._settled.left))
+
+    def _ask_for_a_while(self) -> str:
+        """What was wrong with the last answer for as long as a check may fail; empty as soon as one is right."""
+        said, limit = "", self._patience()
+        while not limit.over:
+            if self._away():  # which says nothing of the service
+                limit = self._patience()
+            try:
+                status, body = _ask(self._api, self._request, limit)
+                said = _wrong(self._request.check, status, body, self._run.redactor.text)
+            except OutOfTime:
+                break
+            except Unavailable as problem:
+                if limit.over and said:
+                    break  # the last question was cut short by our own limit: what was said before tells more
+                said = problem.message
+            if not said:
+                return ""
+            time.sleep(min(ASK_EVERY, limit.left))
+        return said or "no answer"
+
+    def _patience(self) -> Deadline:
+        return self._deadline.part(PATIENCE, "an HTTP check")
 
 
 def _ask(api: Api, request: Request, deadline: Deadline) -> tuple[int, str]:

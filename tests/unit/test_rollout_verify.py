@@ -56,6 +56,7 @@ class Service:
         return found
 
     def fetch(self, where: str, deadline: Deadline) -> tuple[int, str]:
+        self.asked.append(where)
         if not self._answers:
             while not deadline.over:
                 pass
@@ -159,33 +160,44 @@ def test_endpoints_are_not_behind_or_nobody_can_tell(of: Object, cluster: Servic
     assert not behind(cast(Api, cluster), "ns", of, Deadline(10))
 
 
-def test_a_service_whose_endpoints_are_late_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after an API server that was away: the proxy answers 404, then 503, for longer than a check may fail."""
+PODS, ENDPOINTS = "/api/v1/namespaces/ns/pods", "/api/v1/namespaces/ns/endpoints/web"
+
+
+def test_a_service_is_asked_once_its_endpoints_are_those_of_its_ready_pods() -> None:
+    """A pod that goes would answer rightly, whatever the new ones do; one that is gone would let the check time out."""
+    late = [None, {"metadata": {}}, endpoints("old"), endpoints("a")]
+    service = Service("bread", pods=[ready_pod("a")], endpoints=late)
+    assert not check(service, of=WEB)
+    assert service.asked == [PODS, ENDPOINTS] * 4 + ["/where"]
+
+
+def test_a_service_whose_endpoints_fall_behind_while_it_is_asked_is_asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a pod is replaced just then: the proxy answers 503, or leads to the pod that is gone."""
     monkeypatch.setattr(verify, "PATIENCE", 0.1)
     monkeypatch.setattr(verify, "ASK_EVERY", 0.06)
-    late = ['endpoints "web" not found'] * 2 + ['no endpoints available for service "web"'] * 2
-    service = Service(*late, "bread", pods=[ready_pod("a")], endpoints=[None, {"metadata": {}}, endpoints("a")])
+    late = ['no endpoints available for service "web"'] * 2
+    behind_later = [endpoints("a"), endpoints("old"), endpoints("old"), endpoints("a")]
+    service = Service(*late, "bread", pods=[ready_pod("a")], endpoints=behind_later)
     assert not check(service, of=WEB)
-    assert service.asked.count("/api/v1/namespaces/ns/endpoints/web") == 3
+    assert service.asked.count(ENDPOINTS) == 4 and service.asked[-2:] == [ENDPOINTS, "/where"]
 
 
-def test_a_right_answer_counts_once_the_endpoints_are_those_of_the_new_pods() -> None:
-    """A pod that goes answers for as long as it is among the Endpoints, and rightly, whatever the new ones do."""
-    behind_by_one = [endpoints("old"), endpoints("a")]
-    broken = Service("bread", "cake", Unavailable("refused"), pods=[ready_pod("a")], endpoints=behind_by_one)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verify, "PATIENCE", 0.3)
-        (fault,) = check(broken, of=WEB)
-    assert "refused" in fault.message or "without 'bread'" in fault.message
-    good = Service("bread", "bread", pods=[ready_pod("a")], endpoints=behind_by_one)
-    assert not check(good, of=WEB)
-    assert good.asked.count("/api/v1/namespaces/ns/endpoints/web") == 2
-
-
-def test_a_right_answer_is_not_held_back_by_endpoints_that_never_come(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("answer", ["bread", "cake"])
+def test_endpoints_that_stay_behind_are_waited_for_so_long_only(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "PATIENCE", 0.1)
     monkeypatch.setattr(verify, "SETTLING", 0.3)
-    monkeypatch.setattr(verify, "ASK_EVERY", 0.02)
-    assert not check(Service(*["bread"] * 100, pods=[ready_pod("a")], endpoints=[endpoints("old")]), of=WEB)
+    service = Service(*[answer] * 100, pods=[ready_pod("a")], endpoints=[endpoints("old")])
+    assert [fault.reason for fault in check(service, of=WEB)] == ([] if answer == "bread" else ["HttpCheck"])
+    assert service.asked.index("/where") > 2, "they were waited for before"
+
+
+def test_endpoints_have_their_time_anew_after_a_cluster_that_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "SETTLING", 1.0)
+    monkeypatch.setattr(verify, "ASK_EVERY", 0.4)
+    service = Service("bread", pods=[ready_pod("a")], endpoints=[*[endpoints("old")] * 4, endpoints("a")])
+    monkeypatch.setattr(service, "require", lambda: "/where" not in service.asked)
+    assert not check(service, of=WEB)
+    assert service.asked.count(ENDPOINTS) == 5
 
 
 def test_a_service_that_is_wrong_is_not_asked_again_once_its_endpoints_are_right(
@@ -194,13 +206,4 @@ def test_a_service_that_is_wrong_is_not_asked_again_once_its_endpoints_are_right
     monkeypatch.setattr(verify, "PATIENCE", 0.1)
     service = Service("cake", pods=[ready_pod("a")], endpoints=[endpoints("a")])
     (fault,) = check(service, of=WEB)
-    assert "answered without 'bread'" in fault.message and service.asked.count("/api/v1/namespaces/ns/pods") == 1
-
-
-def test_endpoints_that_stay_behind_are_waited_for_so_long_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "PATIENCE", 0.1)
-    monkeypatch.setattr(verify, "SETTLING", 0.3)
-    monkeypatch.setattr(verify, "ASK_EVERY", 0.02)
-    service = Service("cake", pods=[ready_pod("a")])
-    (fault,) = check(service, of=WEB)
-    assert fault.reason == "HttpCheck" and 2 <= service.asked.count("/api/v1/namespaces/ns/pods") <= 4
+    assert "answered without 'bread'" in fault.message and service.asked.count(ENDPOINTS) == 2
